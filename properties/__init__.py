@@ -1,0 +1,1 @@
+"""The defaults of recbole-mind, as YAML."""

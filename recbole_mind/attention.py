@@ -1,0 +1,86 @@
+"""Label-aware attention (Li et al., CIKM 2019, §3.4, Eq. 10). Pure torch.
+
+Shape legend: B users, K interests, D embedding size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from recbole_mind.errors import require
+
+ATTENTION_FORMS = ("pow", "scale")
+_SMALL = 1e-6  # below this |a| the derivative of |a|^p is held constant: for p < 1 it is infinite at 0
+
+
+def attention_weights(
+    scores: Tensor, active: Tensor, *, p: float, form: str = "pow", temperature: float = 1.0
+) -> Tensor:
+    """Weigh a user's interests by their agreement with the label item.
+
+    ``p = 0`` is uniform over the active interests, ``p = inf`` is one-hot at the largest *raw* score (hard attention:
+    an even power of it would pick the largest absolute value). In between
+
+    .. math:: w = softmax_k(sign(a_k) |a_k|^p) \\ (pow), \\qquad w = softmax_k(p a_k / \\tau) \\ (scale).
+
+    ``pow`` is the paper's Eq. 10 with a sign, which an even power would lose. With cosine similarity |a| <= 1, so that
+    a power above 1 flattens; ``scale`` has the paper's limits (uniform, then ever sharper) for every similarity.
+
+    Args:
+        scores: ``[B, K]`` raw scores a_k = v_k·e_label.
+        active: ``[B, K]`` booleans, at least one true in each row.
+        p: from 0 to ``math.inf``.
+        form: ``"pow"`` or ``"scale"``.
+        temperature: τ of ``scale``.
+
+    Returns:
+        ``[B, K]`` weights that sum to 1; 0 on inactive interests.
+
+    Raises:
+        InputError: ``p`` is negative or not a number, or ``form`` is unknown.
+    """
+    require(p >= 0, f"p: {p} is not allowed; p is a number from 0 to inf")
+    require(form in ATTENTION_FORMS, f"attention_form: '{form}' is unknown; allowed: {', '.join(ATTENTION_FORMS)}")
+    if p == 0:
+        return active.to(scores.dtype) / active.sum(1, keepdim=True)
+    best = scores.detach().masked_fill(~active, -math.inf).argmax(1)  # [B]
+    one_hot = nn.functional.one_hot(best, scores.shape[1]).to(scores.dtype)
+    if math.isinf(p):
+        return one_hot
+    # A logit beyond e^69 has left every softmax behind: the limit is the largest raw score.
+    if form == "scale":
+        limit = math.exp(69) * temperature / p
+        logits = scores.clamp(-limit, limit) * (p / temperature)
+    else:
+        limit = math.exp(min(69 / p, 87))
+        size = scores.abs().clamp(min=_SMALL, max=limit).pow(p)
+        exact = scores.detach().abs().clamp(max=limit).pow(p)
+        logits = scores.sign() * (size + (exact - size.detach()))
+    top = scores.detach().gather(1, best[:, None])  # [B, 1]
+    weights = logits.masked_fill(~active, -math.inf).softmax(1)
+    return torch.where(top.abs() < limit, weights, one_hot)
+
+class LabelAwareAttention(nn.Module):
+    """One vector for a user and a label: the interests, weighted by :func:`attention_weights`.
+
+    Args:
+        p: sharpness, from 0 (uniform) to ``math.inf`` (hard).
+        form: ``"pow"`` (the paper's) or ``"scale"``.
+        temperature: τ of ``"scale"``.
+    """
+
+    def __init__(self, *, p: float, form: str = "pow", temperature: float = 1.0) -> None:
+        super().__init__()
+        self.p, self.form, self.temperature = p, form, temperature
+
+    def forward(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
+        """Attend to ``interests`` [B, K, D] with ``label`` [B, D] as the query; returns [B, D]."""
+        scores = torch.einsum("bkd,bd->bk", interests, label)
+        weights = attention_weights(scores, active, p=self.p, form=self.form, temperature=self.temperature)
+        return torch.einsum("bk,bkd->bd", weights, interests)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, form={self.form}"

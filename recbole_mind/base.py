@@ -1,0 +1,225 @@
+"""The one model-side adapter to RecBole: an ``Interaction`` goes in, interests, losses and scores come out.
+
+Shape legend: B rows of a batch, L history length (padded), K interests, D embedding size, N items.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import FeatureType
+from torch import Tensor, nn
+
+from recbole_mind import losses
+from recbole_mind.errors import require
+from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder
+from recbole_mind.negatives import proposal
+
+
+class RetrievalModel(SequentialRecommender):
+    """A sequential model that gives a user one vector or several and scores an item by their largest product.
+
+    A subclass implements :meth:`forward` (history to interests) and, where there are several interests,
+    :meth:`user_vector`. Everything else, item vectors, profile, ReLU layers, similarity, losses and ranking, is
+    shared, so that models differ in nothing but how they read a history.
+
+    RecBole's ``config`` is read here, once; ``properties/model/*.yaml`` documents the keys.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.size: int = config["embedding_size"]
+        self.similarity: str = config["similarity"]
+        self.temperature: float = config["temperature"]
+        self.loss_type: str = config["loss_type"]
+        self.negatives: str = config["negatives"]
+        sampler_fed = self.loss_type == "BPR" or (self.loss_type == "sampled" and self.negatives == "sampler")
+        self.num_negatives: int = (
+            config["train_neg_sample_args"]["sample_num"] if sampler_fed else config["num_negatives"]
+        )
+        self.sampler_fed = sampler_fed
+
+        self.item_encoder = ItemEncoder(
+            num_items=self.n_items,
+            size=self.size,
+            features=_feature_values(dataset, dataset.item_feat, config["item_features"], "item_features", "item"),
+        )
+        self.profile_encoder = ProfileEncoder(
+            features=_feature_values(dataset, dataset.user_feat, config["user_features"], "user_features", "user"),
+            size=config["profile_embedding_size"],
+        )
+        self.interest_layers = InterestLayers(
+            size=self.size, profile_size=self.profile_encoder.size, hidden=config["relu_layers"]
+        )
+        self.dropout = nn.Dropout(config["dropout"])
+        if self.loss_type == "sampled" and self.negatives != "sampler":
+            counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
+            self.proposal = proposal(self.negatives, counts, alpha=config["negative_alpha"])
+        self._seed: int = config["seed"] + config["local_rank"]
+        self._generator: torch.Generator | None = None
+        self.apply(_init_embedding)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The model's own source of randomness in training: negatives and routing logits."""
+        if self._generator is None:
+            device = self.item_encoder.embedding.weight.device
+            self._generator = torch.Generator(device).manual_seed(self._seed)
+        return self._generator
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_generator": None}  # a generator cannot be copied
+
+    # -- what a model is -------------------------------------------------------------------------------------------
+
+    def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Read histories.
+
+        Args:
+            item_seq: ``[B, L]`` item ids, oldest first, padded with 0 at the end.
+            lengths: ``[B]`` real lengths.
+            users: ``[B]`` user ids, for the profile.
+
+        Returns:
+            interests ``[B, K, D]``, of unit length with cosine similarity, and ``[B, K]`` booleans: which are active.
+        """
+        raise NotImplementedError
+
+    def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
+        """The one vector ``[B, D]`` that is trained against ``label`` [B, D]; a single interest is that vector."""
+        return interests[:, 0]
+
+    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
+        """The vectors that interests are compared with, ``[..., D]`` for ``ids`` [...], ``[N, D]`` for all items."""
+        vectors = self.item_encoder.table() if ids is None else self.item_encoder(ids)
+        return self.compared(vectors)
+
+    def compared(self, vectors: Tensor) -> Tensor:
+        """Bring vectors ``[..., D]`` to unit length where the similarity is the cosine."""
+        return nn.functional.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
+
+    @torch.no_grad()
+    def interests(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Interests ``[B, K, D]`` and ``[B, K]`` active flags of the histories in ``interaction``, deterministic.
+
+        Raises:
+            InputError: a history is empty, longer than ``MAX_ITEM_LIST_LENGTH`` or names an unknown item.
+        """
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        L = item_seq.shape[1]
+        require(len(lengths) > 0, "the batch holds no history")
+        require(int(lengths.min()) >= 1, f"{self.ITEM_SEQ}: row {int(lengths.argmin())} is an empty history")
+        require(
+            int(lengths.max()) <= min(L, self.max_seq_length),
+            f"{self.ITEM_SEQ_LEN}: {int(lengths.max())} is longer than the history of {min(L, self.max_seq_length)} "
+            "(MAX_ITEM_LIST_LENGTH)",
+        )
+        _check_ids(item_seq, 0, self.n_items, self.ITEM_SEQ)
+        real = item_seq[_mask(lengths, L)]
+        require(bool((real > 0).all()), f"{self.ITEM_SEQ}: a history of only padding (item 0) is not allowed")
+        was_training = self.training
+        self.eval()
+        try:
+            interests, active = self(item_seq, lengths, interaction[self.USER_ID])
+        finally:
+            self.train(was_training)
+        return interests, active
+
+    # -- what RecBole asks of a model ------------------------------------------------------------------------------
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """The training loss of a batch, a scalar."""
+        negative_ids = None
+        if self.sampler_fed:
+            # RecBole tiles: row i + t·B holds the t-th negative of positive i
+            rows = len(interaction[self.ITEM_ID]) // self.num_negatives
+            negative_ids = interaction[self.NEG_ITEM_ID].view(self.num_negatives, rows).T  # [B, n]
+            interaction = interaction[:rows]
+        target = interaction[self.ITEM_ID]
+        positive = self.item_vectors(target)
+        interests, active = self(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
+        user = self.user_vector(interests, active, positive)
+        if self.loss_type == "CE":
+            return losses.full_softmax(user, self.item_vectors(), target, temperature=self.temperature)
+        if self.loss_type == "BPR":
+            return losses.bpr(user, positive, self.item_vectors(negative_ids), temperature=self.temperature)
+        if negative_ids is not None:
+            negatives = self.item_vectors(negative_ids)
+            return losses.sampled_softmax(
+                user, positive, negatives, target, negative_ids, temperature=self.temperature
+            )
+        if self.negatives == "in_batch":
+            ids, negatives = target, positive
+        else:
+            ids = self.proposal.sample(self.num_negatives, self.generator)
+            negatives = self.item_vectors(ids)
+        log_q = self.proposal.log_q
+        return losses.sampled_softmax(
+            user,
+            positive,
+            negatives,
+            target,
+            ids,
+            temperature=self.temperature,
+            log_q_target=log_q[target],
+            log_q_negatives=log_q[ids],
+        )
+
+    @torch.no_grad()
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Scores ``[B]`` of the items in ``interaction``: the maximum over active k of v_k·e_i (Eq. 3)."""
+        items = interaction[self.ITEM_ID]
+        _check_ids(items, 1, self.n_items, self.ITEM_ID)
+        interests, active = self.interests(interaction)
+        scores = torch.einsum("bkd,bd->bk", interests, self.item_vectors(items))
+        return scores.masked_fill(~active, -math.inf).amax(1)
+
+    @torch.no_grad()
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores ``[B, N]`` of the whole catalogue: the maximum over active k of v_k·e_i (Eq. 3)."""
+        interests, active = self.interests(interaction)
+        items = self.item_vectors()
+        best = interests[:, 0] @ items.T  # interest 0 is always active
+        for k in range(1, interests.shape[1]):
+            scores = (interests[:, k] @ items.T).masked_fill_(~active[:, k, None], -math.inf)
+            torch.maximum(best, scores, out=best)
+        return best
+
+
+def _mask(lengths: Tensor, L: int) -> Tensor:
+    """``[B, L]`` booleans, true on the first ``lengths`` positions."""
+    return torch.arange(L, device=lengths.device) < lengths[:, None]
+
+
+def _check_ids(ids: Tensor, low: int, n_items: int, field: str) -> None:
+    wrong = ids[(ids < low) | (ids >= n_items)]
+    require(not len(wrong), f"{field}: item id {int(wrong[0]) if len(wrong) else 0} is out of range 1 to {n_items - 1}")
+
+
+def _init_embedding(module: nn.Module) -> None:
+    """Embeddings of length about 1, whatever D is: much shorter ones vanish in squash."""
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        with torch.no_grad():
+            module.weight[0] = 0
+
+
+def _feature_values(dataset: Any, feat: Any, fields: list[str] | None, key: str, kind: str) -> dict[str, Tensor]:
+    """The values ``[N]`` or ``[N, M]`` of each configured feature, checked against the data."""
+    values = {}
+    for field in fields or []:
+        columns = [] if feat is None else [c for c in feat.columns if c not in (dataset.uid_field, dataset.iid_field)]
+        usable = [c for c in columns if dataset.field2type[c] in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)]
+        require(
+            field in usable,
+            f"{key}: '{field}' is not a token or token_seq field of {dataset.dataset_name}.{kind}; "
+            f"allowed: {', '.join(usable) or 'none'}",
+        )
+        column = feat[field]  # an Interaction once the data is built, a DataFrame before
+        values[field] = column if isinstance(column, Tensor) else torch.as_tensor(np.stack(column.to_numpy()))
+    return values

@@ -1,0 +1,170 @@
+"""The multi-interest extractor layer: behaviour-to-interest dynamic routing.
+
+Source: Li et al., "Multi-Interest Network with Dynamic Routing for Recommendation at Tmall", CIKM 2019, §3.3 and
+Algorithm 1. Pure torch; knows nothing of RecBole.
+
+Shape legend: B users, L history length (padded), K interests, D embedding size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from recbole_mind.errors import require
+
+ROUTING_SOFTMAX = ("interests", "behaviors")
+ROUTING_INIT = ("random", "kmeans++")
+
+
+def squash(z: Tensor) -> Tensor:
+    """Shrink a vector to a length under 1 and keep its direction.
+
+    .. math:: squash(z) = \\frac{|z|^2}{1 + |z|^2} \\frac{z}{|z|}   \\quad (Eq. 7)
+
+    Args:
+        z: ``[..., D]``.
+
+    Returns:
+        ``[..., D]``; the zero vector stays zero, with a zero gradient.
+    """
+    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)  # [..., 1]
+    return z * (norm / (1.0 + norm * norm))
+
+
+def interest_counts(lengths: Tensor, num_interests: int) -> Tensor:
+    """Return the number of interests of every user.
+
+    .. math:: K'_u = \\max(1, \\min(K, \\lfloor \\log_2 |I_u| \\rfloor))   \\quad (Eq. 9)
+
+    The power of two is compared in integers, so that no rounded logarithm decides.
+
+    Args:
+        lengths: ``[B]`` integers, the real history lengths |I_u|.
+        num_interests: K, at least 1.
+
+    Returns:
+        ``[B]`` int64 in 1 .. K.
+    """
+    powers = 2 ** torch.arange(1, num_interests + 1, device=lengths.device)  # [K]: 2, 4, 8, ...
+    return (lengths[:, None] >= powers).sum(1).clamp(min=1)
+
+
+def active_interests(lengths: Tensor, num_interests: int, *, adaptive: bool) -> Tensor:
+    """Return ``[B, K]`` booleans, true on the first K'_u interests of each user (on all K unless ``adaptive``)."""
+    index = torch.arange(num_interests, device=lengths.device)
+    if not adaptive:
+        return (index >= 0).expand(len(lengths), num_interests)
+    return index < interest_counts(lengths, num_interests)[:, None]
+
+
+class Capsules(NamedTuple):
+    """What routing returns: ``interests`` [B, K, D], ``coupling`` [B, K, L] and ``active`` [B, K]."""
+
+    interests: Tensor
+    coupling: Tensor
+    active: Tensor
+
+
+class BehaviorToInterestRouting(nn.Module):
+    """Dynamic routing from behaviour capsules to interest capsules.
+
+    With ê_j = S e_j and logits b_kj ~ N(0, σ²), each of R iterations computes
+
+    .. math::
+        w_{\\cdot j} = softmax_k(b_{\\cdot j}), \\quad z_k = \\sum_j w_{kj} ê_j, \\quad u_k = squash(z_k), \\quad
+        b_{kj} \\mathrel{+}= u_k \\cdot ê_j .
+
+    Gradients flow through the last iteration only; the logits are constants. Departures from the paper, all optional:
+    ``softmax="behaviors"`` shares each interest out among the real behaviours instead; ``scale`` normalises the
+    behaviours and gives the routing a scale of its own (squash keeps |u| < 1, so with short behaviours the logits
+    hardly move and the interests stay alike).
+
+    In training the logits are drawn per user from a generator. At evaluation they are a fixed draw from the same
+    distribution, by interest and position in the history, kept with the weights: the result depends neither on the
+    other rows of a batch, nor on the padding, nor on the machine.
+
+    Args:
+        size: D.
+        num_interests: K.
+        max_length: the longest history L.
+        iterations: R.
+        sigma: σ of the logits.
+        softmax: ``"interests"`` (Algorithm 1) or ``"behaviors"``.
+        scale: length that behaviours are given before S; ``None`` leaves them as they are.
+        adaptive: K'_u interests instead of K for all (:func:`interest_counts`).
+        seed: of the logits used at evaluation.
+    """
+
+    initial_logits: Tensor
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        num_interests: int,
+        max_length: int,
+        iterations: int = 3,
+        sigma: float = 1.0,
+        softmax: str = "interests",
+        scale: float | None = None,
+        adaptive: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        require(num_interests >= 1, f"K: {num_interests} is not allowed; the number of interests is at least 1")
+        require(sigma > 0, f"sigma: {sigma} is not allowed; it is above 0")
+        require(iterations >= 1, f"routing_iterations: {iterations} is not allowed; it is at least 1")
+        require(
+            softmax in ROUTING_SOFTMAX, f"routing_softmax: '{softmax}' is unknown; allowed: {', '.join(ROUTING_SOFTMAX)}"
+        )
+        self.num_interests, self.iterations, self.sigma = num_interests, iterations, sigma
+        self.softmax, self.scale, self.adaptive = softmax, scale, adaptive
+        self.bilinear = nn.Linear(size, size, bias=False)  # S
+        nn.init.eye_(self.bilinear.weight)
+        draw = torch.randn(num_interests, max_length, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("initial_logits", sigma * draw)  # [K, L]
+
+    def forward(self, behaviors: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Capsules:
+        """Route ``behaviors`` [B, L, D] with ``mask`` [B, L] (true on real ones, which stand first in each row).
+
+        Args:
+            behaviors: ``[B, L, D]``.
+            mask: ``[B, L]`` booleans.
+            generator: draws the logits per user; ``None`` uses the fixed ones.
+
+        Returns:
+            :class:`Capsules`. An inactive interest is zero and has no coupling; so has a padded behaviour. A row
+            without any real behaviour gives zeros.
+
+        Raises:
+            InputError: L is longer than ``max_length``.
+        """
+        B, L, _ = behaviors.shape
+        longest = self.initial_logits.shape[1]
+        require(longest >= L, f"a history of {L} behaviours is too long; MAX_ITEM_LIST_LENGTH is {longest}")
+        active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
+        if self.scale is not None:
+            behaviors = nn.functional.normalize(behaviors, dim=2) * self.scale
+        votes = self.bilinear(behaviors)  # [B, L, D], ê
+        fixed = votes.detach()
+        if generator is None:
+            logits = self.initial_logits[:, :L].expand(B, -1, -1)
+        else:
+            shape = (B, self.num_interests, L)
+            logits = self.sigma * torch.randn(shape, generator=generator, device=votes.device)
+        with torch.no_grad():
+            for _ in range(self.iterations - 1):
+                interests = squash(self._couple(logits, mask, active) @ fixed)  # [B, K, D]
+                logits = logits + interests @ fixed.transpose(1, 2)  # [B, K, L]
+            coupling = self._couple(logits, mask, active)
+        return Capsules(squash(coupling @ votes), coupling, active)
+
+    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor) -> Tensor:
+        """Turn ``logits`` [B, K, L] into coupling coefficients; inactive interests and padding get none."""
+        allowed = active[:, :, None] & mask[:, None, :]  # [B, K, L]
+        # a large finite number: a column or row that is wholly barred must not divide by zero
+        logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
+        return logits.softmax(1 if self.softmax == "interests" else 2) * allowed

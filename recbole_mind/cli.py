@@ -1,0 +1,190 @@
+"""The commands ``run_recbole`` and ``recbole-mind``: argument parsing and printing, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recbole_mind import __version__, settings
+from recbole_mind.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from recbole_mind.quick_start import RunResult
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise InputError(message)
+
+
+def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None) -> int:
+    """Run a command; what a user can cause becomes one line and exit status 2."""
+    try:
+        return command(sys.argv[1:] if arguments is None else arguments)
+    except (InputError, Interrupted) as error:
+        print(f"error: {error}" if isinstance(error, InputError) else str(error), file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    return 2
+
+
+def run_recbole(arguments: Sequence[str] | None = None) -> int:
+    """The command ``run_recbole``."""
+    return _guarded(_run, arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command ``recbole-mind``."""
+    return _guarded(_main, arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="run_recbole",
+        allow_abbrev=False,
+        description="Train and test a recommender: MIND, YouTubeDNN or any model of RecBole.",
+        epilog="Every setting of RecBole and of the model: --key=value or --key value, such as --K=5 --p inf.",
+    )
+    parser.add_argument("--model", "-m", help="the model's name, such as MIND")
+    parser.add_argument("--dataset", "-d", help="the data set's name; ml-100k ships with RecBole")
+    parser.add_argument("--config_files", action="append", help="YAML files of settings, or a record; several in order")
+    parser.add_argument("--record", metavar="PATH", help="write the result as JSON")
+    parser.add_argument("--resume", metavar="CHECKPOINT", help="go on from a checkpoint")
+    parser.add_argument("--nproc", type=int, default=1, help="processes on this machine")
+    parser.add_argument("--world_size", type=int, default=-1, help="processes on all machines; -1 means nproc")
+    parser.add_argument("--ip", default="localhost", help="address of the process of rank 0")
+    parser.add_argument("--port", type=int, default=5678, help="port of the process of rank 0")
+    parser.add_argument("--group_offset", type=int, default=0, help="rank of the first process here")
+    parser.add_argument("--version", action="version", version=__version__)
+    known, rest = parser.parse_known_args(arguments)
+    overrides = settings.parse_arguments(rest)
+    files = [name for entry in known.config_files or [] for name in entry.split()]
+    keywords = {
+        "model": known.model,
+        "dataset": known.dataset,
+        "config_files": files,
+        "overrides": overrides,
+        "record": known.record,
+        "resume": known.resume,
+    }
+    if known.nproc == 1 and known.world_size <= 0:
+        from recbole_mind.quick_start import run
+
+        result: RunResult | None = run(**keywords)
+    else:
+        from recbole_mind import parallel
+
+        group = {key: getattr(known, key) for key in ("nproc", "world_size", "ip", "port", "group_offset")}
+        result = parallel.run(keywords, **group)
+    if result is not None:
+        _print_results([result], known.record)
+    return 0
+
+
+def _main(arguments: Sequence[str]) -> int:
+    parser = _Parser(prog="recbole-mind", allow_abbrev=False, description="MIND for RecBole.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="does RecBole run here, what is mended, which command helps")
+    demo = commands.add_parser("demo", help="train and test MIND, YouTubeDNN and Pop on ml-100k; one table")
+    demo.add_argument("--output", "-o", default="demo", metavar="DIR", help="where the records go (default: demo)")
+    known = parser.parse_args(arguments)
+    return _doctor() if known.command == "doctor" else _demo(Path(known.output))
+
+
+def _demo(folder: Path) -> int:
+    from recbole_mind.quick_start import run
+
+    protocol = settings.defaults("examples", "demo")
+    results = []
+    for model, name in (("Pop", "Pop"), ("YouTubeDNN", "YouTubeDNN"), ("MIND", "record")):
+        overrides = protocol["all"] | (protocol.get(model) or {}) | {"checkpoint_dir": str(folder / "saved")}
+        results.append(run(model, "ml-100k", overrides=overrides, record=folder / f"{name}.json"))
+    _print_results(results, folder / "record.json")
+    return 0
+
+
+# -- printing -----------------------------------------------------------------------------------------------------
+
+
+def _print_results(results: Sequence[RunResult], record: str | Path | None) -> None:
+    """One table: metrics of the test set (and of validation, for a single run), then protocol and interests."""
+    console = Console()
+    first = results[0]
+    title = f"{first.dataset}, seed {first.seed}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    table.add_column("model" if len(results) > 1 else first.model)
+    if len(results) == 1:
+        table.add_column("valid", justify="right")
+        table.add_column("test", justify="right")
+        for metric, value in first.test.items():
+            table.add_row(metric, f"{first.valid[metric]:.4f}" if metric in first.valid else "-", f"{value:.4f}")
+    else:
+        for metric in first.test:
+            table.add_column(metric, justify="right")
+        for heading in ("epochs", "seconds"):
+            table.add_column(heading, justify="right")
+        for result in results:
+            figures = [f"{value:.4f}" for value in result.test.values()]
+            table.add_row(result.model, *figures, str(result.epochs), f"{result.seconds:.0f}")
+    console.print()
+    console.print(table)
+    console.print(_describe_protocol(first), style="dim", highlight=False)
+    for result in results:
+        if result.interests:
+            console.print(f"{result.model}'s interests: {_describe_interests(result.interests)}", highlight=False)
+    for result in results[-1:]:
+        if result.checkpoint:
+            console.print(f"checkpoint {result.checkpoint}", soft_wrap=True, highlight=False)
+    if record:
+        console.print(f"record {record}", soft_wrap=True, highlight=False)
+
+
+def _describe_protocol(result: RunResult) -> str:
+    protocol = result.protocol
+    masked = "history kept out of the ranking" if protocol["mask_history"] else "history not masked"
+    order = f"time order '{protocol['timestamp_order']}'" if protocol["timestamp_order"] else "random order"
+    mode = protocol["mode"]["test"]
+    ranked = "whole catalogue ranked" if mode == "full" else f"candidates '{mode}'"
+    return f"split {protocol['split']}, {order}, {ranked}, {masked}"
+
+
+def _describe_interests(interests: dict[str, float]) -> str:
+    text = f"{interests['mean_active_interests']:.2f} active per user"
+    if "collapsed_users" in interests:
+        text += f", collapsed into one for {interests['collapsed_users']:.1%} of users"
+        text += f", mean pairwise cosine {interests['mean_pairwise_cosine']:.2f}"
+    return text
+
+
+def _doctor() -> int:
+    from recbole_mind.doctor import examine
+
+    report = examine()
+    console = Console()
+    table = Table("library", "installed", "known to work", "remark", box=None, pad_edge=False, header_style="bold")
+    for row in report.versions:
+        table.add_row(*row)
+    console.print(table)
+    if not report.problems:
+        from recbole_mind.mends import MENDS
+
+        console.print("\nMended in RecBole 1.2.1", style="bold")
+        for trap, cure in MENDS:
+            console.print(f"- {trap}: {cure}", highlight=False)
+    console.print("\nCannot be mended from outside", style="bold")
+    for text in report.cannot:
+        console.print(f"- {text}", highlight=False)
+    for text in report.problems:
+        console.print(f"\nRecBole cannot run: {text}", style="bold red", highlight=False)
+    for command in report.help:
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    if not report.problems:
+        console.print("\nRecBole runs here.", style="bold green")
+    return 1 if report.problems else 0

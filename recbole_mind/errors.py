@@ -1,0 +1,34 @@
+"""The one exception that a user can cause, and the tools to word it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that cannot be used: the message is one line that names the file, key or value and what is allowed.
+
+    The command line prints the message and exits with status 2; every other exception is a fault of ours and keeps
+    its traceback.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(" ".join(str(message).split()))
+
+
+class Interrupted(Exception):
+    """Training was stopped with Ctrl-C; the message says what is left on disk."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known name nearest to ``name``, or an empty string."""
+    by_fold = {item.casefold(): item for item in known}
+    close = difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
+    return f"; did you mean '{by_fold[close[0]]}'?" if close else ""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`InputError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise InputError(message)

@@ -1,0 +1,299 @@
+"""RecBole 1.2.1 made to run on current libraries, from outside, each mend with its reason.
+
+:mod:`recbole_mind.registry` calls :func:`mend_recbole` once RecBole's configuration has been imported, and
+:func:`mend_quick_start` once its quick start has. No mend changes a number, unless a setting of ours asks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_mind import checkpoint, settings
+from recbole_mind.errors import InputError, require
+from recbole_mind.registry import MODELS
+
+HISTORY_ROW = "history_row"  # the row's place among all interactions, sorted by user and time
+_APPLIED: set[str] = set()
+
+# What each mend is for, as `recbole-mind doctor` prints it: (what breaks in RecBole 1.2.1, what we do).
+MENDS = (
+    ("checkpoints hold a pickled Config; torch >= 2.6 refuses them at test time", "opened without pickle, or guarded"),
+    ("Config evaluates --key=value of every script as Python code", "read as literals, never evaluated"),
+    ("unknown settings are accepted in silence", "refused, with the nearest known key"),
+    ("CE with sampled negatives, or BPR without, fails late", "negatives are set from the loss"),
+    ("time stamps become float32 and neighbours change places", "kept as float64 (timestamp_order: data)"),
+    ("sequential models rank the user's own history", "mask_history: true keeps it out"),
+    ("gpu_id overwrites CUDA_VISIBLE_DEVICES, use_gpu: False still uses the GPU", "both are respected"),
+    ("several processes need NCCL and a GPU each", "Gloo on CPUs"),
+    ("a download ends in a barrier that no single process can pass", "the barrier is left out"),
+    ("importing any sequential model switches on torch's anomaly detection, which halves the speed", "switched off"),
+    ("numpy 2 has no np.float_ and its like", "the names are put back"),
+)
+
+
+def _wrap(owner: Any, name: str) -> Callable[[Callable[..., Any]], None]:
+    """Replace ``owner.name`` by a function that gets the original as its first argument."""
+
+    def decorate(function: Callable[..., Any]) -> None:
+        original = getattr(owner, name)
+
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return function(original, *args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+    return decorate
+
+
+def is_ours(model_class: Any) -> bool:
+    """Whether a model class is one of this package's."""
+    return str(getattr(model_class, "__module__", "")).startswith("recbole_mind.")
+
+
+def mend_recbole() -> None:
+    """Apply every mend to RecBole's configuration, data and trainer; a second call does nothing."""
+    if "recbole" in _APPLIED:
+        return
+    _APPLIED.add("recbole")
+    anomaly = torch.is_anomaly_enabled()
+    importlib.import_module("recbole.model.sequential_recommender")  # its SINE switches anomaly detection on
+    torch.autograd.set_detect_anomaly(anomaly)
+    configurator = importlib.import_module("recbole.config.configurator")
+    _mend_config(configurator.Config)
+    _mend_data(importlib.import_module("recbole.data.dataset"), importlib.import_module("recbole.data.dataloader"))
+    package, module = importlib.import_module("recbole.trainer"), importlib.import_module("recbole.trainer.trainer")
+    _mend_trainer(module)
+    ours = importlib.import_module("recbole_mind.trainer")
+    for name in MODELS:
+        setattr(package, f"{name}Trainer", type(f"{name}Trainer", (ours.SafeTrainer, module.Trainer), {}))
+
+
+def mend_quick_start() -> None:
+    """Have ``recbole.quick_start.load_data_and_model`` open both kinds of checkpoint."""
+    package = importlib.import_module("recbole.quick_start")
+    module = importlib.import_module("recbole.quick_start.quick_start")
+
+    def load_data_and_model(model_file: str) -> tuple[Any, ...]:
+        loaded = importlib.import_module("recbole_mind.quick_start").load(model_file)
+        return loaded.config, loaded.model, loaded.dataset, loaded.train_data, loaded.valid_data, loaded.test_data
+
+    module.load_data_and_model = package.load_data_and_model = load_data_and_model  # type: ignore[attr-defined]
+
+
+# -- configuration ------------------------------------------------------------------------------------------------
+
+
+def _mend_config(Config: Any) -> None:
+    def convert(self: Any, config_dict: dict[str, Any]) -> dict[str, Any]:
+        """Values given as text, read as literals; RecBole's own calls ``eval``."""
+        for key, value in config_dict.items():
+            if isinstance(value, str):
+                parsed = settings.parse_value(value)
+                config_dict[key] = value if parsed is None else parsed
+        return config_dict
+
+    Config._convert_config_dict = convert
+
+    @_wrap(Config, "compatibility_settings")
+    def compatibility(original: Callable[..., Any], self: Any) -> None:
+        for old, new in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
+            if not hasattr(np, old):
+                setattr(np, old, new)
+        original(self)
+
+    @_wrap(Config, "_load_internal_config_dict")
+    def internal(original: Callable[..., Any], self: Any, model: str, model_class: Any, dataset: str) -> None:
+        original(self, model, model_class, dataset)
+        if is_ours(model_class):
+            self.internal_config_dict.update(settings.defaults("model", model))
+            self.internal_config_dict.update(
+                {k: v for k, v in settings.defaults("dataset", dataset).items() if k in settings.known_keys(model)}
+            )
+            settings.check_keys(self.external_config_dict, model, "settings")
+
+    @_wrap(Config, "_set_default_parameters")
+    def parameters(original: Callable[..., Any], self: Any) -> None:
+        final, given = self.final_config_dict, self.external_config_dict
+        settings.check_types(given, self.internal_config_dict)
+        settings.check_common(final)
+        if is_ours(self.model_class):
+            settings.check_ours(final, given)
+            loss = final["loss_type"]
+            final["loss_type"] = "BPR" if settings.sampler_fed(final) else "CE"  # the two that RecBole knows
+            original(self)
+            final["loss_type"] = loss
+            return
+        kind = final["MODEL_TYPE"].name
+        if kind == "SEQUENTIAL" and final.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
+            final["train_neg_sample_args"] = None
+        if kind == "SEQUENTIAL" and final.get("loss_type") == "BPR" and final.get("train_neg_sample_args") is None:
+            raise InputError("train_neg_sample_args: loss_type 'BPR' needs negatives; it must not be None")
+        if kind in ("GENERAL", "TRADITIONAL") and final.get("mask_history") is not None:
+            final["repeatable"] = not final["mask_history"]  # RecBole's own name for it, for these models
+        original(self)
+
+    @_wrap(Config, "_init_device")
+    def device(original: Callable[..., Any], self: Any) -> None:
+        final, visible = self.final_config_dict, os.environ.get("CUDA_VISIBLE_DEVICES")
+        if not final.get("use_gpu", True):
+            final["gpu_id"] = ""
+        elif visible is not None and "gpu_id" not in self.external_config_dict:
+            final["gpu_id"] = visible
+        if "local_rank" not in final or (torch.cuda.is_available() and final.get("use_gpu", True)):
+            original(self)
+            return
+        torch.distributed.init_process_group(
+            backend="gloo",
+            rank=final["local_rank"] + final["offset"],
+            world_size=final["world_size"],
+            init_method=f"tcp://{final['ip']}:{final['port']}",
+        )
+        final.update(device=torch.device("cpu"), single_spec=False)
+        if final["local_rank"] != 0:
+            final.update(state="error", show_progress=False, verbose=False)
+
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+def _mend_data(dataset: Any, dataloader: Any) -> None:
+    @_wrap(dataset.Dataset, "_dataframe_to_interaction")
+    def to_interaction(original: Callable[..., Any], self: Any, data: Any) -> Any:
+        interaction = original(self, data)
+        field = self.time_field
+        numerical = self.config["numerical_features"] or []
+        if self.config["timestamp_order"] == "data" and field in data and field not in numerical:
+            # RecBole sorts stably, so that the original values are enough; ties stay in file order
+            interaction.interaction[field] = torch.from_numpy(data[field].to_numpy(np.float64, copy=True))
+        return interaction
+
+    @_wrap(dataset.Dataset, "_download")
+    def download(original: Callable[..., Any], self: Any) -> None:
+        try:
+            original(self)
+        except (RuntimeError, ValueError) as error:
+            if torch.distributed.is_initialized() or "process group" not in str(error):
+                raise
+
+    @_wrap(dataset.SequentialDataset, "data_augmentation")
+    def augmentation(original: Callable[..., Any], self: Any) -> None:
+        if not self.config["mask_history"]:
+            original(self)
+            return
+        self._check_field("uid_field", "time_field")
+        self.sort(by=[self.uid_field, self.time_field], ascending=True)  # what the original starts with
+        users, items = (self.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field))
+        self.history = items, np.searchsorted(users, np.arange(self.user_num))
+        rows = np.flatnonzero(users[1:] == users[:-1]) + 1  # each interaction but a user's first is a target
+        original(self)
+        self.inter_feat.interaction[HISTORY_ROW] = torch.from_numpy(rows)
+
+    @_wrap(dataloader.FullSortEvalDataLoader, "collate_fn")
+    def collate(original: Callable[..., Any], self: Any, index: Any) -> Any:
+        interaction, history, positive_u, positive_i = original(self, index)
+        if self.is_sequential and self.config["mask_history"]:
+            history = _history(self._dataset, interaction, positive_u, positive_i)
+        return interaction, history, positive_u, positive_i
+
+
+def _history(dataset: Any, interaction: Any, positive_u: Any, positive_i: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and items to keep out of the ranking: the whole history of each row, but not its own targets.
+
+    That is RecBole's rule for models without a sequence (``used_ids - positive_item``), so that the tables agree.
+    """
+    if HISTORY_ROW in interaction:
+        items, starts = dataset.history
+        ends = interaction[HISTORY_ROW].numpy()
+        first = starts[interaction[dataset.uid_field].numpy()]
+        counts = ends - first
+        rows = np.repeat(np.arange(len(ends)), counts)
+        offset = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        columns = items[np.repeat(first, counts) + offset]
+    else:  # a split given in files: the history is what the row says
+        require(
+            dataset.config["benchmark_filename"] is not None,
+            f"mask_history: the data set of {dataset.config['model']} does not keep whole histories; allowed: False",
+        )
+        listed = interaction[dataset.item_id_list_field].numpy()
+        rows, place = listed.nonzero()
+        columns = listed[rows, place]
+    width = dataset.item_num
+    targets = positive_u.numpy() * width + positive_i.numpy()
+    keep = ~np.isin(rows * width + columns, targets)
+    return torch.from_numpy(rows[keep]), torch.from_numpy(columns[keep])
+
+
+# -- trainer ------------------------------------------------------------------------------------------------------
+
+
+def _mend_trainer(module: Any) -> None:
+    parallel = module.DistributedDataParallel
+
+    def distributed(model: Any, device_ids: Any = None) -> Any:
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        return parallel(model, device_ids=None if on_cpu else device_ids)
+
+    module.DistributedDataParallel = distributed
+
+    @_wrap(module.Trainer, "evaluate")
+    def evaluate(
+        original: Callable[..., Any],
+        self: Any,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        if eval_data and load_best_model:
+            restore(self.model, checkpoint.load(model_file or self.saved_model_file, self.device))
+        return original(self, eval_data, load_best_model=False, show_progress=show_progress)
+
+    def resume_checkpoint(self: Any, resume_file: str) -> None:
+        """Go on from ``resume_file``; it must be of the same model."""
+        content = checkpoint.load(resume_file, self.device)
+        found = content["settings"]["model"]
+        require(
+            str(found).lower() == self.config["model"].lower(),
+            f"checkpoint '{resume_file}' is of model {found}, not {self.config['model']}",
+        )
+        restore(self.model, content)
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.saved_model_file = str(resume_file)
+        self.start_epoch, self.cur_step = content["epoch"] + 1, content["cur_step"]
+        self.best_valid_score, self.best_valid_result = content["best_valid_score"], content["best_valid_result"]
+
+    module.Trainer.resume_checkpoint = resume_checkpoint
+
+
+def restore(model: Any, content: dict[str, Any]) -> None:
+    """Load a checkpoint's weights into ``model``.
+
+    Raises:
+        InputError: the weights are of another model or other settings.
+    """
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        first = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+        raise InputError(f"the checkpoint does not fit this model and data: {first}") from None
+    model.load_other_parameter(content.get("other_parameter"))
+
+
+@contextlib.contextmanager
+def argv_hidden() -> Iterator[None]:
+    """A context in which RecBole's ``Config`` sees no command line."""
+    kept, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = kept

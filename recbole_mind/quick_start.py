@@ -1,0 +1,302 @@
+"""Train, test and load models without RecBole's ``quick_start`` (which needs ray): one :func:`run`, one :func:`load`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import logging
+import os
+import platform
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from recbole_mind import __version__, checkpoint, mends, settings
+from recbole_mind.diagnostics import interest_statistics
+from recbole_mind.errors import InputError, require
+
+_VERSIONS = ("recbole", "torch", "numpy", "pandas", "scipy")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to; ``--record`` writes it as JSON.
+
+    Attributes:
+        model, dataset, seed: what ran.
+        protocol: split, order, ties, candidates and whether the history was kept out of the ranking.
+        config: every setting in force; a run from them gives the same numbers.
+        valid, test: metric to value, of the best epoch.
+        interests: of a multi-interest model on the test histories (:func:`~recbole_mind.diagnostics.interest_statistics`).
+        epochs: trained, early stopping included.
+        seconds: wall time, data preparation to test.
+        checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
+        versions: of Python and the libraries.
+    """
+
+    model: str
+    dataset: str
+    protocol: dict[str, Any]
+    seed: int
+    config: dict[str, Any]
+    valid: dict[str, float]
+    test: dict[str, float]
+    interests: dict[str, float]
+    epochs: int
+    seconds: float
+    checkpoint: str | None
+    versions: dict[str, str]
+
+    def write(self, path: str | Path) -> None:
+        """Write the record as JSON, atomically."""
+        checkpoint.write_atomic(path, settings.to_json(asdict(self)))
+
+
+class Loaded(NamedTuple):
+    """A checkpoint with all that it needs to be used: see :func:`load`."""
+
+    config: Any
+    model: Any
+    dataset: Any
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+
+
+def build_config(
+    model: str | None,
+    dataset: str | None,
+    config_files: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> Any:
+    """Build RecBole's ``Config``: defaults of RecBole, ours from ``properties/``, files in order, then ``overrides``.
+
+    Raises:
+        InputError: a model, data set, file, key or value that cannot be used.
+    """
+    merged: dict[str, Any] = {}
+    for path in config_files:
+        content = settings.read_file(path)
+        named = model or content.get("model") or merged.get("model") or (overrides or {}).get("model")
+        settings.check_keys(content, settings.check_model(named), f"config file '{path}'")
+        merged |= content
+    merged |= dict(overrides or {})
+    name = settings.check_model(model or merged.get("model"))
+    settings.check_keys(overrides or {}, name, "settings")
+    data = dataset or merged.get("dataset")
+    require(isinstance(data, str) and bool(data), "dataset: no data set is named; use --dataset=ml-100k")
+    merged.pop("model", None)
+    merged.pop("dataset", None)
+    merged.setdefault("timestamp_order", "data")
+    merged = {key: value for key, value in merged.items() if value is not None or key != "local_rank"}
+    from recbole.config import Config
+
+    try:
+        with mends.argv_hidden():
+            return Config(model=name, dataset=data, config_dict=merged)
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, NotImplementedError, AssertionError, RuntimeError) as error:
+        raise InputError(f"settings: {error}") from None
+
+
+def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
+    """Read and split the data: the data set and the loaders for training, validation and test.
+
+    Raises:
+        InputError: the data set is missing, too small, or lacks what the settings ask of it.
+    """
+    from recbole.data import create_dataset, data_preparation
+
+    name, folder = config["dataset"], config["data_path"]
+    if not os.path.isdir(folder):
+        urls = settings.read_file(settings.recbole_folder() / "properties/dataset/url.yaml")
+        if name not in urls:
+            raise InputError(
+                f"dataset: '{name}' is unknown: there is no folder '{folder}'; set data_path to the folder that holds "
+                f"'{name}/{name}.inter', or use ml-100k, which ships with RecBole"
+            )
+    try:
+        dataset = create_dataset(config)
+        require(dataset.item_num > 2, f"dataset: '{name}' has {dataset.item_num - 1} item; at least 2 are needed")
+        loaders = data_preparation(config, dataset)
+    except InputError:
+        raise
+    except (ValueError, KeyError, OSError, IndexError, NotImplementedError, AttributeError) as error:
+        raise InputError(f"dataset: '{name}' in '{folder}' cannot be used: {error!r}") from error
+    for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
+        require(len(loader.dataset) > 0 or phase == "validation", f"dataset: '{name}' leaves no row for {phase}")
+    return (dataset, *loaders)
+
+
+def run(
+    model: str | None = None,
+    dataset: str | None = None,
+    *,
+    config_files: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    record: str | Path | None = None,
+    resume: str | Path | None = None,
+    saved: bool = True,
+) -> RunResult:
+    """Train a model, ours or any of RecBole's, and test its best epoch.
+
+    Args:
+        model: its name; may come from a file instead.
+        dataset: its name, a folder under ``data_path``; ``ml-100k`` ships with RecBole.
+        config_files: YAML or JSON settings, or a record, whose settings are then used again.
+        overrides: settings that win over the files.
+        seed: overrides ``seed``.
+        record: where to write the result as JSON.
+        resume: a checkpoint to go on from.
+        saved: whether to save the best epoch and test it; otherwise the last epoch is tested.
+
+    Raises:
+        InputError: input that cannot be used; nothing has been written then.
+        Interrupted: Ctrl-C during training.
+    """
+    began = time.perf_counter()
+    overrides = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
+    config = build_config(model, dataset, config_files, overrides)
+    for path in [Path(config["checkpoint_dir"])] + ([Path(record).parent] if record else []):
+        _check_writable(path)
+    from recbole.utils import init_seed
+
+    with _quiet(config):
+        init_seed(config["seed"], config["reproducibility"])
+        data, train_data, valid_data, test_data = build_data(config)
+        logging.getLogger().info(config)
+        logging.getLogger().info(data)
+        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        network = build_model(config, train_data)
+        trainer = _build_trainer(config, network)
+        if resume is not None:
+            trainer.resume_checkpoint(resume)
+        _, valid = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
+        test = trainer.evaluate(test_data, load_best_model=saved)
+        interests = describe_interests(network, test_data)
+    result = RunResult(
+        model=config["model"],
+        dataset=config["dataset"],
+        protocol=protocol_of(config),
+        seed=config["seed"],
+        config=checkpoint.settings_of(config),
+        valid={key: float(value) for key, value in (valid or {}).items()},
+        test={key: float(value) for key, value in test.items()},
+        interests=interests,
+        epochs=getattr(trainer, "epochs_run", config["epochs"]),
+        seconds=round(time.perf_counter() - began, 2),
+        checkpoint=str(trainer.saved_model_file) if saved else None,
+        versions=versions(),
+    )
+    if record is not None and config["local_rank"] == 0:
+        result.write(record)
+    if not config["single_spec"]:
+        torch.distributed.destroy_process_group()
+    return result
+
+
+def load(path: str | Path) -> Loaded:
+    """Open a checkpoint of ours or of RecBole, with its data, ready to be evaluated or searched.
+
+    Raises:
+        InputError: the file is no usable checkpoint, or its data set is gone.
+    """
+    content = checkpoint.load(path)
+    stored = dict(content["settings"])
+    config = build_config(stored.pop("model"), stored.pop("dataset"), overrides=stored)
+    from recbole.utils import init_seed
+
+    with _quiet(config):
+        init_seed(config["seed"], config["reproducibility"])
+        data, train_data, valid_data, test_data = build_data(config)
+        init_seed(config["seed"], config["reproducibility"])
+        model = build_model(config, train_data)
+        mends.restore(model, content)
+    return Loaded(config, model.eval(), data, train_data, valid_data, test_data)
+
+
+def build_model(config: Any, train_data: Any) -> Any:
+    """The model of ``config``, on its device."""
+    from recbole.utils import get_model
+
+    return get_model(config["model"])(config, train_data._dataset).to(config["device"])
+
+
+def _build_trainer(config: Any, model: Any) -> Any:
+    """RecBole's trainer for the model, made safe where it is one that trains by gradient."""
+    from recbole.trainer import Trainer
+    from recbole.utils import get_trainer
+
+    from recbole_mind.trainer import SafeTrainer
+
+    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    if issubclass(base, Trainer) and not issubclass(base, SafeTrainer):
+        base = type(f"Safe{base.__name__}", (SafeTrainer, base), {})
+    return base(config, model)
+
+
+def describe_interests(model: Any, eval_data: Any) -> dict[str, float]:
+    """Statistics of the interests on the histories of ``eval_data``; empty for a single-vector model."""
+    if getattr(model, "routing", None) is None:
+        return {}
+    device = next(model.parameters()).device
+    return interest_statistics(model.interests(batch[0].to(device)) for batch in eval_data)
+
+
+def protocol_of(config: Any) -> dict[str, Any]:
+    """How the figures came about, in words and values that a table can print."""
+    sequential = config["MODEL_TYPE"].name == "SEQUENTIAL"
+    by_time = config["eval_args"]["order"] == "TO"
+    return {
+        "split": config["eval_args"]["split"],
+        "order": config["eval_args"]["order"],
+        "group_by": config["eval_args"]["group_by"],
+        "mode": config["eval_args"]["mode"],
+        "mask_history": bool(config["mask_history"]) if sequential else not config["repeatable"],
+        "timestamp_order": (config["timestamp_order"] or "recbole") if by_time else None,
+        "ties": "file order" if by_time else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and what its numbers depend on."""
+    found = {"python": platform.python_version(), "recbole-mind": __version__}
+    return found | {name: importlib.metadata.version(name) for name in _VERSIONS}
+
+
+def _check_writable(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    require(usable, f"output folder '{folder}' cannot be written; choose another")
+
+
+@contextlib.contextmanager
+def _quiet(config: Any) -> Iterator[None]:
+    """Log to ``log/<model>/`` at the level of ``state``, warnings to the terminal too; leave no handler behind."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers = []
+    from recbole.utils import init_logger
+
+    _check_writable(Path("log"))
+    init_logger(config)
+    for handler in root.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setLevel(max(handler.level, logging.WARNING) if config["state"].lower() != "debug" else logging.DEBUG)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # RecBole's use of pandas and torch, which the pins cover
+            yield
+    finally:
+        for handler in root.handlers:
+            handler.close()
+        root.handlers = before
+        root.setLevel(level)

@@ -1,0 +1,343 @@
+"""Settings: which keys exist, what they may be, and how they are read from YAML and the command line."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.registry import MODELS
+
+# What every model takes through our commands; MIND's YAML describes the two protocol keys.
+COMMON = ("mask_history", "timestamp_order")
+
+# Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
+_UNLISTED = (
+    "encoding has_residual tail_ratio token_num_threshold use_filter xgb_early_stopping_rounds nproc world_size offset "
+    "ip port local_rank config_files model dataset feature_num contrast sim norm eta cin reg_weight benchmark_filename "
+    "neg_sampling training_neg_sample_num eval_neg_sample_args train_neg_sample_args"
+).split()
+
+
+_OURS_NUMBERS = ("K", "sigma", "temperature", "dropout", "routing_iterations")  # checked, and read from text, below
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as a number, as RecBole does; YAML 1.1 asks for 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Read settings from a YAML or JSON file, or from a record that ``--record`` wrote.
+
+    Raises:
+        InputError: the file is missing, unreadable, malformed, or holds something else than ``key: value`` pairs.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"config file '{path}' cannot be read: {reason}") from None
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "it is not YAML"
+        raise InputError(f"config file '{path}' is malformed: {where}{problem}") from None
+    content = {} if content is None else content
+    require(
+        isinstance(content, dict) and all(isinstance(key, str) for key in content),
+        f"config file '{path}' is malformed: it must hold 'key: value' pairs",
+    )
+    if {"config", "versions", "protocol"} <= set(content):  # a record
+        return dict(content["config"])
+    return dict(content)
+
+
+def parse_value(text: str) -> Any:
+    """Read one value from the command line: a Python literal, else YAML, else the text; nothing is evaluated."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        pass
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except yaml.YAMLError:
+        return text
+
+
+def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
+    """Read ``--key=value`` and ``--key value``.
+
+    Raises:
+        InputError: an argument is neither, or a key is given twice with different values.
+    """
+    result: dict[str, Any] = {}
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
+        key, equals, text = argument[2:].partition("=")
+        require(argument.startswith("--") and bool(key), f"argument '{argument}' is not understood; use --key=value")
+        if not equals:
+            require(bool(remaining) and not remaining[0].startswith("--"), f"argument '{argument}' needs a value")
+            text = remaining.pop(0)
+        value = parse_value(text)
+        require(result.get(key, value) == value, f"argument '--{key}' is given twice, with different values")
+        result[key] = value
+    return result
+
+
+@cache
+def defaults(kind: str, name: str) -> dict[str, Any]:
+    """Our defaults from ``properties/<kind>/<name>.yaml``, empty where there are none."""
+    path = files("recbole_mind.properties") / kind / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    return dict(yaml.load(path.read_text("utf-8"), Loader=_Loader))  # noqa: S506 - a safe loader
+
+
+# -- which models, which keys -------------------------------------------------------------------------------------
+
+
+def recbole_folder() -> Path:
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise InputError("recbole is not installed; pip install recbole==1.2.1")
+    return Path(spec.origin).parent
+
+
+@cache
+def known_models() -> frozenset[str]:
+    """Names of the models that RecBole ships and of ours."""
+    return frozenset(path.stem for path in (recbole_folder() / "properties/model").glob("*.yaml")) | frozenset(MODELS)
+
+
+def check_model(name: object) -> str:
+    """Return ``name`` if there is such a model.
+
+    Raises:
+        InputError: there is none, with the nearest name; or it needs a library that is not installed.
+    """
+    if not isinstance(name, str) or not name:
+        raise InputError("model: no model is named; use --model=MIND")
+    shipped = any((recbole_folder() / "model").glob(f"*/{name.lower()}.py"))
+    if name not in known_models() and not (shipped and name.lower() not in {k.lower() for k in known_models()}):
+        raise InputError(f"model: '{name}' is unknown{nearest(name, known_models())}; RecBole's models and MIND, YouTubeDNN")
+    library = {"XGBoost": "xgboost", "LightGBM": "lightgbm"}.get(name)
+    if library and importlib.util.find_spec(library) is None:
+        raise InputError(f"model: '{name}' needs {library}; pip install {library}")
+    return name
+
+
+@cache
+def known_keys(model: str) -> frozenset[str]:
+    """Every key that RecBole or ``model`` reads."""
+    from recbole.utils import argument_list
+
+    folder = recbole_folder() / "properties"
+    keys = set(_UNLISTED) | set(COMMON) | set(defaults("model", model))
+    paths = [folder / "overall.yaml", folder / f"model/{model}.yaml", folder / "dataset/sample.yaml"]
+    for path in [*paths, *folder.glob("quick_start_config/*.yaml"), folder / "dataset/ml-100k.yaml"]:
+        if path.is_file():
+            keys |= set(yaml.load(path.read_text("utf-8"), Loader=_Loader) or {})  # noqa: S506 - a safe loader
+    for kind in ("general", "training", "evaluation", "dataset"):
+        keys |= set(getattr(argument_list, f"{kind}_arguments"))
+    return frozenset(keys)
+
+
+def check_keys(settings: Mapping[str, Any], model: str, source: str) -> None:
+    """Raise :class:`InputError` for a key that nothing reads; ``source`` says where it stands."""
+    for key in settings:
+        if key not in known_keys(model):
+            raise InputError(f"{source}: unknown key '{key}' for {model}{nearest(key, known_keys(model))}")
+
+
+def check_types(given: Mapping[str, Any], default: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` where a number or a truth value is the default and something else is given."""
+    for key, value in given.items():
+        usual = default.get(key)
+        if isinstance(usual, bool):
+            require(isinstance(value, bool), f"{key}: {value!r} is not allowed; allowed: True, False")
+        elif isinstance(usual, (int, float)):
+            good = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+            require(good or key in _OURS_NUMBERS, f"{key}: {value!r} is not allowed; allowed: a number such as {usual}")
+    for key, low in (("epochs", 0), ("train_batch_size", 1), ("eval_batch_size", 1), ("stopping_step", 0), ("seed", 0)):
+        value = given.get(key, low)
+        good = isinstance(value, int) and value >= low
+        require(good, f"{key}: {value!r} is not allowed; allowed: a whole number, at least {low}")
+
+
+# -- what our models' settings may be -----------------------------------------------------------------------------
+
+
+def _number(settings: dict[str, Any], key: str, allowed: str, *, low: float, strict: bool, whole: bool = False) -> None:
+    """Check and convert one number in place; ``low`` itself is allowed unless ``strict``."""
+    value = settings[key]
+    if isinstance(value, str):  # "inf", ".inf" and what a sweep hands over
+        try:
+            value = float(value.strip().lower().replace(".inf", "inf"))
+        except ValueError:
+            raise InputError(f"{key}: '{settings[key]}' is not a number; allowed: {allowed}") from None
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    good = good and (value > low if strict else value >= low)
+    good = good and (key == "p" or math.isfinite(value)) and (not whole or float(value).is_integer())
+    require(good, f"{key}: {settings[key]!r} is not allowed; allowed: {allowed}")
+    settings[key] = int(value) if whole else float(value)
+
+
+def _choice(settings: Mapping[str, Any], key: str, allowed: Iterable[str]) -> None:
+    allowed = list(allowed)
+    value = settings[key]
+    require(value in allowed, f"{key}: '{value}' is unknown{nearest(str(value), allowed)}; allowed: {', '.join(allowed)}")
+
+
+def _names(settings: dict[str, Any], key: str) -> None:
+    value = settings[key]
+    value = [] if value is None else [value] if isinstance(value, str) else value
+    good = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+    require(good, f"{key}: {settings[key]!r} is not allowed; allowed: a list of field names")
+    require(len(set(value)) == len(value), f"{key}: {settings[key]!r} names a field twice")
+    settings[key] = list(value)
+
+
+def check_common(settings: dict[str, Any]) -> None:
+    """Check, in place, the keys that every model takes through our commands."""
+    if settings.get("mask_history") is not None:
+        require(
+            isinstance(settings["mask_history"], bool),
+            f"mask_history: {settings['mask_history']!r} is not allowed; allowed: True, False",
+        )
+    if settings.get("timestamp_order") is not None:
+        _choice(settings, "timestamp_order", ("data", "recbole"))
+
+
+def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
+    """Check and convert, in place, the merged settings of one of our models, and feed the loss.
+
+    Args:
+        settings: all settings in force.
+        given: the keys that the user set, against those that are defaults.
+
+    Raises:
+        InputError: a value is out of its range, or the loss cannot be fed.
+    """
+    from recbole_mind.attention import ATTENTION_FORMS
+    from recbole_mind.capsule import ROUTING_INIT, ROUTING_SOFTMAX
+    from recbole_mind.losses import LOSSES
+    from recbole_mind.negatives import PROPOSALS
+
+    check_common(settings)
+    for key in ("embedding_size", "profile_embedding_size", "num_negatives", "MAX_ITEM_LIST_LENGTH"):
+        _number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
+    for key in ("temperature", "learning_rate"):
+        _number(settings, key, "a finite number above 0", low=0, strict=True)
+    _number(settings, "dropout", "a number from 0 to below 1", low=0, strict=False)
+    require(settings["dropout"] < 1, f"dropout: {settings['dropout']} is not allowed; allowed: a number from 0 to below 1")
+    _number(settings, "negative_alpha", "a finite number, at least 0", low=0, strict=False)
+    _choice(settings, "similarity", ("cosine", "dot"))
+    _names(settings, "item_features")
+    _names(settings, "user_features")
+    widths = settings["relu_layers"] = settings["relu_layers"] or []
+    good = isinstance(widths, (list, tuple)) and all(isinstance(w, int) and w > 0 for w in widths)
+    require(good, f"relu_layers: {widths!r} is not allowed; allowed: a list of whole numbers, each at least 1")
+    if "K" in settings:
+        for key in ("K", "routing_iterations"):
+            _number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
+        _number(settings, "sigma", "a finite number above 0", low=0, strict=True)
+        _number(settings, "p", "a number from 0 to inf", low=0, strict=False)
+        if settings["routing_scale"] is not None:
+            _number(settings, "routing_scale", "a finite number above 0, or ~", low=0, strict=True)
+        _choice(settings, "routing_softmax", ROUTING_SOFTMAX)
+        _choice(settings, "routing_init", ROUTING_INIT)
+        _choice(settings, "attention_form", ATTENTION_FORMS)
+        require(
+            isinstance(settings["adaptive_K"], bool),
+            f"adaptive_K: {settings['adaptive_K']!r} is not allowed; allowed: True, False",
+        )
+    _load_features(settings)
+    loss = str(settings["loss_type"])
+    settings["loss_type"] = {"ce": "CE", "full": "CE", "bpr": "BPR"}.get(loss.lower(), loss)
+    _choice(settings, "loss_type", LOSSES)
+    _choice(settings, "negatives", PROPOSALS)
+    _feed_loss(settings, set(given))
+
+
+def sampler_fed(settings: Mapping[str, Any]) -> bool:
+    """Whether RecBole's sampler must draw negatives for the loss."""
+    return settings["loss_type"] == "BPR" or (settings["loss_type"] == "sampled" and settings["negatives"] == "sampler")
+
+
+def _load_features(settings: dict[str, Any]) -> None:
+    """Have RecBole load the configured features: it reads only the columns that ``load_col`` names."""
+    if settings.get("load_col") is None:
+        return
+    columns = settings["load_col"] = dict(settings["load_col"])
+    for kind in ("item", "user"):
+        fields, present = settings[f"{kind}_features"], columns.get(kind)
+        if fields and present != "*":
+            present = list(present or []) or [settings[f"{kind.upper()}_ID_FIELD"]]
+            columns[kind] = present + [field for field in fields if field not in present]
+
+
+def _feed_loss(settings: dict[str, Any], given: set[str]) -> None:
+    """Give RecBole's sampler what the loss asks of it; refuse what the settings cannot feed."""
+    arguments = settings.get("train_neg_sample_args")
+    loss, asked = settings["loss_type"], "train_neg_sample_args" in given
+    off = arguments is None or (isinstance(arguments, dict) and str(arguments.get("distribution")).lower() == "none")
+    if not sampler_fed(settings):
+        require(
+            off or not asked,
+            f"train_neg_sample_args: loss_type '{loss}' draws no negatives from RecBole's sampler; leave it out, or "
+            "choose loss_type BPR, or loss_type sampled with negatives sampler",
+        )
+        settings["train_neg_sample_args"] = None
+        return
+    name = "BPR" if loss == "BPR" else "sampled with negatives sampler"
+    require(not (asked and off), f"loss_type: '{name}' needs negatives; train_neg_sample_args must not be None")
+    arguments = {"distribution": "uniform", "sample_num": 1} if off else dict(arguments)
+    allowed = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
+    for key in arguments:
+        require(key in allowed, f"train_neg_sample_args: unknown key '{key}'{nearest(key, allowed)}")
+    _choice(arguments | {"train_neg_sample_args.distribution": arguments.get("distribution", "uniform")},
+            "train_neg_sample_args.distribution", ("uniform", "popularity"))
+    arguments.setdefault("sample_num", 1)
+    _number(arguments, "sample_num", "a whole number, at least 1", low=1, strict=False, whole=True)
+    settings["train_neg_sample_args"] = arguments
+
+
+def plain(value: Any) -> Any:
+    """Turn a setting into what JSON can hold and :func:`read_file` reads back; infinity becomes the text ``inf``."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return value
+    if hasattr(value, "item"):
+        return plain(value.item())
+    return str(value)
+
+
+def to_json(content: Any) -> str:
+    """JSON text of ``content``, strict: no NaN, no infinity."""
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
