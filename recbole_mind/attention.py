@@ -63,6 +63,7 @@ def attention_weights(
     weights = logits.masked_fill(~active, -math.inf).softmax(1)
     return torch.where(top.abs() < limit, weights, one_hot)
 
+
 class LabelAwareAttention(nn.Module):
     """One vector for a user and a label: the interests, weighted by :func:`attention_weights`.
 

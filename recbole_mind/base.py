@@ -6,6 +6,7 @@ Shape legend: B rows of a batch, L history length (padded), K interests, D embed
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from recbole_mind import losses
-from recbole_mind.errors import require
+from recbole_mind.errors import InputError, require
 from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder
 from recbole_mind.negatives import proposal
 
@@ -62,7 +63,10 @@ class RetrievalModel(SequentialRecommender):
             self.proposal = proposal(self.negatives, counts, alpha=config["negative_alpha"])
         self._seed: int = config["seed"] + config["local_rank"]
         self._generator: torch.Generator | None = None
-        self.apply(_init_embedding)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=config["initializer_range"])
+                module.weight.data[0] = 0
 
     @property
     def generator(self) -> torch.Generator:
@@ -150,9 +154,7 @@ class RetrievalModel(SequentialRecommender):
             return losses.bpr(user, positive, self.item_vectors(negative_ids), temperature=self.temperature)
         if negative_ids is not None:
             negatives = self.item_vectors(negative_ids)
-            return losses.sampled_softmax(
-                user, positive, negatives, target, negative_ids, temperature=self.temperature
-            )
+            return losses.sampled_softmax(user, positive, negatives, target, negative_ids, temperature=self.temperature)
         if self.negatives == "in_batch":
             ids, negatives = target, positive
         else:
@@ -201,25 +203,17 @@ def _check_ids(ids: Tensor, low: int, n_items: int, field: str) -> None:
     require(not len(wrong), f"{field}: item id {int(wrong[0]) if len(wrong) else 0} is out of range 1 to {n_items - 1}")
 
 
-def _init_embedding(module: nn.Module) -> None:
-    """Embeddings of length about 1, whatever D is: much shorter ones vanish in squash."""
-    if isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-        with torch.no_grad():
-            module.weight[0] = 0
-
-
 def _feature_values(dataset: Any, feat: Any, fields: list[str] | None, key: str, kind: str) -> dict[str, Tensor]:
     """The values ``[N]`` or ``[N, M]`` of each configured feature, checked against the data."""
     values = {}
     for field in fields or []:
-        columns = [] if feat is None else [c for c in feat.columns if c not in (dataset.uid_field, dataset.iid_field)]
-        usable = [c for c in columns if dataset.field2type[c] in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)]
-        require(
-            field in usable,
-            f"{key}: '{field}' is not a token or token_seq field of {dataset.dataset_name}.{kind}; "
-            f"allowed: {', '.join(usable) or 'none'}",
-        )
+        categorical = dataset.field2type.get(field) in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+        if feat is None or field not in feat or not categorical:
+            path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.{kind}"
+            header = path.read_text("utf-8").partition("\n")[0].split("\t")[1:] if path.exists() else []
+            usable = [name.split(":")[0] for name in header if name.split(":")[-1] in ("token", "token_seq")]
+            allowed = ", ".join(usable) or "none"
+            raise InputError(f"{key}: '{field}' is not a token or token_seq field of '{path}'; allowed: {allowed}")
         column = feat[field]  # an Interaction once the data is built, a DataFrame before
         values[field] = column if isinstance(column, Tensor) else torch.as_tensor(np.stack(column.to_numpy()))
     return values

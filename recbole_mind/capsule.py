@@ -30,7 +30,7 @@ def squash(z: Tensor) -> Tensor:
     Returns:
         ``[..., D]``; the zero vector stays zero, with a zero gradient.
     """
-    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)  # [..., 1]
+    norm: Tensor = torch.linalg.vector_norm(z, dim=-1, keepdim=True)  # [..., 1]
     return z * (norm / (1.0 + norm * norm))
 
 
@@ -68,6 +68,35 @@ class Capsules(NamedTuple):
     active: Tensor
 
 
+def seed_similarities(votes: Tensor, mask: Tensor, num_interests: int) -> Tensor:
+    """Choose K behaviours that lie near all others, greedily, and compare every behaviour with them.
+
+    The start that the paper names as future work, after K-means++ (Arthur and Vassilvitskii, SODA 2007) in its greedy
+    form with every behaviour as a candidate: the next seed is the behaviour that most raises
+    Σ_j max_k cos(ê_j, seed_k). Deterministic; a tie goes to the older behaviour.
+
+    Args:
+        votes: ``[B, L, D]``, ê.
+        mask: ``[B, L]`` booleans, true on real behaviours.
+        num_interests: K.
+
+    Returns:
+        ``[B, K, L]`` cosines of seed k and behaviour j.
+    """
+    unit = nn.functional.normalize(votes, dim=2)
+    cosine = unit @ unit.transpose(1, 2)  # [B, L, L], candidate by behaviour
+    covered = cosine.masked_fill(~mask[:, None, :], 0)  # padding adds nothing
+    best = torch.where(mask, -1.0, 0.0)[:, None, :]  # [B, 1, L], nearness to the seeds so far
+    rows = torch.arange(len(votes), device=votes.device)
+    chosen = []
+    for _ in range(num_interests):
+        gain = torch.maximum(covered, best).sum(2).masked_fill(~mask, -torch.inf)  # [B, L]
+        seed = gain.argmax(1)  # [B]
+        chosen.append(cosine[rows, seed])
+        best = torch.maximum(best, covered[rows, seed][:, None, :])
+    return torch.stack(chosen, dim=1)
+
+
 class BehaviorToInterestRouting(nn.Module):
     """Dynamic routing from behaviour capsules to interest capsules.
 
@@ -93,6 +122,7 @@ class BehaviorToInterestRouting(nn.Module):
         iterations: R.
         sigma: σ of the logits.
         softmax: ``"interests"`` (Algorithm 1) or ``"behaviors"``.
+        init: ``"random"`` logits, or ``"kmeans++"``: the same plus :func:`seed_similarities`, times ``scale``.
         scale: length that behaviours are given before S; ``None`` leaves them as they are.
         adaptive: K'_u interests instead of K for all (:func:`interest_counts`).
         seed: of the logits used at evaluation.
@@ -106,22 +136,24 @@ class BehaviorToInterestRouting(nn.Module):
         size: int,
         num_interests: int,
         max_length: int,
-        iterations: int = 3,
-        sigma: float = 1.0,
-        softmax: str = "interests",
-        scale: float | None = None,
-        adaptive: bool = True,
-        seed: int = 0,
+        iterations: int,
+        sigma: float,
+        softmax: str,
+        init: str,
+        scale: float | None,
+        adaptive: bool,
+        seed: int,
     ) -> None:
         super().__init__()
         require(num_interests >= 1, f"K: {num_interests} is not allowed; the number of interests is at least 1")
         require(sigma > 0, f"sigma: {sigma} is not allowed; it is above 0")
         require(iterations >= 1, f"routing_iterations: {iterations} is not allowed; it is at least 1")
-        require(
-            softmax in ROUTING_SOFTMAX, f"routing_softmax: '{softmax}' is unknown; allowed: {', '.join(ROUTING_SOFTMAX)}"
-        )
+        allowed = ", ".join(ROUTING_SOFTMAX)
+        require(softmax in ROUTING_SOFTMAX, f"routing_softmax: '{softmax}' is unknown; allowed: {allowed}")
+        allowed = ", ".join(ROUTING_INIT)
+        require(init in ROUTING_INIT, f"routing_init: '{init}' is unknown; allowed: {allowed}")
         self.num_interests, self.iterations, self.sigma = num_interests, iterations, sigma
-        self.softmax, self.scale, self.adaptive = softmax, scale, adaptive
+        self.softmax, self.init, self.scale, self.adaptive = softmax, init, scale, adaptive
         self.bilinear = nn.Linear(size, size, bias=False)  # S
         nn.init.eye_(self.bilinear.weight)
         draw = torch.randn(num_interests, max_length, generator=torch.Generator().manual_seed(seed))
@@ -156,6 +188,9 @@ class BehaviorToInterestRouting(nn.Module):
             shape = (B, self.num_interests, L)
             logits = self.sigma * torch.randn(shape, generator=generator, device=votes.device)
         with torch.no_grad():
+            if self.init == "kmeans++":
+                length = 1.0 if self.scale is None else self.scale
+                logits = logits + length * seed_similarities(fixed, mask, self.num_interests)
             for _ in range(self.iterations - 1):
                 interests = squash(self._couple(logits, mask, active) @ fixed)  # [B, K, D]
                 logits = logits + interests @ fixed.transpose(1, 2)  # [B, K, L]

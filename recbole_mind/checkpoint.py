@@ -13,9 +13,9 @@ import json
 import os
 import pickle
 import secrets
-from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,10 @@ from recbole_mind.settings import plain, to_json
 
 FORMAT = "recbole-mind checkpoint"
 VERSION = 1
-_PICKLE_MODULES = ("torch", "numpy", "recbole", "collections", "_codecs")
-_PICKLE_BUILTINS = {"set", "frozenset", "slice", "complex", "bytearray", "object"}
+_PICKLE_NAMES = {("builtins", name) for name in ("set", "frozenset", "slice", "complex", "bytearray")} | {
+    ("collections", "OrderedDict"), ("torch", "device"), ("torch", "Size"), ("_codecs", "encode"),
+    ("yaml.loader", "FullLoader"),
+}  # fmt: skip
 _DERIVED = {
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "nproc", "world_size",
     "offset", "ip", "port", "valid_neg_sample_args", "test_neg_sample_args", "config_files",
@@ -118,35 +120,41 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
 
 def _load_pickled(path: str | Path, device: torch.device | str) -> Any:
     """Open RecBole's own file; only classes of torch, numpy and RecBole come to life."""
-    module = SimpleNamespace(Unpickler=_Unpickler, load=lambda file, **kwargs: _Unpickler(file, **kwargs).load())
+    module = ModuleType("guarded_pickle")
+    vars(module).update(Unpickler=_Unpickler, load=lambda file, **kwargs: _Unpickler(file, **kwargs).load())
     try:
         with open(path, "rb") as file:
             return torch.load(file, map_location=device, weights_only=False, pickle_module=module)
-    except _Refused as error:
+    except _RefusedError as error:
         raise InputError(f"'{path}' is refused: it would run {error}, which no checkpoint of RecBole needs") from None
     except Exception:
         raise InputError(f"checkpoint '{path}' is truncated, corrupt or not a checkpoint") from None
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     pass
 
 
 class _Unpickler(pickle.Unpickler):
+    """Know only what RecBole's checkpoints are made of: tensors, arrays, and its own settings and model classes."""
+
     def find_class(self, module: str, name: str) -> Any:
-        root = module.partition(".")[0]
-        known: Callable[..., Any] | type = super().find_class if root in _PICKLE_MODULES else _Refused
-        if module == "builtins" and name in _PICKLE_BUILTINS:
-            return super().find_class(module, name)
-        if (module, name) == ("yaml.loader", "FullLoader"):
-            return super().find_class(module, name)
-        if known is _Refused:
-            raise _Refused(f"{module}.{name}")
-        found = super().find_class(module, name)
-        rebuild = name.startswith(("_rebuild", "_reconstruct")) or module == "_codecs"
-        if not (isinstance(found, type) or rebuild or name in ("scalar", "_frombuffer")):
-            raise _Refused(f"{module}.{name}")
-        return found
+        module = "builtins" if module == "__builtin__" else module
+        if (module, name) in _PICKLE_NAMES or module.partition(".")[0] in ("torch", "numpy", "recbole", "recbole_mind"):
+            found = super().find_class(module, name)
+            if (module, name) in _PICKLE_NAMES or _is_data(module, name, found):
+                return found
+        raise _RefusedError(f"{module}.{name}")
+
+
+def _is_data(module: str, name: str, found: Any) -> bool:
+    """Whether a class or function of torch, numpy or RecBole only builds data."""
+    if module == "torch._utils":
+        return name.startswith("_rebuild")
+    if module.endswith("core.multiarray"):
+        return name in ("_reconstruct", "scalar")
+    data = (np.generic, np.dtype, Enum, torch.nn.Module, torch.storage.TypedStorage, torch.storage.UntypedStorage)
+    return isinstance(found, type) and (issubclass(found, data) or found is np.ndarray or name == "Config")
 
 
 # -- model-specific parameters that are not tensors ---------------------------------------------------------------
@@ -171,7 +179,7 @@ def _encode(value: Any, key: str) -> Any:
             "shape": tuple(value.shape),
             **{name: torch.from_numpy(np.ascontiguousarray(getattr(coo, name))) for name in ("row", "col", "data")},
         }
-    raise InputError(f"'{key}' of the model is a {type(value).__name__}, which a checkpoint cannot hold; use --saved=False")
+    raise InputError(f"'{key}' of the model is a {type(value).__name__}, which a checkpoint cannot hold")
 
 
 def _decode(value: Any) -> Any:

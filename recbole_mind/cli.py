@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recbole_mind import __version__, settings
-from recbole_mind.errors import InputError, Interrupted
+from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
     from recbole_mind.quick_start import RunResult
@@ -27,7 +27,7 @@ def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     """Run a command; what a user can cause becomes one line and exit status 2."""
     try:
         return command(sys.argv[1:] if arguments is None else arguments)
-    except (InputError, Interrupted) as error:
+    except (InputError, InterruptedRun) as error:
         print(f"error: {error}" if isinstance(error, InputError) else str(error), file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

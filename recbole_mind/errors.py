@@ -17,7 +17,7 @@ class InputError(ValueError):
         super().__init__(" ".join(str(message).split()))
 
 
-class Interrupted(Exception):
+class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
     """Training was stopped with Ctrl-C; the message says what is left on disk."""
 
 

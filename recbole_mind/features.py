@@ -6,6 +6,7 @@ Shape legend: N items, U users, M values of a multi-valued feature (padded with 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,16 +56,18 @@ class ItemEncoder(nn.Module):
         super().__init__()
         self.num_items = num_items
         self.embedding = nn.Embedding(num_items, size, padding_idx=0)
-        self.features = nn.ModuleDict({k: FeatureEmbedding(v, size) for k, v in (features or {}).items()})
+        self.features = nn.ModuleList(FeatureEmbedding(values, size) for values in (features or {}).values())
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the vectors ``[..., D]`` of ``ids`` ``[...]``."""
+        vectors: Tensor
         if not self.features:
-            vectors: Tensor = self.embedding(ids)
-            return vectors
-        if ids.numel() > self.num_items:  # cheaper to encode each item once
-            return nn.functional.embedding(ids, self.table())
-        return self._encode(ids)
+            vectors = self.embedding(ids)
+        elif ids.numel() > self.num_items:  # cheaper to encode each item once
+            vectors = nn.functional.embedding(ids, self.table())
+        else:
+            vectors = self._encode(ids)
+        return vectors
 
     def table(self) -> Tensor:
         """Return the vectors of the whole catalogue ``[N, D]``; row 0 is zero."""
@@ -73,9 +76,9 @@ class ItemEncoder(nn.Module):
         return self._encode(torch.arange(self.num_items, device=self.embedding.weight.device))
 
     def _encode(self, ids: Tensor) -> Tensor:
-        total = self.embedding(ids)  # [..., D]
+        total: Tensor = self.embedding(ids)  # [..., D]
         parts = torch.ones(ids.shape, device=total.device)
-        for feature in self.features.values():
+        for feature in self.features:
             vector, present = feature(ids)
             total = total + vector
             parts = parts + present
@@ -93,14 +96,14 @@ class ProfileEncoder(nn.Module):
 
     def __init__(self, *, features: Mapping[str, Tensor] | None, size: int) -> None:
         super().__init__()
-        self.features = nn.ModuleDict({k: FeatureEmbedding(v, size) for k, v in (features or {}).items()})
+        self.features = nn.ModuleList(FeatureEmbedding(values, size) for values in (features or {}).values())
         self.size = size * len(self.features)
 
     def forward(self, users: Tensor) -> Tensor:
         """Return ``[B, F·size]`` for ``users`` ``[B]`` (``[B, 0]`` without features)."""
         if not self.features:
             return torch.zeros(len(users), 0, device=users.device)
-        return torch.cat([feature(users)[0] for feature in self.features.values()], dim=1)
+        return torch.cat([feature(users)[0] for feature in self.features], dim=1)
 
 
 class InterestLayers(nn.Module):
@@ -111,15 +114,20 @@ class InterestLayers(nn.Module):
         profile_size: length of p_u, 0 without a profile.
         hidden: widths of the hidden ReLU layers; the last layer maps to D and is linear, since ReLU there would bar
             an interest from half of each axis of the item space.
+
+    Where every hidden layer has 2 D units or more, the layers start near the identity on the capsule (x is
+    relu(x) - relu(-x)), as S does in the routing: an interest starts beside the items that it was made of.
     """
 
     def __init__(self, *, size: int, profile_size: int, hidden: list[int]) -> None:
         super().__init__()
         widths = [size + profile_size, *hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], size))
+        if hidden and min(hidden) >= 2 * size:
+            _start_as_identity([layer for layer in self.layers if isinstance(layer, nn.Linear)], size)
 
     def forward(self, capsules: Tensor, profile: Tensor) -> Tensor:
         """Map ``capsules`` [B, K, D] and ``profile`` [B, P] to interests [B, K, D]."""
@@ -128,3 +136,18 @@ class InterestLayers(nn.Module):
             capsules = torch.cat([capsules, joined], dim=2)
         interests: Tensor = self.layers(capsules)
         return interests
+
+
+@torch.no_grad()
+def _start_as_identity(linear: list[nn.Linear], size: int) -> None:
+    """Let units 0 .. D-1 carry relu(x) and D .. 2D-1 relu(-x); what else there is starts small."""
+    eye = torch.eye(size)
+    for index, layer in enumerate(linear):
+        layer.weight *= 0.1
+        layer.bias.zero_()
+        if index == 0:
+            layer.weight[: 2 * size, :size] = torch.cat([eye, -eye])
+        elif index < len(linear) - 1:
+            layer.weight[: 2 * size, : 2 * size] = torch.eye(2 * size)
+        else:
+            layer.weight[:, : 2 * size] = torch.cat([eye, -eye], dim=1)

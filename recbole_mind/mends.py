@@ -132,6 +132,7 @@ def _mend_config(Config: Any) -> None:
             final["loss_type"] = "BPR" if settings.sampler_fed(final) else "CE"  # the two that RecBole knows
             original(self)
             final["loss_type"] = loss
+            settings.check_valid_metric(final)
             return
         kind = final["MODEL_TYPE"].name
         if kind == "SEQUENTIAL" and final.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
@@ -141,6 +142,7 @@ def _mend_config(Config: Any) -> None:
         if kind in ("GENERAL", "TRADITIONAL") and final.get("mask_history") is not None:
             final["repeatable"] = not final["mask_history"]  # RecBole's own name for it, for these models
         original(self)
+        settings.check_valid_metric(final)
 
     @_wrap(Config, "_init_device")
     def device(original: Callable[..., Any], self: Any) -> None:

@@ -28,6 +28,7 @@ class MIND(RetrievalModel):
             iterations=config["routing_iterations"],
             sigma=config["sigma"],
             softmax=config["routing_softmax"],
+            init=config["routing_init"],
             scale=config["routing_scale"],
             adaptive=config["adaptive_K"],
             seed=config["seed"],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
 from recbole_mind import quick_start
 from recbole_mind.errors import InputError, require
@@ -34,10 +35,10 @@ def run(
     require(nproc >= 1, f"nproc: {nproc} is not allowed; it is at least 1")
     require(world >= group_offset + nproc, f"world_size: {world} is less than group_offset + nproc")
     group = {"nproc": nproc, "world_size": world, "ip": ip, "port": port, "offset": group_offset}
-    queue = mp.get_context("spawn").SimpleQueue()
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        mp.spawn(_work, args=(arguments, group, queue), nprocs=nproc, join=True)
-    except mp.ProcessRaisedException as error:
+        spawn(_work, args=(arguments, group, queue), nprocs=nproc, join=True)  # type: ignore[no-untyped-call]
+    except ProcessRaisedException as error:
         if queue.empty():
             raise
         raise InputError(queue.get()) from error

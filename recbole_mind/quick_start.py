@@ -1,4 +1,4 @@
-"""Train, test and load models without RecBole's ``quick_start`` (which needs ray): one :func:`run`, one :func:`load`."""
+"""Train, test and load models without RecBole's ``quick_start``, which needs ray."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ class RunResult:
         protocol: split, order, ties, candidates and whether the history was kept out of the ranking.
         config: every setting in force; a run from them gives the same numbers.
         valid, test: metric to value, of the best epoch.
-        interests: of a multi-interest model on the test histories (:func:`~recbole_mind.diagnostics.interest_statistics`).
+        interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
         epochs: trained, early stopping included.
         seconds: wall time, data preparation to test.
         checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
@@ -160,7 +161,7 @@ def run(
 
     Raises:
         InputError: input that cannot be used; nothing has been written then.
-        Interrupted: Ctrl-C during training.
+        InterruptedRun: Ctrl-C during training.
     """
     began = time.perf_counter()
     overrides = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
@@ -273,9 +274,11 @@ def versions() -> dict[str, str]:
 
 
 def _check_writable(folder: Path) -> None:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    require(usable, f"output folder '{folder}' cannot be written; choose another")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror}; choose another") from None
 
 
 @contextlib.contextmanager
@@ -288,9 +291,10 @@ def _quiet(config: Any) -> Iterator[None]:
 
     _check_writable(Path("log"))
     init_logger(config)
+    debug = str(config["state"]).lower() == "debug"
     for handler in root.handlers:
         if type(handler) is logging.StreamHandler:
-            handler.setLevel(max(handler.level, logging.WARNING) if config["state"].lower() != "debug" else logging.DEBUG)
+            handler.setLevel(logging.DEBUG if debug else max(handler.level, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # RecBole's use of pandas and torch, which the pins cover

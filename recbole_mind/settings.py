@@ -22,7 +22,7 @@ from recbole_mind.registry import MODELS
 COMMON = ("mask_history", "timestamp_order")
 
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
-_UNLISTED = (
+_UNLISTED = (  # noqa: SIM905
     "encoding has_residual tail_ratio token_num_threshold use_filter xgb_early_stopping_rounds nproc world_size offset "
     "ip port local_rank config_files model dataset feature_num contrast sim norm eta cin reg_weight benchmark_filename "
     "neg_sampling training_neg_sample_num eval_neg_sample_args train_neg_sample_args"
@@ -118,6 +118,7 @@ def defaults(kind: str, name: str) -> dict[str, Any]:
 
 
 def recbole_folder() -> Path:
+    """The folder that RecBole is installed in."""
     spec = importlib.util.find_spec("recbole")
     if spec is None or spec.origin is None:
         raise InputError("recbole is not installed; pip install recbole==1.2.1")
@@ -140,8 +141,11 @@ def check_model(name: object) -> str:
         raise InputError("model: no model is named; use --model=MIND")
     shipped = any((recbole_folder() / "model").glob(f"*/{name.lower()}.py"))
     if name not in known_models() and not (shipped and name.lower() not in {k.lower() for k in known_models()}):
-        raise InputError(f"model: '{name}' is unknown{nearest(name, known_models())}; RecBole's models and MIND, YouTubeDNN")
-    library = {"XGBoost": "xgboost", "LightGBM": "lightgbm"}.get(name)
+        ours = ", ".join(MODELS)
+        raise InputError(
+            f"model: '{name}' is unknown{nearest(name, known_models())}; allowed: {ours}, RecBole's models"
+        )
+    library = name.lower() if name.lower() in ("xgboost", "lightgbm") else None
     if library and importlib.util.find_spec(library) is None:
         raise InputError(f"model: '{name}' needs {library}; pip install {library}")
     return name
@@ -206,7 +210,8 @@ def _number(settings: dict[str, Any], key: str, allowed: str, *, low: float, str
 def _choice(settings: Mapping[str, Any], key: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     value = settings[key]
-    require(value in allowed, f"{key}: '{value}' is unknown{nearest(str(value), allowed)}; allowed: {', '.join(allowed)}")
+    hint = f"{nearest(str(value), allowed)}; allowed: {', '.join(allowed)}"
+    require(value in allowed, f"{key}: '{value}' is unknown{hint}")
 
 
 def _names(settings: dict[str, Any], key: str) -> None:
@@ -229,6 +234,16 @@ def check_common(settings: dict[str, Any]) -> None:
         _choice(settings, "timestamp_order", ("data", "recbole"))
 
 
+def check_valid_metric(settings: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` unless ``valid_metric`` is one of the figures that an evaluation gives."""
+    names = [name.lower() for name in settings["metrics"]]
+    given = [
+        name if settings["eval_type"].name == "VALUE" else f"{name}@{k}" for name in names for k in settings["topk"]
+    ]
+    metric = str(settings["valid_metric"]).lower()
+    require(metric in given, f"valid_metric: '{metric}' is not evaluated; allowed: {', '.join(dict.fromkeys(given))}")
+
+
 def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     """Check and convert, in place, the merged settings of one of our models, and feed the loss.
 
@@ -247,10 +262,11 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     check_common(settings)
     for key in ("embedding_size", "profile_embedding_size", "num_negatives", "MAX_ITEM_LIST_LENGTH"):
         _number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
-    for key in ("temperature", "learning_rate"):
+    for key in ("temperature", "learning_rate", "initializer_range"):
         _number(settings, key, "a finite number above 0", low=0, strict=True)
     _number(settings, "dropout", "a number from 0 to below 1", low=0, strict=False)
-    require(settings["dropout"] < 1, f"dropout: {settings['dropout']} is not allowed; allowed: a number from 0 to below 1")
+    if settings["dropout"] >= 1:
+        raise InputError(f"dropout: {settings['dropout']} is not allowed; allowed: a number from 0 to below 1")
     _number(settings, "negative_alpha", "a finite number, at least 0", low=0, strict=False)
     _choice(settings, "similarity", ("cosine", "dot"))
     _names(settings, "item_features")
@@ -282,7 +298,8 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
 
 def sampler_fed(settings: Mapping[str, Any]) -> bool:
     """Whether RecBole's sampler must draw negatives for the loss."""
-    return settings["loss_type"] == "BPR" or (settings["loss_type"] == "sampled" and settings["negatives"] == "sampler")
+    loss, negatives = settings["loss_type"], settings["negatives"]
+    return bool(loss == "BPR" or (loss == "sampled" and negatives == "sampler"))
 
 
 def _load_features(settings: dict[str, Any]) -> None:
@@ -301,7 +318,9 @@ def _feed_loss(settings: dict[str, Any], given: set[str]) -> None:
     """Give RecBole's sampler what the loss asks of it; refuse what the settings cannot feed."""
     arguments = settings.get("train_neg_sample_args")
     loss, asked = settings["loss_type"], "train_neg_sample_args" in given
-    off = arguments is None or (isinstance(arguments, dict) and str(arguments.get("distribution")).lower() == "none")
+    off = arguments is None or (
+        isinstance(arguments, dict) and str(arguments.get("distribution", "uniform")).lower() == "none"
+    )
     if not sampler_fed(settings):
         require(
             off or not asked,
@@ -312,12 +331,12 @@ def _feed_loss(settings: dict[str, Any], given: set[str]) -> None:
         return
     name = "BPR" if loss == "BPR" else "sampled with negatives sampler"
     require(not (asked and off), f"loss_type: '{name}' needs negatives; train_neg_sample_args must not be None")
-    arguments = {"distribution": "uniform", "sample_num": 1} if off else dict(arguments)
+    arguments = {"distribution": "uniform", "sample_num": 1} if off else dict(arguments or {})
     allowed = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
     for key in arguments:
         require(key in allowed, f"train_neg_sample_args: unknown key '{key}'{nearest(key, allowed)}")
-    _choice(arguments | {"train_neg_sample_args.distribution": arguments.get("distribution", "uniform")},
-            "train_neg_sample_args.distribution", ("uniform", "popularity"))
+    arguments.setdefault("distribution", "uniform")
+    _choice(arguments, "distribution", ("uniform", "popularity"))
     arguments.setdefault("sample_num", 1)
     _number(arguments, "sample_num", "a whole number, at least 1", low=1, strict=False, whole=True)
     settings["train_neg_sample_args"] = arguments

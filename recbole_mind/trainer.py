@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from recbole_mind import checkpoint
-from recbole_mind.errors import InputError, Interrupted
+from recbole_mind.errors import InputError, InterruptedRun
 
 
 class SafeTrainer:
     """A mixin that stands before one of RecBole's trainers (``type("T", (SafeTrainer, Trainer), {})``).
 
     It saves checkpoints of :mod:`recbole_mind.checkpoint`, shows one progress line for the whole training, names a NaN
-    loss, and turns Ctrl-C into :class:`~recbole_mind.errors.Interrupted` with the last good checkpoint intact.
+    loss, and turns Ctrl-C into :class:`~recbole_mind.errors.InterruptedRun` with the last good checkpoint intact.
     """
 
     config: Any
@@ -38,11 +38,13 @@ class SafeTrainer:
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         if not self.config["single_spec"] and self.config["local_rank"] != 0:
             return
+        if epoch < 0 and Path(self.saved_model_file).exists():
+            return  # a finished run was resumed: RecBole would overwrite its epoch with -1
         state = {
             "epoch": epoch,
             "cur_step": self.cur_step,  # type: ignore[attr-defined]
             "best_valid_score": float(self.best_valid_score),  # type: ignore[attr-defined]
-            "best_valid_result": {k: float(v) for k, v in (self._current_result or {}).items()},
+            "best_valid_result": {key: float(value) for key, value in (self._current_result or {}).items()},
             "state_dict": self.model.state_dict(),  # type: ignore[attr-defined]
             "other_parameter": self.model.other_parameter(),  # type: ignore[attr-defined]
             "optimizer": self.optimizer.state_dict(),  # type: ignore[attr-defined]
@@ -61,9 +63,7 @@ class SafeTrainer:
             self._progress.validated(score)
         return score, result
 
-    def _train_epoch(
-        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
-    ) -> Any:
+    def _train_epoch(self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False) -> Any:
         self.epochs_run = epoch_idx + 1
         watched = train_data if self._progress is None else _Watched(train_data, self._progress)
         if self._progress is not None:
@@ -93,7 +93,7 @@ class SafeTrainer:
         """Train; see RecBole's ``Trainer.fit``.
 
         Raises:
-            Interrupted: Ctrl-C; the message names the last good checkpoint.
+            InterruptedRun: Ctrl-C; the message names the last good checkpoint.
         """
         start = self.start_epoch  # type: ignore[attr-defined]
         try:
@@ -106,8 +106,10 @@ class SafeTrainer:
         except KeyboardInterrupt:
             kept = "no checkpoint was written yet"
             if Path(self.saved_model_file).exists():
-                kept = f"the last good checkpoint is '{self.saved_model_file}'; go on with --resume={self.saved_model_file}"
-            raise Interrupted(f"stopped in epoch {self.epochs_run} of {self.epochs}: {kept}") from None
+                kept = (
+                    f"the last good checkpoint is '{self.saved_model_file}'; --resume={self.saved_model_file} goes on"
+                )
+            raise InterruptedRun(f"stopped in epoch {self.epochs_run} of {self.epochs}: {kept}") from None
         finally:
             self._progress = None
 
@@ -122,7 +124,7 @@ class TrainingProgress:
         self.epochs, self.start, self.batches, self.enabled = epochs, start, batches, enabled
         self.metric, self.bigger = config["valid_metric"], config["valid_metric_bigger"]
         self.best: float | None = None
-        self.loss = math.nan
+        self.loss, self.score, self.unsaid = math.nan, "", False
         self.current = start
         self.began = time.monotonic()
         console = Console(stderr=True)
@@ -145,10 +147,12 @@ class TrainingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._line()
         self.bar.stop()
 
     def epoch(self, index: int) -> None:
         """Epoch ``index`` begins."""
+        self._line()
         self.current = index
         self._describe()
 
@@ -158,32 +162,31 @@ class TrainingProgress:
 
     def trained(self, loss: float) -> None:
         """The epoch's training ends with the summed ``loss``."""
-        self.loss = loss / max(self.batches, 1)
+        self.loss, self.score = loss / max(self.batches, 1), ""
+        self.unsaid = True
         self._describe()
-        if self.best is None:
-            self._line()
 
     def validated(self, score: float) -> None:
         """The epoch was validated with ``score``."""
         better = self.best is None or (score >= self.best if self.bigger else score <= self.best)
         self.best = score if better else self.best
+        self.score = f", {self.metric} {score:.4f}{' (best)' if better else ''}"
         self._describe()
-        self._line(f", {self.metric} {score:.4f}{' (best)' if better else ''}")
 
     def _describe(self) -> None:
         best = "" if self.best is None else f", best {self.metric} {self.best:.4f}"
         loss = "" if math.isnan(self.loss) else f", loss {self.loss:.3f}"
         self.bar.update(self.task, description=f"{self.name} epoch {self.current + 1}/{self.epochs}{loss}{best}")
 
-    def _line(self, score: str = "") -> None:
-        if not self.enabled or self.live or (score == "" and self.epochs > 1):
+    def _line(self) -> None:
+        """Say the last epoch's figures, once, where there is no live bar."""
+        if not self.enabled or self.live or not self.unsaid:
             return
-        done = self.current + 1 - self.start
+        self.unsaid = False
         elapsed = time.monotonic() - self.began
-        left = elapsed / done * (self.epochs - self.current - 1)
-        text = f"{self.name} epoch {self.current + 1}/{self.epochs}: loss {self.loss:.4f}{score}, {elapsed:.0f} s, "
-        sys.stderr.write(f"{text}at most {left:.0f} s left\n")
-        sys.stderr.flush()
+        left = elapsed / (self.current + 1 - self.start) * (self.epochs - self.current - 1)
+        text = f"{self.name} epoch {self.current + 1}/{self.epochs}: loss {self.loss:.4f}{self.score}, {elapsed:.0f} s"
+        sys.stderr.write(text + (f", at most {left:.0f} s left" if left else "") + "\n")
 
 
 class _Watched:

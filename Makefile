@@ -1,0 +1,34 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv; PYTHON chooses the interpreter.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3,$(shell command -v $(p))))
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := test
+
+# torch first, by itself: the one large package, so that nothing else decides which build is taken
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' \
+		|| { echo 'Python 3.10 or 3.11 is needed; set PYTHON=/path/to/python3.11' >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/recbole-mind demo --output demo
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv demo build dist *.egg-info

@@ -1,0 +1,233 @@
+"""Slow, loop-written versions of the layers, from the formulas of Li et al. (CIKM 2019), in double precision.
+
+Everything is plain Python: vectors are lists of floats, batches are lists. They are here to be read and compared with,
+so each follows its formula and nothing else. None of them shares a line with the package.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def dot(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def softmax(logits):
+    top = max(logits)
+    exponentials = [math.exp(logit - top) for logit in logits]
+    return [e / sum(exponentials) for e in exponentials]
+
+
+def logsumexp(logits):
+    top = max(logits)
+    return top + math.log(sum(math.exp(logit - top) for logit in logits))
+
+
+def mean(vectors):
+    return [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
+
+
+# -- routing -----------------------------------------------------------------------------------------------------------
+
+
+def squash(z):
+    """|z|²/(1+|z|²) · z/|z|."""
+    length = math.sqrt(dot(z, z))
+    if length == 0:
+        return [0.0] * len(z)
+    return [length**2 / (1 + length**2) * x / length for x in z]
+
+
+def interest_count(history_length, num_interests):
+    """K' = max(1, min(K, floor(log2 |I|))), the logarithm counted in halvings."""
+    logarithm, rest = 0, history_length
+    while rest > 1:
+        rest //= 2
+        logarithm += 1
+    return max(1, min(num_interests, logarithm))
+
+
+def votes(behaviors, S, scale=None):
+    """ê_j = S e_j, of behaviours that are brought to the length ``scale`` first where one is given."""
+    result = []
+    for behavior in behaviors:
+        if scale is not None:
+            length = math.sqrt(dot(behavior, behavior))
+            behavior = [scale * x / length for x in behavior]
+        result.append([dot(row, behavior) for row in S])
+    return result
+
+
+def couple(logits, softmax_over):
+    """Coupling coefficients w [K'][J] of ``logits`` [K'][J], one user's active interests and real behaviours."""
+    if softmax_over == "behaviors":
+        return [softmax(row) for row in logits]
+    columns = [softmax(column) for column in zip(*logits, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def capsules(coupling, behavior_votes):
+    """u_k = squash(Σ_j w_kj ê_j)."""
+    size = len(behavior_votes[0])
+    interests = []
+    for weights in coupling:
+        z = [0.0] * size
+        for weight, vote in zip(weights, behavior_votes, strict=True):
+            for d in range(size):
+                z[d] += weight * vote[d]
+        interests.append(squash(z))
+    return interests
+
+
+def cosine(a, b):
+    lengths = math.sqrt(dot(a, a) * dot(b, b))
+    return dot(a, b) / lengths if lengths else 0.0
+
+
+def seeds(vectors, number):
+    """Indices of ``number`` vectors, each the first that most raises Σ_j max over the chosen of the cosine."""
+    chosen = []
+    for _ in range(number):
+        reached = [
+            sum(max(cosine(vectors[seed], other) for seed in [*chosen, candidate]) for other in vectors)
+            for candidate in range(len(vectors))
+        ]
+        chosen.append(reached.index(max(reached)))
+    return chosen
+
+
+def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scale=None):
+    """Interests [K'][D] and coupling [K'][J] of one user's J real behaviours; ``logits`` is [K'][J]."""
+    behavior_votes = votes(behaviors, S, scale)
+    logits = [list(row) for row in logits]
+    if init == "kmeans++":
+        for k, seed in enumerate(seeds(behavior_votes, len(logits))):
+            for j, vote in enumerate(behavior_votes):
+                logits[k][j] += (scale or 1.0) * cosine(behavior_votes[seed], vote)
+    for iteration in range(iterations):
+        coupling = couple(logits, softmax_over)
+        interests = capsules(coupling, behavior_votes)
+        if iteration < iterations - 1:
+            for k, interest in enumerate(interests):
+                for j, vote in enumerate(behavior_votes):
+                    logits[k][j] += dot(interest, vote)
+    return interests, coupling
+
+
+def route_batch(behaviors, lengths, S, logits, *, iterations, softmax_over, adaptive, init="random", scale=None):
+    """Padded interests [B][K][D] and coupling [B][K][L]; ``behaviors`` is [B][L][D] and ``logits`` [B][K][L]."""
+    all_interests, all_coupling = [], []
+    for user_behaviors, length, user_logits in zip(behaviors, lengths, logits, strict=True):
+        K, L, D = len(user_logits), len(user_behaviors), len(user_behaviors[0])
+        interests, coupling = [[0.0] * D for _ in range(K)], [[0.0] * L for _ in range(K)]
+        if length:
+            active = interest_count(length, K) if adaptive else K
+            start = [row[:length] for row in user_logits[:active]]
+            options = {"iterations": iterations, "softmax_over": softmax_over, "init": init, "scale": scale}
+            routed = route(user_behaviors[:length], S, start, **options)
+            for k in range(active):
+                interests[k] = routed[0][k]
+                coupling[k][:length] = routed[1][k]
+        all_interests.append(interests)
+        all_coupling.append(coupling)
+    return all_interests, all_coupling
+
+
+# -- attention and scores ----------------------------------------------------------------------------------------------
+
+
+def attention_weights(scores, active, *, p, form, temperature):
+    """Weights of one user's interests; ``scores`` and ``active`` are [K]."""
+    kept = [k for k, is_active in enumerate(active) if is_active]
+    if p == 0:
+        values = [1 / len(kept)] * len(kept)
+    elif p == math.inf:
+        best = max(kept, key=lambda k: scores[k])
+        values = [float(k == best) for k in kept]
+    elif form == "pow":
+        values = softmax([math.copysign(abs(scores[k]) ** p, scores[k]) for k in kept])
+    else:
+        values = softmax([p * scores[k] / temperature for k in kept])
+    weights = [0.0] * len(scores)
+    for k, value in zip(kept, values, strict=True):
+        weights[k] = value
+    return weights
+
+
+def attend(interests, active, label, *, p, form, temperature):
+    """The user vector Σ_k w_k v_k of one user and one label."""
+    scores = [dot(interest, label) for interest in interests]
+    weights = attention_weights(scores, active, p=p, form=form, temperature=temperature)
+    return [sum(w * interest[d] for w, interest in zip(weights, interests, strict=True)) for d in range(len(label))]
+
+
+def max_score(interests, active, item):
+    """Eq. 3: the largest v_k·e_i over the active interests."""
+    return max(dot(interest, item) for interest, is_active in zip(interests, active, strict=True) if is_active)
+
+
+# -- item vectors and profiles -----------------------------------------------------------------------------------------
+
+
+def feature_vector(table, values):
+    """Mean embedding of the values that are there (0 is missing); None without any. A token is a list of one."""
+    present = [table[value] for value in values if value != 0]
+    return mean(present) if present else None
+
+
+def item_vector(id_embedding, features):
+    """Mean of the id's embedding and of the features the item has; ``features`` are pairs of table and values."""
+    vectors = [feature_vector(table, values) for table, values in features]
+    return mean([id_embedding, *(vector for vector in vectors if vector is not None)])
+
+
+def profile(features, size):
+    """The user's feature vectors one after the other, zeros for a missing one."""
+    joined = []
+    for table, values in features:
+        vector = feature_vector(table, values)
+        joined += vector if vector is not None else [0.0] * size
+    return joined
+
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+
+def full_softmax(users, items, targets, *, temperature):
+    """Mean of -log softmax over items 1 .. N-1 at the target."""
+    total = 0.0
+    for user, target in zip(users, targets, strict=True):
+        scores = [dot(user, item) / temperature for item in items[1:]]
+        total += logsumexp(scores) - scores[target - 1]
+    return total / len(users)
+
+
+def sampled_softmax(users, items, targets, negative_ids, *, temperature, log_q=None):
+    """The same over the target and its negatives, each logit less its log Q; ``negative_ids`` [B][n] or shared [n]."""
+    total = 0.0
+    for row, (user, target) in enumerate(zip(users, targets, strict=True)):
+        own = negative_ids[row] if isinstance(negative_ids[0], list) else negative_ids
+        candidates = [target] + [item for item in own if item != target]
+        logits = [dot(user, items[i]) / temperature - (log_q[i] if log_q else 0.0) for i in candidates]
+        total += logsumexp(logits) - logits[0]
+    return total / len(users)
+
+
+def bpr(users, items, targets, negative_ids, *, temperature):
+    """Mean of -log sigmoid(s+ - s-)."""
+    terms = []
+    for user, target, own in zip(users, targets, negative_ids, strict=True):
+        for negative in own:
+            difference = (dot(user, items[target]) - dot(user, items[negative])) / temperature
+            terms.append(math.log1p(math.exp(-difference)))
+    return sum(terms) / len(terms)
+
+
+# -- diagnostics -------------------------------------------------------------------------------------------------------
+
+
+def pairwise_cosines(interests, active):
+    """Cosines of every two active interests of one user."""
+    kept = [interest for interest, is_active in zip(interests, active, strict=True) if is_active]
+    return [cosine(a, b) for i, a in enumerate(kept) for b in kept[i + 1 :]]

@@ -1,0 +1,208 @@
+import math
+
+import pytest
+import torch
+
+from recbole_mind.losses import bpr, full_softmax, sampled_softmax
+from recbole_mind.negatives import proposal
+from tests import references
+
+SHAPES = [(1, 5, 3, 2), (6, 20, 8, 10), (16, 50, 4, 200)]  # users, items, size, negatives
+shapes = pytest.mark.parametrize(("B", "N", "D", "n"), SHAPES)
+temperatures = pytest.mark.parametrize("temperature", [1.0, 0.07])
+
+
+def catalogue(B, N, D, seed=0):
+    """User vectors [B, D], item vectors [N, D] of unit length and targets [B]."""
+    generator = torch.Generator().manual_seed(seed)
+    user = torch.nn.functional.normalize(torch.randn(B, D, generator=generator), dim=1)
+    items = torch.nn.functional.normalize(torch.randn(N, D, generator=generator), dim=1)
+    return user, items, torch.randint(1, N, (B,), generator=generator)
+
+
+def drawn(shape, N, seed=1):
+    return torch.randint(1, N, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sampled(user, items, target, ids, *, temperature=1.0, log_q=None):
+    return sampled_softmax(
+        user,
+        items[target],
+        items[ids],
+        target,
+        ids,
+        temperature=temperature,
+        log_q_target=None if log_q is None else log_q[target],
+        log_q_negatives=None if log_q is None else log_q[ids],
+    )
+
+
+# -- full softmax ------------------------------------------------------------------------------------------------------
+
+
+@shapes
+@temperatures
+def test_full_softmax_equals_reference(B, N, D, n, temperature):
+    user, items, target = catalogue(B, N, D)
+    expected = references.full_softmax(user.tolist(), items.tolist(), target.tolist(), temperature=temperature)
+    assert float(full_softmax(user, items, target, temperature=temperature)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_full_softmax_of_equal_scores_is_the_logarithm_of_the_catalogue():
+    found = full_softmax(torch.zeros(3, 2), torch.ones(9, 2), torch.tensor([1, 5, 8]), temperature=1.0)
+    assert float(found) == pytest.approx(math.log(8))  # 8 items beside the padding
+
+
+def test_full_softmax_gives_item_0_no_probability_and_no_gradient():
+    user, items, target = catalogue(4, 10, 3)
+    loss = full_softmax(user, items, target, temperature=1.0)
+    items[0] = 1e4 * user.sum(0)  # would win every softmax
+    items.requires_grad_()
+    with_strong_padding = full_softmax(user, items, target, temperature=1.0)
+    with_strong_padding.backward()
+    torch.testing.assert_close(with_strong_padding.detach(), loss)
+    assert not items.grad[0].any()
+    assert items.grad[1:].any()
+
+
+# -- sampled softmax ---------------------------------------------------------------------------------------------------
+
+
+@shapes
+@temperatures
+@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_sampled_softmax_equals_reference(B, N, D, n, temperature, corrected, shared):
+    user, items, target = catalogue(B, N, D)
+    ids = drawn((n,) if shared else (B, n), N)  # few items: some of them are accidental hits
+    log_q = proposal("log_uniform", torch.arange(N), alpha=1.0).log_q if corrected else None
+    expected = references.sampled_softmax(
+        user.tolist(),
+        items.tolist(),
+        target.tolist(),
+        ids.tolist(),
+        temperature=temperature,
+        log_q=log_q.tolist() if corrected else None,
+    )
+    found = sampled(user, items, target, ids, temperature=temperature, log_q=log_q)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_item_once_as_a_uniform_negative_is_the_full_softmax():
+    user, items, target = catalogue(5, 30, 4)
+    log_q = proposal("uniform", torch.ones(30), alpha=1.0).log_q
+    whole = sampled(user, items, target, torch.arange(1, 30), log_q=log_q)
+    torch.testing.assert_close(whole, full_softmax(user, items, target, temperature=1.0))
+
+
+def test_one_negative_of_equal_score_costs_the_logarithm_of_2():
+    found = sampled(torch.zeros(1, 2), torch.ones(3, 2), torch.tensor([1]), torch.tensor([2]))
+    assert float(found) == pytest.approx(math.log(2))
+
+
+def test_log_q_correction_lowers_the_weight_of_a_negative_that_is_drawn_often():
+    # target drawn with 1/4, negative with 3/4: logits -ln(1/4), -ln(3/4), so exp(loss) = (4 + 4/3) / 4
+    log_q = torch.tensor([-math.inf, math.log(0.25), math.log(0.75)])
+    found = sampled(torch.zeros(1, 2), torch.ones(3, 2), torch.tensor([1]), torch.tensor([2]), log_q=log_q)
+    assert float(found) == pytest.approx(math.log(4 / 3))
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_accidental_hits_change_neither_loss_nor_gradient(shared, corrected):
+    user, items, _ = catalogue(3, 12, 4)
+    target = torch.tensor([7, 7, 7])
+    clean = torch.tensor([1, 2, 3, 5])
+    hit = torch.tensor([1, 7, 2, 3, 7, 5])
+    if not shared:
+        clean, hit = clean.expand(3, -1), hit.expand(3, -1)
+    log_q = proposal("log_uniform", torch.arange(12), alpha=1.0).log_q if corrected else None
+    gradients = []
+    losses = []
+    for ids in (clean, hit):
+        leaf = items.clone().requires_grad_()
+        loss = sampled(user, leaf, target, ids, log_q=log_q)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_shared_negative_is_a_hit_only_for_the_row_whose_target_it_is():
+    user, items, _ = catalogue(2, 12, 4)
+    both = sampled(user, items, torch.tensor([7, 8]), torch.tensor([7, 8]))
+    first = sampled(user[:1], items, torch.tensor([7]), torch.tensor([8]))
+    second = sampled(user[1:], items, torch.tensor([8]), torch.tensor([7]))
+    torch.testing.assert_close(both, (first + second) / 2)
+
+
+def test_only_accidental_hits_give_zero_loss_and_finite_gradients():
+    user, items, _ = catalogue(2, 5, 3)
+    user.requires_grad_()
+    loss = sampled(user, items, torch.tensor([4, 4]), torch.tensor([4, 4, 4]))
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert torch.equal(user.grad, torch.zeros_like(user))
+
+
+def test_log_q_correction_makes_the_estimated_partition_function_unbiased():
+    user, items, target = catalogue(1, 200, 8)
+    counts = 1000 / torch.arange(1, 201).float()  # a few items take most of the draws
+    popular = proposal("popularity", counts, alpha=1.0)
+    generator = torch.Generator().manual_seed(0)
+    n, draws, temperature = 1000, 200, 0.5
+    scores = (user @ items.T)[0] / temperature
+    others = torch.arange(1, 200) != target
+    truth = float(scores[1:][others].exp().sum())
+
+    def estimate(log_q):
+        """Solve loss = log(1 + Σ exp(logit_negative) / exp(logit_target)) for the mean over negatives."""
+        total = 0.0
+        for _ in range(draws):
+            ids = popular.sample(n, generator)
+            loss = float(sampled(user, items, target, ids, temperature=temperature, log_q=log_q))
+            target_logit = float(scores[target] - (0 if log_q is None else log_q[target]))
+            total += math.expm1(loss) * math.exp(target_logit) / n
+        return total / draws
+
+    assert estimate(popular.log_q) == pytest.approx(truth, rel=0.03)
+    wrong = estimate(proposal("uniform", counts, alpha=1.0).log_q)
+    assert wrong != pytest.approx(truth, rel=0.03)  # the right log Q is what does it
+
+
+# -- BPR ---------------------------------------------------------------------------------------------------------------
+
+
+@shapes
+@temperatures
+def test_bpr_equals_reference(B, N, D, n, temperature):
+    user, items, target = catalogue(B, N, D)
+    ids = drawn((B, n), N)
+    expected = references.bpr(user.tolist(), items.tolist(), target.tolist(), ids.tolist(), temperature=temperature)
+    found = bpr(user, items[target], items[ids], temperature=temperature)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+def test_bpr_of_equal_scores_is_the_logarithm_of_2():
+    found = bpr(torch.zeros(2, 3), torch.ones(2, 3), torch.ones(2, 4, 3), temperature=1.0)
+    assert float(found) == pytest.approx(math.log(2))
+
+
+# -- extreme inputs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-20, 1e7, 1e15])
+def test_losses_of_extreme_vectors_are_finite(size):
+    user, items, target = catalogue(4, 10, 3)
+    user = (user * size).requires_grad_()
+    ids = drawn((4, 6), 10)
+    for loss in (
+        full_softmax(user, items, target, temperature=0.07),
+        sampled(user, items, target, ids, temperature=0.07),
+        bpr(user, items[target], items[ids], temperature=0.07),
+    ):
+        user.grad = None
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert torch.isfinite(user.grad).all()

@@ -1,0 +1,280 @@
+"""RecBole made to run: registration, mends, settings, checkpoints, records. Everything in one process."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_mind import InputError, checkpoint, mends, quick_start, settings
+from tests.data import LEAVE_ONE_OUT, small_settings
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+def sequences(folder):
+    """(user, item) in the true order of time, users by name, read without RecBole."""
+    rows = [line.split("\t") for line in (folder / "small/small.inter").read_text().splitlines()[1:]]
+    result: dict[str, list[str]] = {}
+    for user, item, _ in sorted(rows, key=lambda row: int(row[2])):
+        result.setdefault(user, []).append(item)
+    return result
+
+
+def loaders(folder, model="MIND", **more):
+    config = quick_start.build_config(model, "small", overrides=small_settings(folder, **more))
+    return config, *quick_start.build_data(config)
+
+
+@pytest.mark.parametrize("order", ["data", "recbole"])
+def test_targets_follow_the_original_time_and_recboles_float32_does_not(small, order):
+    true = sequences(small)
+    _, dataset, _, _, test = loaders(small, timestamp_order=order)
+    rows = test._dataset.inter_feat
+    right = 0
+    for user, item, history, length in zip(
+        rows["user_id"], rows["item_id"], rows["item_id_list"], rows["item_length"], strict=True
+    ):
+        name = dataset.id2token("user_id", int(user))
+        got = [dataset.id2token("item_id", int(i)) for i in history[: int(length)]]
+        want = true[name]
+        right += want[-1] == dataset.id2token("item_id", int(item)) and want[-1 - len(got) : -1] == got
+    assert (right == len(rows)) == (order == "data")
+
+
+def test_a_mask_holds_the_whole_history_and_never_the_target(small):
+    true = sequences(small)
+    _, dataset, _, valid, test = loaders(small, mask_history=True, MAX_ITEM_LIST_LENGTH=3)
+    for loader, last in ((valid, 2), (test, 1)):
+        for interaction, (rows, items), _, targets in loader:
+            for row, user in enumerate(interaction["user_id"]):
+                name = dataset.id2token("user_id", int(user))
+                masked = {dataset.id2token("item_id", int(i)) for i in items[rows == row]}
+                assert masked == set(true[name][:-last])
+                assert dataset.id2token("item_id", int(targets[row])) not in masked
+
+
+def test_a_repeated_target_stays_in_the_ranking(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    rows = [f"u{u}\t{i}\t{t}" for u in range(4) for t, i in enumerate(["a", "b", "c", "a"])]
+    (folder / "small.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
+    _, dataset, _, _, test = loaders(tmp_path, mask_history=True, load_col=None)
+    _, (_, items), _, targets = next(iter(test))
+    assert set(dataset.id2token("item_id", items.unique())) == {"b", "c"}
+    assert set(dataset.id2token("item_id", targets)) == {"a"}
+
+
+def test_masked_items_never_rank_and_the_unmasked_figures_are_recboles(small):
+    masked = quick_start.run("MIND", "small", overrides=small_settings(small, mask_history=True, seed=3))
+    plain = quick_start.run("MIND", "small", overrides=small_settings(small, mask_history=False, seed=3))
+    assert masked.protocol["mask_history"] is True
+    assert plain.protocol["mask_history"] is False
+    assert masked.test["recall@10"] > plain.test["recall@10"]  # nobody repeats an item in this data
+
+
+def test_popularity_is_masked_by_the_same_rule(small):
+    """RecBole's general models mask what the user has seen; with mask_history false they do not."""
+    overrides = small_settings(small, eval_args=LEAVE_ONE_OUT, epochs=1)
+    for key in ("MAX_ITEM_LIST_LENGTH", "embedding_size", "relu_layers"):
+        overrides.pop(key)
+    figures = {}
+    for value in (True, False):
+        result = quick_start.run("Pop", "small", overrides=overrides | {"mask_history": value})
+        assert result.protocol["mask_history"] is value
+        figures[value] = result.test
+    assert figures[True] != figures[False]
+
+
+# -- runs and records ---------------------------------------------------------------------------------------------
+
+
+def test_a_record_says_everything_and_its_settings_give_the_same_numbers(small, tmp_path):
+    record = tmp_path / "out" / "a.json"
+    overrides = small_settings(small, p="inf", seed=11, mask_history=True, item_features=["genre"])
+    first = quick_start.run("MIND", "small", overrides=overrides, record=record)
+    content = json.loads(record.read_text())
+    keys = "model dataset protocol seed config valid test epochs seconds checkpoint versions interests"
+    assert set(content) == set(keys.split())
+    assert content["model"] == "MIND"
+    assert content["seed"] == 11
+    assert content["config"]["p"] == "inf"
+    assert content["config"]["sigma"] == 1.0
+    assert content["protocol"]["mask_history"] is True
+    assert content["protocol"]["timestamp_order"] == "data"
+    assert content["versions"]["recbole"] == "1.2.1"
+    assert set(content["test"]) == {f"{m}@{k}" for m in ("recall", "mrr", "ndcg", "hit", "precision") for k in (5, 10)}
+    again = quick_start.run(config_files=[record])
+    assert again.test == first.test
+    assert again.valid == first.valid
+    assert again.config == content["config"] == first.config
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(small):
+    figures = [
+        quick_start.run(
+            "MIND", "small", overrides=small_settings(small, loss_type="sampled", num_negatives=20), seed=seed
+        )
+        for seed in (5, 5, 6)
+    ]
+    assert figures[0].test == figures[1].test
+    assert figures[0].interests == figures[1].interests
+    assert figures[0].test != figures[2].test
+
+
+def test_runs_leave_no_logging_handler_and_no_argument_behind(small, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(sys, "argv", ["script", "--epochs=7", "--nonsense=1", "--seed=__import__('os').abort()"])
+    before = list(logging.getLogger().handlers)
+    result = quick_start.run("YouTubeDNN", "small", overrides=small_settings(small, epochs=1))
+    assert result.epochs == 1
+    assert logging.getLogger().handlers == before
+    assert sys.argv[1] == "--epochs=7"
+
+
+def test_infinity_is_read_in_every_spelling(small, tmp_path):
+    for text in ("inf", ".inf", "Infinity"):
+        path = tmp_path / "p.yaml"
+        path.write_text(f"p: {text}\n")
+        config = quick_start.build_config("MIND", "small", [path], small_settings(small))
+        assert config["p"] == float("inf")
+        parsed = settings.parse_arguments([f"--p={text}"])
+        assert quick_start.build_config("MIND", "small", (), small_settings(small, **parsed))["p"] == float("inf")
+    assert settings.parse_arguments(["--p", "inf", "--K=3", "--x", "[1, 2]", "--y=None", "--lr=1e-3"]) == {
+        "p": "inf", "K": 3, "x": [1, 2], "y": None, "lr": 1e-3,
+    }  # fmt: skip
+
+
+def test_no_value_is_evaluated(small, tmp_path):
+    marker = tmp_path / "ran"
+    attack = f"open({str(marker)!r}, 'w')"
+    assert settings.parse_value(attack) == attack
+    from recbole.config import Config
+
+    with mends.argv_hidden():
+        sys.argv.append(f"--state={attack}")
+        config = Config(model="MIND", dataset="ml-100k", config_dict={"wandb_project": attack})
+    assert config["wandb_project"] == attack
+    assert config["state"] == attack
+    assert not marker.exists()
+
+
+# -- checkpoints --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    return quick_start.run("MIND", "small", overrides=small_settings(small, checkpoint_dir=str(folder / "saved")))
+
+
+def test_a_checkpoint_opens_without_pickle_and_gives_the_same_figures(trained):
+    torch.load(trained.checkpoint, weights_only=True)
+    beside = json.loads(open(f"{trained.checkpoint}.json").read())
+    assert beside == trained.config
+    loaded = quick_start.load(trained.checkpoint)
+    trainer = quick_start._build_trainer(loaded.config, loaded.model)
+    trainer.eval_collector.data_collect(loaded.train_data)
+    result = trainer.evaluate(loaded.test_data, load_best_model=False)
+    assert {key: float(value) for key, value in result.items()} == trained.test
+
+
+def test_recboles_own_functions_open_both_kinds_of_checkpoint(trained, small):
+    from recbole.quick_start import load_data_and_model
+    from recbole.trainer import Trainer
+
+    config, model, _, train, _, test = load_data_and_model(trained.checkpoint)
+    assert type(model).__name__ == "MIND"
+    trainer = Trainer(config, model)
+    trainer.fit(train, test, saved=True)  # RecBole's own trainer writes RecBole's own, pickled, checkpoint
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(trainer.saved_model_file, weights_only=True)
+    result = trainer.evaluate(test, load_best_model=True)
+    _, again, *_ = load_data_and_model(trainer.saved_model_file)
+    assert torch.equal(again.item_vectors(), trainer.model.item_vectors())
+    assert result["recall@10"] >= 0
+
+
+def test_training_resumes_from_a_checkpoint(trained, small, tmp_path):
+    path = tmp_path / "copy.pth"
+    path.write_bytes(open(trained.checkpoint, "rb").read())
+    epoch = checkpoint.load(path)["epoch"]
+    done = quick_start.run("MIND", "small", overrides=small_settings(small, epochs=1), resume=path)
+    assert done.valid == pytest.approx(trained.valid)  # RecBole gives None for a finished run
+    assert done.test == pytest.approx(trained.test)
+    assert checkpoint.load(path)["epoch"] == epoch  # RecBole overwrites it with -1
+    result = quick_start.run("MIND", "small", overrides=small_settings(small, epochs=4), resume=path)
+    assert result.epochs == 4
+
+
+class _Foreign:
+    def __reduce__(self):
+        return (print, ("arbitrary code ran",))
+
+
+def test_a_bad_checkpoint_is_refused_with_its_name_and_reason(trained, tmp_path, small, capsys):
+    good = open(trained.checkpoint, "rb").read()
+    other_version = torch.load(trained.checkpoint, weights_only=True) | {"version": 99}
+    cases = {
+        "truncated": (good[: len(good) // 2], "truncated"),
+        "empty": (b"", "truncated, corrupt or not a checkpoint|truncated or corrupt"),
+        "text": (b"not a checkpoint at all", "not a checkpoint|corrupt"),
+        "version": (other_version, "format version 99; this release reads version 1"),
+        "foreign": ({"weights": torch.zeros(1)}, "is not a checkpoint of"),
+        "nameless": ({"state_dict": {}}, "holds no settings"),
+        "malicious": ({"state_dict": {}, "config": _Foreign()}, "is refused: it would run builtins.print"),
+    }
+    for name, (content, message) in cases.items():
+        path = tmp_path / f"{name}.pth"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        with pytest.raises(InputError, match=message) as error:
+            checkpoint.load(path)
+        assert str(path) in str(error.value)
+    assert "arbitrary code ran" not in capsys.readouterr().out
+    other = quick_start.run("YouTubeDNN", "small", overrides=small_settings(small, epochs=1))
+    with pytest.raises(InputError, match="is of model YouTubeDNN, not MIND"):
+        quick_start.run("MIND", "small", overrides=small_settings(small), resume=other.checkpoint)
+    with pytest.raises(InputError, match="does not fit this model"):
+        overrides = small_settings(small, embedding_size=8)
+        quick_start.run("MIND", "small", overrides=overrides, resume=trained.checkpoint)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    checkpoint.write_atomic(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(InputError, match="cannot be written: No space left"):
+        checkpoint.write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".a")] == []
+
+
+def test_models_that_keep_matrices_are_saved_and_loaded(small):
+    overrides = {key: value for key, value in small_settings(small).items() if key in
+                 ("data_path", "load_col", "eval_args", "topk", "valid_metric", "show_progress")}  # fmt: skip
+    result = quick_start.run("ItemKNN", "small", overrides=overrides | {"epochs": 1})
+    loaded = quick_start.load(result.checkpoint)
+    users = {"user_id": torch.tensor([1, 2])}
+    from recbole.data.interaction import Interaction
+
+    scores = loaded.model.full_sort_predict(Interaction(users))
+    assert np.isfinite(scores.numpy()).all()
+    assert scores.abs().sum() > 0
+
+
+def test_a_nan_loss_is_named(small):
+    with pytest.raises(InputError, match="training loss is .* learning_rate .* too high"):
+        overrides = small_settings(small, learning_rate=1e30, similarity="dot", temperature=1e-6)
+        quick_start.run("YouTubeDNN", "small", overrides=overrides)
