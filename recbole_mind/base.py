@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from recbole_mind import losses
 from recbole_mind.errors import InputError, require
-from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder
+from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder, dropout
 from recbole_mind.negatives import proposal
 
 
@@ -57,7 +57,7 @@ class RetrievalModel(SequentialRecommender):
         self.interest_layers = InterestLayers(
             size=self.size, profile_size=self.profile_encoder.size, hidden=config["relu_layers"]
         )
-        self.dropout = nn.Dropout(config["dropout"])
+        self.dropout: float = config["dropout"]
         if self.loss_type == "sampled" and self.negatives != "sampler":
             counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
             self.proposal = proposal(self.negatives, counts, alpha=config["negative_alpha"])
@@ -97,6 +97,11 @@ class RetrievalModel(SequentialRecommender):
     def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         """The one vector ``[B, D]`` that is trained against ``label`` [B, D]; a single interest is that vector."""
         return interests[:, 0]
+
+    def behaviors(self, item_seq: Tensor) -> Tensor:
+        """The vectors ``[B, L, D]`` of the behaviours in histories ``[B, L]``, with dropout in training."""
+        vectors: Tensor = self.item_encoder(item_seq)
+        return dropout(vectors, self.dropout, self.generator) if self.training else vectors
 
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """The vectors that interests are compared with, ``[..., D]`` for ``ids`` [...], ``[N, D]`` for all items."""

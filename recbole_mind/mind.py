@@ -37,7 +37,7 @@ class MIND(RetrievalModel):
 
     def capsules(self, item_seq: Tensor, lengths: Tensor) -> Capsules:
         """Route histories ``[B, L]`` to capsules ``[B, K, D]``, with the coupling coefficients ``[B, K, L]``."""
-        behaviors = self.dropout(self.item_encoder(item_seq))  # [B, L, D]
+        behaviors = self.behaviors(item_seq)  # [B, L, D]
         generator = self.generator if self.training else None
         capsules: Capsules = self.routing(behaviors, _mask(lengths, item_seq.shape[1]), generator)
         return capsules

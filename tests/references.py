@@ -86,14 +86,18 @@ def cosine(a, b):
 
 
 def seeds(vectors, number):
-    """Indices of ``number`` vectors, each the first that most raises Σ_j max over the chosen of the cosine."""
+    """Indices of ``number`` vectors, each the one that most raises Σ_j max over the chosen of the cosine.
+
+    Ties are common (of two behaviours, and of any two that form a cluster, either is as good) and go to the first;
+    sums that agree but for rounding are ties.
+    """
     chosen = []
     for _ in range(number):
         reached = [
             sum(max(cosine(vectors[seed], other) for seed in [*chosen, candidate]) for other in vectors)
             for candidate in range(len(vectors))
         ]
-        chosen.append(reached.index(max(reached)))
+        chosen.append(next(j for j, total in enumerate(reached) if total > max(reached) - 1e-5))
     return chosen
 
 

@@ -189,6 +189,13 @@ def test_seeds_are_one_behaviour_of_each_planted_block():
     assert seed_similarities(votes, mask, 3)[0].tolist() == expected
 
 
+def test_a_tie_between_seeds_goes_to_the_older_behaviour():
+    # of two behaviours either covers the other as well: 1 + cos = cos + 1, and rounding must not decide
+    votes, mask = histories([2] * 200, size=16, padded_to=50)
+    similarities = seed_similarities(votes, mask, 1)[:, 0]
+    torch.testing.assert_close(similarities[:, 0], torch.ones(200))
+
+
 @pytest.mark.parametrize("size", [3, 16])
 def test_seed_similarities_equal_reference(size):
     votes, mask = histories([3, 4, 9, 17], size=size, padded_to=20)
@@ -248,6 +255,11 @@ def test_a_row_of_only_padding_gives_zeros_and_zero_gradients(softmax, init, ada
 # -- determinism and independence --------------------------------------------------------------------------------------
 
 
+def rounding(scale):
+    """What float32 may differ by: votes of length ``scale`` carry that many times the rounding of unit ones."""
+    return 1e-6 * (scale or 1)
+
+
 @softmaxes
 def test_two_calls_at_evaluation_are_bit_equal(softmax):
     behaviors, mask = histories([5, 12, 50])
@@ -274,17 +286,18 @@ def test_a_row_alone_equals_the_row_in_a_batch_of_512(softmax, init, scale):
     together = layer(behaviors, mask).interests
     for row in range(0, 512, 37):
         alone = layer(behaviors[row : row + 1], mask[row : row + 1]).interests
-        torch.testing.assert_close(alone[0], together[row], atol=1e-6, rtol=0)
+        torch.testing.assert_close(alone[0], together[row], atol=rounding(scale), rtol=0)
 
 
 @softmaxes
 @inits
 @pytest.mark.parametrize("scale", [None, 5.0])
-def test_padding_to_20_or_to_50_gives_equal_interests(softmax, init, scale):
+def test_padding_to_8_or_20_or_50_gives_equal_interests(softmax, init, scale):
     layer = routing(softmax=softmax, init=init, scale=scale)
-    lengths = [1, 2, 5, 11, 20]
-    short, long = histories(lengths, padded_to=20), histories(lengths, padded_to=50)
-    torch.testing.assert_close(layer(*short).interests, layer(*long).interests, atol=1e-6, rtol=0)
+    lengths = [1 + n % 8 for n in range(200)]
+    short, middle, long = (layer(*histories(lengths, padded_to=L)).interests for L in (8, 20, 50))
+    torch.testing.assert_close(short, long, atol=rounding(scale), rtol=0)
+    torch.testing.assert_close(middle, long, atol=rounding(scale), rtol=0)
 
 
 @softmaxes
@@ -346,17 +359,18 @@ def finite_differences(function, matrix, step=1e-5):
 
 @softmaxes
 @inits
-@pytest.mark.parametrize("scale", [None, 5.0])
+@pytest.mark.parametrize("scale", [None, 1.5])
 def test_gradient_is_that_of_the_last_iteration_with_coupling_held_constant(softmax, init, scale):
     layer = routing(size=3, softmax=softmax, init=init, scale=scale, num_interests=2).double()
     behaviors, mask = histories([5], size=3)
     behaviors = behaviors.double().requires_grad_()
     readout = torch.randn(2, 3, generator=torch.Generator().manual_seed(5)).double()
-    (layer(behaviors, mask).interests[0] * readout).sum().backward()
+    found = layer(behaviors, mask)
+    (found.interests[0] * readout).sum().backward()
 
     history, S, logits = behaviors[0].tolist(), layer.bilinear.weight.tolist(), layer.initial_logits[:, :5].tolist()
     options = {"iterations": 3, "softmax_over": softmax, "init": init, "scale": scale}
-    _, coupling = references.route(history, S, logits, **options)
+    coupling = found.coupling[0].tolist()
 
     def read(interests):
         return sum(references.dot(a, b) for a, b in zip(interests, readout.tolist(), strict=True))
@@ -367,14 +381,14 @@ def test_gradient_is_that_of_the_last_iteration_with_coupling_held_constant(soft
     def unrolled(history, S):
         return read(references.route(history, S, logits, **options)[0])
 
-    found = {"S": layer.bilinear.weight.grad, "behaviours": behaviors.grad[0]}
+    gradient = {"S": layer.bilinear.weight.grad, "behaviours": behaviors.grad[0]}
     expected = {
         "S": finite_differences(lambda S: frozen(history, S), S),
         "behaviours": finite_differences(lambda history: frozen(history, S), history),
     }
-    torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(gradient, expected, atol=1e-7, rtol=1e-5)
     through_all_iterations = finite_differences(lambda S: unrolled(history, S), S)
-    assert (through_all_iterations - found["S"]).abs().max() > 1e-3  # else the two could not be told apart
+    assert (through_all_iterations - gradient["S"]).abs().max() > 1e-3  # else the two could not be told apart
 
 
 def test_logits_and_coupling_carry_no_gradient():

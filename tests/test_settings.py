@@ -1,0 +1,153 @@
+"""Settings that are refused, each in one line that names the file, key or value and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from recbole_mind import InputError, quick_start, settings
+from recbole_mind.registry import MODELS
+from tests.data import small_settings
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"K": 0}, ["K: 0", "at least 1"]),
+        ({"K": 2.5}, ["K: 2.5", "whole number"]),
+        ({"sigma": 0}, ["sigma: 0", "above 0"]),
+        ({"sigma": -1}, ["sigma: -1", "above 0"]),
+        ({"sigma": "inf"}, ["sigma", "finite"]),
+        ({"p": -1}, ["p: -1", "from 0 to inf"]),
+        ({"p": "high"}, ["p: 'high'", "not a number", "from 0 to inf"]),
+        ({"p": float("nan")}, ["p: nan", "from 0 to inf"]),
+        ({"p": True}, ["p: True"]),
+        ({"loss_type": "hinge"}, ["loss_type: 'hinge'", "CE, sampled, BPR"]),
+        ({"similarity": "cosin"}, ["similarity: 'cosin'", "did you mean 'cosine'", "cosine, dot"]),
+        ({"negatives": "hard"}, ["negatives: 'hard'", "log_uniform"]),
+        ({"routing_softmax": "users"}, ["routing_softmax: 'users'", "interests, behaviors"]),
+        ({"routing_init": "zeros"}, ["routing_init: 'zeros'", "random, kmeans++"]),
+        ({"routing_scale": 0}, ["routing_scale: 0", "above 0"]),
+        ({"routing_iterations": 0}, ["routing_iterations: 0", "at least 1"]),
+        ({"attention_form": "exp"}, ["attention_form: 'exp'", "pow, scale"]),
+        ({"adaptive_K": "maybe"}, ["adaptive_K: 'maybe'", "True, False"]),
+        ({"dropout": 1}, ["dropout: 1", "below 1"]),
+        ({"temperature": 0}, ["temperature: 0", "above 0"]),
+        ({"relu_layers": "wide"}, ["relu_layers: 'wide'", "list of whole numbers"]),
+        ({"item_features": 3}, ["item_features: 3", "list of field names"]),
+        ({"mask_history": "maybe"}, ["mask_history: 'maybe'", "True, False"]),
+        ({"timestamp_order": "file"}, ["timestamp_order: 'file'", "data, recbole"]),
+        ({"loss_type": "BPR", "train_neg_sample_args": None}, ["loss_type: 'BPR' needs negatives"]),
+        ({"train_neg_sample_args": {"distribution": "uniform"}}, ["train_neg_sample_args", "'CE'", "BPR"]),
+        ({"loss_type": "BPR", "train_neg_sample_args": {"sample_nums": 3}}, ["'sample_nums'", "'sample_num'"]),
+        ({"loss_type": "BPR", "train_neg_sample_args": {"distribution": "hard"}}, ["'hard'", "uniform, popularity"]),
+        ({"epochs": "many"}, ["epochs: 'many'", "number"]),
+        ({"train_batch_size": 0}, ["train_batch_size: 0", "at least 1"]),
+        ({"show_progress": "some"}, ["show_progress: 'some'", "True, False"]),
+        ({"valid_metric": "NDCG@20"}, ["valid_metric: 'ndcg@20'", "ndcg@10"]),
+        ({"metrics": ["Recal"]}, ["Recal"]),
+        ({"epochz": 1}, ["unknown key 'epochz' for MIND", "did you mean 'epochs'"]),
+        ({"rooting_scale": 1}, ["did you mean 'routing_scale'"]),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_a_setting_out_of_range_is_refused_by_name(small, bad, words):
+    with pytest.raises(InputError) as error:
+        quick_start.build_config("MIND", "small", overrides=small_settings(small) | bad)
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"item_features": ["colour"]}, ["item_features: 'colour'", "small.item", "genre, tags"]),
+        ({"user_features": ["age"]}, ["user_features: 'age'", "small.user", "allowed: job"]),
+        ({"item_features": ["user_id"]}, ["item_features: 'user_id'", "allowed: genre, tags"]),
+    ],
+)
+def test_a_feature_that_the_data_lacks_is_refused(small, bad, words):
+    with pytest.raises(InputError) as error:
+        quick_start.run("MIND", "small", overrides=small_settings(small, **bad))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_the_nearest_model_is_named():
+    with pytest.raises(InputError, match="'Mind' is unknown; did you mean 'MIND'"):
+        settings.check_model("Mind")
+    with pytest.raises(InputError, match="did you mean 'SASRec'"):
+        settings.check_model("SASRek")
+    with pytest.raises(InputError, match="needs lightgbm; pip install lightgbm"):
+        settings.check_model("lightgbm")
+    with pytest.raises(InputError, match="no model is named"):
+        settings.check_model(None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["cannot be read", "No such file"]),
+        (b"a: [1\nb: 2", ["malformed", "line 2"]),
+        (b"- 1\n- 2\n", ["malformed", "'key: value' pairs"]),
+        (b"\xff\xfe", ["cannot be read", "UTF-8"]),
+        (b"!!python/object/apply:os.system ['true']", ["malformed"]),
+        (b"epochz: 3", ["unknown key 'epochz'", "did you mean 'epochs'"]),
+    ],
+)
+def test_a_bad_config_file_is_refused_by_its_name(tmp_path, small, content, words):
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        quick_start.build_config("MIND", "small", [path], small_settings(small))
+    for word in [*words, "mine.yaml"]:
+        assert word in str(error.value)
+
+
+def test_arguments_that_are_no_settings_are_refused():
+    for arguments, word in ((["epochs=3"], "'epochs=3'"), (["--epochs"], "needs a value"), (["--a=1", "--a=2"], "twice")):
+        with pytest.raises(InputError, match=word):
+            settings.parse_arguments(arguments)
+
+
+def write(folder, rows):
+    target = folder / "tiny"
+    target.mkdir()
+    (target / "tiny.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
+    return small_settings(folder, load_col=None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([f"u{u}\tonly\t{t}" for u in range(3) for t in range(4)], ["'tiny'", "1 item", "at least 2"]),
+        ([f"u{u}\ti{u}\t1" for u in range(3)], ["'tiny'"]),  # no user has a history
+        ([], ["'tiny'"]),
+        (["u1\ti1\tyesterday"] * 5, ["'tiny'", "timestamp"]),
+    ],
+    ids=["one item", "no history", "no rows", "bad time"],
+)
+def test_a_data_set_that_cannot_be_used_is_refused_by_name(tmp_path, rows, words):
+    overrides = write(tmp_path, rows)
+    with pytest.raises(InputError) as error:
+        quick_start.run("MIND", "tiny", overrides=overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_every_default_is_documented_with_meaning_and_range():
+    """Each key of properties/model/*.yaml has a comment with its type, and no other place holds the default."""
+    from importlib.resources import files
+
+    for name in MODELS:
+        text = (files("recbole_mind.properties") / "model" / f"{name}.yaml").read_text()
+        keys = set(settings.defaults("model", name))
+        documented = {line.split(":")[0] for line in text.splitlines() if ":" in line.split("#")[0] and "# (" in line}
+        assert keys == documented
+
+
+def test_defaults_are_found_in_the_installed_package():
+    assert settings.defaults("model", "MIND")["p"] in ("inf", float("inf"))
+    assert settings.defaults("dataset", "ml-100k")["user_features"] == ["age", "gender", "occupation"]
+    assert settings.defaults("model", "GRU4Rec") == {}
