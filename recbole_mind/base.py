@@ -98,10 +98,18 @@ class RetrievalModel(SequentialRecommender):
         """The one vector ``[B, D]`` that is trained against ``label`` [B, D]; a single interest is that vector."""
         return interests[:, 0]
 
-    def behaviors(self, item_seq: Tensor) -> Tensor:
-        """The vectors ``[B, L, D]`` of the behaviours in histories ``[B, L]``, with dropout in training."""
-        vectors: Tensor = self.item_encoder(item_seq)
-        return dropout(vectors, self.dropout, self.generator) if self.training else vectors
+    def behaviors(self, item_seq: Tensor) -> tuple[Tensor, Tensor]:
+        """The behaviours in histories ``[B, L]``, each different item once.
+
+        Popular items fill most histories, so that whatever is done to an item is done here, before the gathering.
+
+        Returns:
+            vectors ``[U, D]`` of the U different items, with dropout in training (the same for all places of an item in
+            the batch), and ``[B, L]``, the row of each behaviour in them.
+        """
+        ids, place = item_seq.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        vectors: Tensor = self.item_encoder(ids)
+        return (dropout(vectors, self.dropout, self.generator) if self.training else vectors), place
 
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """The vectors that interests are compared with, ``[..., D]`` for ``ids`` [...], ``[N, D]`` for all items."""

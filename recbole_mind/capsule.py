@@ -174,13 +174,21 @@ class BehaviorToInterestRouting(nn.Module):
         Raises:
             InputError: L is longer than ``max_length``.
         """
-        B, L, _ = behaviors.shape
+        return self.route(self.vote(behaviors), mask, generator)
+
+    def vote(self, behaviors: Tensor) -> Tensor:
+        """Map behaviours ``[..., D]`` to what they say in the routing, ê = S e, at the routing's own scale."""
+        if self.scale is not None:
+            behaviors = nn.functional.normalize(behaviors, dim=-1) * self.scale
+        votes: Tensor = self.bilinear(behaviors)
+        return votes
+
+    def route(self, votes: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Capsules:
+        """Do what :meth:`forward` does, from ``votes`` [B, L, D] that :meth:`vote` has made."""
+        B, L, _ = votes.shape
         longest = self.initial_logits.shape[1]
         require(longest >= L, f"a history of {L} behaviours is too long; MAX_ITEM_LIST_LENGTH is {longest}")
         active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
-        if self.scale is not None:
-            behaviors = nn.functional.normalize(behaviors, dim=2) * self.scale
-        votes = self.bilinear(behaviors)  # [B, L, D], ê
         fixed = votes.detach()
         if generator is None:
             logits = self.initial_logits[:, :L].expand(B, -1, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_mind.attention import LabelAwareAttention
 from recbole_mind.base import RetrievalModel, _mask
@@ -37,10 +37,10 @@ class MIND(RetrievalModel):
 
     def capsules(self, item_seq: Tensor, lengths: Tensor) -> Capsules:
         """Route histories ``[B, L]`` to capsules ``[B, K, D]``, with the coupling coefficients ``[B, K, L]``."""
-        behaviors = self.behaviors(item_seq)  # [B, L, D]
+        vectors, place = self.behaviors(item_seq)
+        votes = nn.functional.embedding(place, self.routing.vote(vectors))  # [B, L, D]
         generator = self.generator if self.training else None
-        capsules: Capsules = self.routing(behaviors, _mask(lengths, item_seq.shape[1]), generator)
-        return capsules
+        return self.routing.route(votes, _mask(lengths, item_seq.shape[1]), generator)
 
     def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         capsules = self.capsules(item_seq, lengths)

@@ -16,7 +16,8 @@ class YouTubeDNN(RetrievalModel):
     """
 
     def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        behaviors = self.behaviors(item_seq)  # [B, L, D]
+        vectors, place = self.behaviors(item_seq)
+        behaviors = torch.nn.functional.embedding(place, vectors)  # [B, L, D]
         real = _mask(lengths, item_seq.shape[1])[:, :, None]
         mean = (behaviors * real).sum(1) / lengths.clamp(min=1)[:, None]  # [B, D]
         interests = self.interest_layers(mean[:, None], self.profile_encoder(users))  # [B, 1, D]

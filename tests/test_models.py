@@ -27,7 +27,7 @@ def built(small, name, **more):
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
 def contract(request, small, tmp_path_factory):
-    """(model, a batch of training rows, the test loader) of each model, trained for one step so that nothing is zero."""
+    """(model, a batch of training rows, the test loader) of each model, trained for a few steps."""
     more = CAPSULES if request.param == "MIND" else {}
     _, model, train, _, test = built(small, request.param, **more)
     batch = next(iter(train))
@@ -158,7 +158,7 @@ def test_sampler_fed_negatives_belong_to_their_row(small):
             negative = model.item_vectors(batch[model.NEG_ITEM_ID][t * rows : (t + 1) * rows])
             margin = (positive - (interests[:, 0] * negative).sum(1)) / model.temperature
             total += float(-torch.nn.functional.logsigmoid(margin).sum())
-    assert math.isclose(float(model.calculate_loss(batch)), total / (3 * rows), rel_tol=1e-5)
+    assert math.isclose(model.calculate_loss(batch).item(), total / (3 * rows), rel_tol=1e-5)
 
 
 def test_one_interest_is_the_single_interest_model(small):

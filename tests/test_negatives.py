@@ -79,8 +79,20 @@ def test_log_uniform_follows_the_popularity_rank_with_ties_by_lower_id():
     assert probabilities("log_uniform", [99, 1, 3, 3]) == pytest.approx(expected)
 
 
+def test_log_uniform_breaks_many_ties_by_lower_id():
+    log_q = proposal("log_uniform", torch.full((2000,), 5), alpha=1.0).log_q[1:]
+    assert (log_q.diff() <= 0).all()
+    assert log_q[0] > log_q[-1]
+
+
 def test_in_batch_follows_the_count_whatever_alpha_is():
     assert probabilities("in_batch", [7, 3, 1], alpha=0.0) == pytest.approx([0.75, 0.25])
+
+
+@proposals
+def test_a_random_number_of_exactly_0_draws_item_1(name, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda n, *, dtype, **_: torch.zeros(n, dtype=dtype))
+    assert draw(proposal(name, COUNTS, alpha=1.0), 3).tolist() == [1, 1, 1]
 
 
 def test_an_item_of_weight_0_is_never_drawn():

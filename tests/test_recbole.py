@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,7 +176,7 @@ def trained(small, tmp_path_factory):
 
 def test_a_checkpoint_opens_without_pickle_and_gives_the_same_figures(trained):
     torch.load(trained.checkpoint, weights_only=True)
-    beside = json.loads(open(f"{trained.checkpoint}.json").read())
+    beside = json.loads(Path(f"{trained.checkpoint}.json").read_text())
     assert beside == trained.config
     loaded = quick_start.load(trained.checkpoint)
     trainer = quick_start._build_trainer(loaded.config, loaded.model)
@@ -202,7 +203,7 @@ def test_recboles_own_functions_open_both_kinds_of_checkpoint(trained, small):
 
 def test_training_resumes_from_a_checkpoint(trained, small, tmp_path):
     path = tmp_path / "copy.pth"
-    path.write_bytes(open(trained.checkpoint, "rb").read())
+    path.write_bytes(Path(trained.checkpoint).read_bytes())
     epoch = checkpoint.load(path)["epoch"]
     done = quick_start.run("MIND", "small", overrides=small_settings(small, epochs=1), resume=path)
     assert done.valid == pytest.approx(trained.valid)  # RecBole gives None for a finished run
@@ -218,7 +219,7 @@ class _Foreign:
 
 
 def test_a_bad_checkpoint_is_refused_with_its_name_and_reason(trained, tmp_path, small, capsys):
-    good = open(trained.checkpoint, "rb").read()
+    good = Path(trained.checkpoint).read_bytes()
     other_version = torch.load(trained.checkpoint, weights_only=True) | {"version": 99}
     cases = {
         "truncated": (good[: len(good) // 2], "truncated"),
@@ -242,8 +243,8 @@ def test_a_bad_checkpoint_is_refused_with_its_name_and_reason(trained, tmp_path,
     other = quick_start.run("YouTubeDNN", "small", overrides=small_settings(small, epochs=1))
     with pytest.raises(InputError, match="is of model YouTubeDNN, not MIND"):
         quick_start.run("MIND", "small", overrides=small_settings(small), resume=other.checkpoint)
+    overrides = small_settings(small, embedding_size=8)
     with pytest.raises(InputError, match="does not fit this model"):
-        overrides = small_settings(small, embedding_size=8)
         quick_start.run("MIND", "small", overrides=overrides, resume=trained.checkpoint)
 
 
@@ -275,6 +276,6 @@ def test_models_that_keep_matrices_are_saved_and_loaded(small):
 
 
 def test_a_nan_loss_is_named(small):
-    with pytest.raises(InputError, match="training loss is .* learning_rate .* too high"):
-        overrides = small_settings(small, learning_rate=1e30, similarity="dot", temperature=1e-6)
+    overrides = small_settings(small, learning_rate=1e30, similarity="dot", temperature=1e-6)
+    with pytest.raises(InputError, match=r"training loss is .* learning_rate .* too high"):
         quick_start.run("YouTubeDNN", "small", overrides=overrides)

@@ -106,7 +106,11 @@ def test_a_bad_config_file_is_refused_by_its_name(tmp_path, small, content, word
 
 
 def test_arguments_that_are_no_settings_are_refused():
-    for arguments, word in ((["epochs=3"], "'epochs=3'"), (["--epochs"], "needs a value"), (["--a=1", "--a=2"], "twice")):
+    for arguments, word in (
+        (["epochs=3"], "'epochs=3'"),
+        (["--epochs"], "needs a value"),
+        (["--a=1", "--a=2"], "twice"),
+    ):
         with pytest.raises(InputError, match=word):
             settings.parse_arguments(arguments)
 
