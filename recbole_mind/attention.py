@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from recbole_mind.errors import require
 
 ATTENTION_FORMS = ("pow", "scale")
-_SMALL = 1e-6  # below this |a| the derivative of |a|^p is held constant: for p < 1 it is infinite at 0
+_SMALL = 1e-6  # for p < 1 the derivative of |a|^p is infinite at 0; below this |a| it is taken as 0
+_HARD = 1e30  # a sharper attention than this is hard in every number format
 
 
 def attention_weights(
@@ -48,15 +49,15 @@ def attention_weights(
         return active.to(scores.dtype) / active.sum(1, keepdim=True)
     best = scores.detach().masked_fill(~active, -math.inf).argmax(1)  # [B]
     one_hot = nn.functional.one_hot(best, scores.shape[1]).to(scores.dtype)
-    if math.isinf(p):
+    if p > _HARD * min(temperature, 1.0):
         return one_hot
     # A logit beyond e^69 has left every softmax behind: the limit is the largest raw score.
     if form == "scale":
-        limit = math.exp(69) * temperature / p
+        limit = min(math.exp(69) * temperature / p, 1e38)
         logits = scores.clamp(-limit, limit) * (p / temperature)
     else:
         limit = math.exp(min(69 / p, 87))
-        size = scores.abs().clamp(min=_SMALL, max=limit).pow(p)
+        size = scores.abs().clamp(min=_SMALL if p < 1 else 0, max=limit).pow(p)
         exact = scores.detach().abs().clamp(max=limit).pow(p)
         logits = scores.sign() * (size + (exact - size.detach()))
     top = scores.detach().gather(1, best[:, None])  # [B, 1]
@@ -79,9 +80,9 @@ class LabelAwareAttention(nn.Module):
 
     def forward(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         """Attend to ``interests`` [B, K, D] with ``label`` [B, D] as the query; returns [B, D]."""
-        scores = torch.einsum("bkd,bd->bk", interests, label)
+        scores = torch.einsum("bkd,bd->bk", interests, label).float()  # a power soon leaves half precision
         weights = attention_weights(scores, active, p=self.p, form=self.form, temperature=self.temperature)
-        return torch.einsum("bk,bkd->bd", weights, interests)
+        return torch.einsum("bk,bkd->bd", weights.to(interests.dtype), interests)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, form={self.form}"

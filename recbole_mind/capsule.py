@@ -48,7 +48,7 @@ def interest_counts(lengths: Tensor, num_interests: int) -> Tensor:
     Returns:
         ``[B]`` int64 in 1 .. K.
     """
-    powers = 2 ** torch.arange(1, num_interests + 1, device=lengths.device)  # [K]: 2, 4, 8, ...
+    powers = 2 ** torch.arange(1, num_interests + 1, device=lengths.device).clamp(max=62)  # [K]: 2, 4, 8, ...
     return (lengths[:, None] >= powers).sum(1).clamp(min=1)
 
 
@@ -91,7 +91,8 @@ def seed_similarities(votes: Tensor, mask: Tensor, num_interests: int) -> Tensor
     chosen = []
     for _ in range(num_interests):
         gain = torch.maximum(covered, best).sum(2).masked_fill(~mask, -torch.inf)  # [B, L]
-        seed = gain.argmax(1)  # [B]
+        # rounding must not decide among equals: a cluster of two ties, and so does every history of two
+        seed = (gain > gain.amax(1, keepdim=True) - 1e-5).int().argmax(1)  # [B]
         chosen.append(cosine[rows, seed])
         best = torch.maximum(best, covered[rows, seed][:, None, :])
     return torch.stack(chosen, dim=1)
@@ -194,7 +195,7 @@ class BehaviorToInterestRouting(nn.Module):
             logits = self.initial_logits[:, :L].expand(B, -1, -1)
         else:
             shape = (B, self.num_interests, L)
-            logits = self.sigma * torch.randn(shape, generator=generator, device=votes.device)
+            logits = self.sigma * torch.randn(shape, generator=generator, device=votes.device).to(votes.dtype)
         with torch.no_grad():
             if self.init == "kmeans++":
                 length = 1.0 if self.scale is None else self.scale

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from recbole_mind.errors import require
+
 LOSSES = ("CE", "sampled", "BPR")
 
 
@@ -60,6 +62,7 @@ def sampled_softmax(
     Returns:
         the mean negative log-likelihood, a scalar.
     """
+    require((log_q_target is None) == (log_q_negatives is None), "log_q_target and log_q_negatives go together")
     positive_logit = torch.einsum("bd,bd->b", user, positive) / temperature
     if negatives.dim() == 2:
         logits = user @ negatives.T / temperature  # [B, n]
