@@ -58,9 +58,12 @@ class RetrievalModel(SequentialRecommender):
             size=self.size, profile_size=self.profile_encoder.size, hidden=config["relu_layers"]
         )
         self.dropout: float = config["dropout"]
-        if self.loss_type == "sampled" and self.negatives != "sampler":
+        if self.loss_type == "sampled":
             counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
-            self.proposal = proposal(self.negatives, counts, alpha=config["negative_alpha"])
+            name, alpha = self.negatives, config["negative_alpha"]
+            if sampler_fed:
+                name, alpha = (config["train_neg_sample_args"][key] for key in ("distribution", "alpha"))
+            self.proposal = proposal(name, counts, alpha=alpha)
         self._seed: int = config["seed"] + config["local_rank"]
         self._generator: torch.Generator | None = None
         for module in self.modules():
@@ -165,13 +168,10 @@ class RetrievalModel(SequentialRecommender):
             return losses.full_softmax(user, self.item_vectors(), target, temperature=self.temperature)
         if self.loss_type == "BPR":
             return losses.bpr(user, positive, self.item_vectors(negative_ids), temperature=self.temperature)
-        if negative_ids is not None:
-            negatives = self.item_vectors(negative_ids)
-            return losses.sampled_softmax(user, positive, negatives, target, negative_ids, temperature=self.temperature)
         if self.negatives == "in_batch":
             ids, negatives = target, positive
         else:
-            ids = self.proposal.sample(self.num_negatives, self.generator)
+            ids = self.proposal.sample(self.num_negatives, self.generator) if negative_ids is None else negative_ids
             negatives = self.item_vectors(ids)
         log_q = self.proposal.log_q
         return losses.sampled_softmax(

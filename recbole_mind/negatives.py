@@ -43,7 +43,8 @@ def proposal(name: str, counts: Tensor, *, alpha: float = 1.0) -> NegativeSample
 
     ``uniform``: each item alike. ``popularity``: ∝ count^α (an item never seen counts as seen once, so that each has
     a finite log Q). ``log_uniform``: ∝ log((r + 2) / (r + 1)) for popularity rank r = 0, 1, ... (ties by lower id),
-    the Zipf-like proposal of sampled-softmax fame. ``in_batch``: as popularity with α = 1, which is what the other rows' targets follow.
+    the Zipf-like proposal of sampled-softmax fame. ``in_batch``: as popularity with α = 1, which is what the other
+    rows' targets follow.
 
     Args:
         name: one of :data:`PROPOSALS` other than ``sampler``, which RecBole feeds.
