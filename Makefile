@@ -1,5 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both make .venv; PYTHON chooses the interpreter.
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3,$(shell command -v $(p))))
+PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
@@ -8,8 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
 .venv/installed: setup.cfg pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' \
-		|| { echo 'Python 3.10 or 3.11 is needed; set PYTHON=/path/to/python3.11' >&2; exit 2; }
+	@test -n '$(PYTHON)' || { echo 'Python 3.10 or 3.11 is needed; set PYTHON=/path/to/python3.11' >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(PIP) -c constraints.txt torch
 	$(PIP) -c constraints.txt -e .
