@@ -152,6 +152,6 @@ def test_every_default_is_documented_with_meaning_and_range():
 
 
 def test_defaults_are_found_in_the_installed_package():
-    assert settings.defaults("model", "MIND")["p"] in ("inf", float("inf"))
+    assert settings.defaults("model", "MIND")["K"] == 4
     assert settings.defaults("dataset", "ml-100k")["user_features"] == ["age", "gender", "occupation"]
     assert settings.defaults("model", "GRU4Rec") == {}
