@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from recbole_mind.errors import InputError
-from recbole_mind.settings import plain, to_json
+from recbole_mind.settings import known_keys, plain, to_json
 
 FORMAT = "recbole-mind checkpoint"
 VERSION = 1
@@ -60,7 +60,8 @@ def write_atomic(path: str | Path, content: bytes | str) -> None:
 
 def settings_of(config: Any) -> dict[str, Any]:
     """Every setting in force in RecBole's ``config``, as plain values that build the same ``Config`` again."""
-    settings = {key: value for key, value in config.final_config_dict.items() if key not in _DERIVED}
+    known = known_keys(config["model"]) - _DERIVED  # models add keys of their own while they are built
+    settings = {key: value for key, value in config.final_config_dict.items() if key in known}
     path = Path(str(settings["data_path"]))
     settings["data_path"] = "dataset/" if settings["dataset"] == "ml-100k" else str(path.parent)
     negatives = settings.get("train_neg_sample_args")

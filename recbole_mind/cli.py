@@ -29,6 +29,8 @@ def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] |
         return command(sys.argv[1:] if arguments is None else arguments)
     except (InputError, InterruptedRun) as error:
         print(f"error: {error}" if isinstance(error, InputError) else str(error), file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(f"error: this needs the library '{error.name}', which is not installed", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     return 2

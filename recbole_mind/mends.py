@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from recbole_mind import checkpoint, settings
@@ -36,6 +37,7 @@ MENDS = (
     ("several processes need NCCL and a GPU each", "Gloo on CPUs"),
     ("a download ends in a barrier that no single process can pass", "the barrier is left out"),
     ("importing any sequential model switches on torch's anomaly detection, which halves the speed", "switched off"),
+    ("graph models build their matrix with dok_matrix._update, which SciPy has dropped", "put back"),
     ("numpy 2 has no np.float_ and its like", "the names are put back"),
 )
 
@@ -68,6 +70,8 @@ def mend_recbole() -> None:
     anomaly = torch.is_anomaly_enabled()
     importlib.import_module("recbole.model.sequential_recommender")  # its SINE switches anomaly detection on
     torch.autograd.set_detect_anomaly(anomaly)
+    if not hasattr(scipy.sparse.dok_matrix, "_update"):
+        scipy.sparse.dok_matrix._update = lambda self, data: self._dict.update(data)
     configurator = importlib.import_module("recbole.config.configurator")
     _mend_config(configurator.Config)
     _mend_data(importlib.import_module("recbole.data.dataset"), importlib.import_module("recbole.data.dataloader"))
@@ -124,7 +128,8 @@ def _mend_config(Config: Any) -> None:
     @_wrap(Config, "_set_default_parameters")
     def parameters(original: Callable[..., Any], self: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
-        settings.check_types(given, self.internal_config_dict)
+        ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
+        settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
         settings.check_common(final)
         if is_ours(self.model_class):
             settings.check_ours(final, given)

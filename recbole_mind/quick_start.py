@@ -228,7 +228,13 @@ def build_model(config: Any, train_data: Any) -> Any:
     """The model of ``config``, on its device."""
     from recbole.utils import get_model
 
-    return get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    model_class = get_model(config["model"])
+    try:
+        return model_class(config, train_data._dataset).to(config["device"])
+    except (KeyError, ValueError) as error:
+        if mends.is_ours(model_class):
+            raise
+        raise InputError(f"model: '{config['model']}' cannot be built on '{config['dataset']}': {error!r}") from error
 
 
 def _build_trainer(config: Any, model: Any) -> Any:

@@ -29,9 +29,6 @@ _UNLISTED = (  # noqa: SIM905
 ).split()
 
 
-_OURS_NUMBERS = ("K", "sigma", "temperature", "dropout", "routing_iterations")  # checked, and read from text, below
-
-
 class _Loader(yaml.SafeLoader):
     """Safe YAML that reads 1e-3 as a number, as RecBole does; YAML 1.1 asks for 1.0e-3."""
 
@@ -182,7 +179,7 @@ def check_types(given: Mapping[str, Any], default: Mapping[str, Any]) -> None:
             require(isinstance(value, bool), f"{key}: {value!r} is not allowed; allowed: True, False")
         elif isinstance(usual, (int, float)):
             good = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-            require(good or key in _OURS_NUMBERS, f"{key}: {value!r} is not allowed; allowed: a number such as {usual}")
+            require(good, f"{key}: {value!r} is not allowed; allowed: a number such as {usual}")
     for key, low in (("epochs", 0), ("train_batch_size", 1), ("eval_batch_size", 1), ("stopping_step", 0), ("seed", 0)):
         value = given.get(key, low)
         good = isinstance(value, int) and value >= low
