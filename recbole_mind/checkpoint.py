@@ -32,7 +32,7 @@ _PICKLE_NAMES = {("builtins", name) for name in ("set", "frozenset", "slice", "c
 }  # fmt: skip
 _DERIVED = {
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "nproc", "world_size",
-    "offset", "ip", "port", "valid_neg_sample_args", "test_neg_sample_args", "config_files",
+    "offset", "ip", "port", "gpu_id", "valid_neg_sample_args", "test_neg_sample_args", "config_files",
 }  # fmt: skip
 
 
@@ -112,7 +112,15 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
         if content.get("version") != VERSION:
             found = content.get("version")
             raise InputError(f"checkpoint '{path}' has format version {found}; this release reads version {VERSION}")
-        return {key: _decode(value) for key, value in content.items()} | {"settings": json.loads(content["settings"])}
+        needed = {"settings", "state_dict", "optimizer", "epoch", "cur_step", "best_valid_score", "best_valid_result"}
+        try:
+            stored = json.loads(content["settings"])
+            missing = (needed - set(content)) | ({"model", "dataset"} - set(stored))
+        except (KeyError, TypeError, ValueError):
+            missing = {"settings"}
+        if missing:
+            raise InputError(f"checkpoint '{path}' is corrupt: it lacks {', '.join(sorted(missing))}")
+        return {key: _decode(value) for key, value in content.items()} | {"settings": stored}
     config = content.get("config")
     if not hasattr(config, "final_config_dict"):
         raise InputError(f"'{path}' holds no settings: it is not a checkpoint of recbole-mind or RecBole")
@@ -141,7 +149,13 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module
-        if (module, name) in _PICKLE_NAMES or module.partition(".")[0] in ("torch", "numpy", "recbole", "recbole_mind"):
+        if (module, name) in _PICKLE_NAMES or module.partition(".")[0] in (
+            "torch",
+            "numpy",
+            "scipy",
+            "recbole",
+            "recbole_mind",
+        ):
             found = super().find_class(module, name)
             if (module, name) in _PICKLE_NAMES or _is_data(module, name, found):
                 return found
@@ -152,6 +166,8 @@ def _is_data(module: str, name: str, found: Any) -> bool:
     """Whether a class or function of torch, numpy or RecBole only builds data."""
     if module == "torch._utils":
         return name.startswith("_rebuild")
+    if module.startswith("scipy.sparse."):
+        return isinstance(found, type) and name.endswith(("_matrix", "_array"))
     if module.endswith("core.multiarray"):
         return name in ("_reconstruct", "scalar")
     data = (np.generic, np.dtype, Enum, torch.nn.Module, torch.storage.TypedStorage, torch.storage.UntypedStorage)

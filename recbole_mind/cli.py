@@ -66,6 +66,8 @@ def _run(arguments: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     known, rest = parser.parse_known_args(arguments)
     overrides = settings.parse_arguments(rest)
+    if "local_rank" in overrides:
+        raise InputError("--local_rank is not for users; --nproc starts the processes")
     files = [name for entry in known.config_files or [] for name in entry.split()]
     keywords = {
         "model": known.model,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -73,6 +74,8 @@ def mend_recbole() -> None:
     if not hasattr(scipy.sparse.dok_matrix, "_update"):
         scipy.sparse.dok_matrix._update = lambda self, data: self._dict.update(data)
     configurator = importlib.import_module("recbole.config.configurator")
+    # what saved data sets and loaders must agree in before RecBole uses them again
+    importlib.import_module("recbole.utils.argument_list").dataset_arguments.extend(settings.COMMON)
     _mend_config(configurator.Config)
     _mend_data(importlib.import_module("recbole.data.dataset"), importlib.import_module("recbole.data.dataloader"))
     package, module = importlib.import_module("recbole.trainer"), importlib.import_module("recbole.trainer.trainer")
@@ -123,7 +126,11 @@ def _mend_config(Config: Any) -> None:
             self.internal_config_dict.update(
                 {k: v for k, v in settings.defaults("dataset", dataset).items() if k in settings.known_keys(model)}
             )
-            settings.check_keys(self.external_config_dict, model, "settings")
+            settings.check_keys(self.file_config_dict | self.variable_config_dict, model, "settings")
+            # a script's own arguments, or a worker's, are not ours to judge
+            for key in set(self.cmd_config_dict) - settings.known_keys(model):
+                self.external_config_dict.pop(key)
+                logging.getLogger().warning(f"argument '--{key}' is no setting of {model} and is not used")
 
     @_wrap(Config, "_set_default_parameters")
     def parameters(original: Callable[..., Any], self: Any) -> None:
@@ -131,6 +138,8 @@ def _mend_config(Config: Any) -> None:
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
         settings.check_common(final)
+        kind = final["MODEL_TYPE"].name
+        settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")
         if is_ours(self.model_class):
             settings.check_ours(final, given)
             loss = final["loss_type"]
@@ -139,13 +148,12 @@ def _mend_config(Config: Any) -> None:
             final["loss_type"] = loss
             settings.check_valid_metric(final)
             return
-        kind = final["MODEL_TYPE"].name
         if kind == "SEQUENTIAL" and final.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
             final["train_neg_sample_args"] = None
         if kind == "SEQUENTIAL" and final.get("loss_type") == "BPR" and final.get("train_neg_sample_args") is None:
             raise InputError("train_neg_sample_args: loss_type 'BPR' needs negatives; it must not be None")
-        if kind in ("GENERAL", "TRADITIONAL") and final.get("mask_history") is not None:
-            final["repeatable"] = not final["mask_history"]  # RecBole's own name for it, for these models
+        if kind == "SEQUENTIAL" and final.get("loss_type") not in (None, "CE", "BPR"):
+            raise InputError(f"loss_type: '{final['loss_type']}' is unknown; allowed for {self.model}: CE, BPR")
         original(self)
         settings.check_valid_metric(final)
 
@@ -154,6 +162,11 @@ def _mend_config(Config: Any) -> None:
         final, visible = self.final_config_dict, os.environ.get("CUDA_VISIBLE_DEVICES")
         if not final.get("use_gpu", True):
             final["gpu_id"] = ""
+            if "local_rank" not in final:
+                original(self)
+                os.environ.pop("CUDA_VISIBLE_DEVICES")  # the next run in this process may want its GPU
+                os.environ.update({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+                return
         elif visible is not None and "gpu_id" not in self.external_config_dict:
             final["gpu_id"] = visible
         if "local_rank" not in final or (torch.cuda.is_available() and final.get("use_gpu", True)):
@@ -208,6 +221,8 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
     @_wrap(dataloader.FullSortEvalDataLoader, "collate_fn")
     def collate(original: Callable[..., Any], self: Any, index: Any) -> Any:
         interaction, history, positive_u, positive_i = original(self, index)
+        if not self.is_sequential and self.config["mask_history"] is False:
+            history = None
         if self.is_sequential and self.config["mask_history"]:
             history = _history(self._dataset, interaction, positive_u, positive_i)
         return interaction, history, positive_u, positive_i
@@ -262,6 +277,8 @@ def _mend_trainer(module: Any) -> None:
         show_progress: bool = False,
     ) -> Any:
         if eval_data and load_best_model:
+            if not self.config["single_spec"]:
+                torch.distributed.barrier()  # rank 0 has written it
             restore(self.model, checkpoint.load(model_file or self.saved_model_file, self.device))
         return original(self, eval_data, load_best_model=False, show_progress=show_progress)
 
@@ -272,6 +289,11 @@ def _mend_trainer(module: Any) -> None:
         require(
             str(found).lower() == self.config["model"].lower(),
             f"checkpoint '{resume_file}' is of model {found}, not {self.config['model']}",
+        )
+        order = content["settings"].get("timestamp_order", "recbole")
+        require(
+            order == (self.config["timestamp_order"] or "recbole"),
+            f"checkpoint '{resume_file}' was trained with timestamp_order '{order}', which splits the data another way",
         )
         restore(self.model, content)
         self.optimizer.load_state_dict(content["optimizer"])

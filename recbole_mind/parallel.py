@@ -10,7 +10,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
 from recbole_mind import quick_start
-from recbole_mind.errors import InputError, require
+from recbole_mind.errors import InputError, InterruptedRun, require
 
 
 def run(
@@ -38,6 +38,11 @@ def run(
     queue = multiprocessing.get_context("spawn").SimpleQueue()
     try:
         spawn(_work, args=(arguments, group, queue), nprocs=nproc, join=True)  # type: ignore[no-untyped-call]
+    except KeyboardInterrupt:
+        folder = (arguments.get("overrides") or {}).get("checkpoint_dir", "saved")
+        raise InterruptedRun(
+            f"stopped: the last good checkpoint, if an epoch was validated, is in '{folder}'"
+        ) from None
     except ProcessRaisedException as error:
         if queue.empty():
             raise

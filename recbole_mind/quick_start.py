@@ -92,9 +92,13 @@ def build_config(
     settings.check_keys(overrides or {}, name, "settings")
     data = dataset or merged.get("dataset")
     require(isinstance(data, str) and bool(data), "dataset: no data set is named; use --dataset=ml-100k")
+    require(Path(str(data)).name == data, f"dataset: '{data}' is not a name; data_path is the folder that holds it")
     merged.pop("model", None)
     merged.pop("dataset", None)
-    merged.setdefault("timestamp_order", "data")
+    numerical = merged.get("TIME_FIELD", "timestamp") in (merged.get("numerical_features") or [])
+    merged.setdefault(
+        "timestamp_order", "recbole" if numerical else "data"
+    )  # RecBole embeds numerical fields as float32
     merged = {key: value for key, value in merged.items() if value is not None or key != "local_rank"}
     from recbole.config import Config
 
@@ -130,7 +134,9 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
     except InputError:
         raise
     except (ValueError, KeyError, OSError, IndexError, NotImplementedError, AttributeError) as error:
-        raise InputError(f"dataset: '{name}' in '{folder}' cannot be used: {error!r}") from error
+        raise InputError(f"dataset: '{name}' in '{folder}' cannot be used: {repr(error)[:200]}") from error
+    most = max(config["topk"])
+    require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
     for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
         require(len(loader.dataset) > 0 or phase == "validation", f"dataset: '{name}' leaves no row for {phase}")
     return (dataset, *loaders)
@@ -166,6 +172,7 @@ def run(
     began = time.perf_counter()
     overrides = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
     config = build_config(model, dataset, config_files, overrides)
+    require(record is None or not Path(record).is_dir(), f"record: '{record}' is a folder; name a file")
     for path in [Path(config["checkpoint_dir"])] + ([Path(record).parent] if record else []):
         _check_writable(path)
     from recbole.utils import init_seed
@@ -186,7 +193,7 @@ def run(
     result = RunResult(
         model=config["model"],
         dataset=config["dataset"],
-        protocol=protocol_of(config),
+        protocol=protocol_of(config) | {"resumed": resume is not None},
         seed=config["seed"],
         config=checkpoint.settings_of(config),
         valid={key: float(value) for key, value in (valid or {}).items()},
@@ -211,7 +218,7 @@ def load(path: str | Path) -> Loaded:
         InputError: the file is no usable checkpoint, or its data set is gone.
     """
     content = checkpoint.load(path)
-    stored = dict(content["settings"])
+    stored = {"timestamp_order": "recbole"} | content["settings"]  # RecBole's own checkpoints know no other order
     config = build_config(stored.pop("model"), stored.pop("dataset"), overrides=stored)
     from recbole.utils import init_seed
 
@@ -262,14 +269,17 @@ def protocol_of(config: Any) -> dict[str, Any]:
     """How the figures came about, in words and values that a table can print."""
     sequential = config["MODEL_TYPE"].name == "SEQUENTIAL"
     by_time = config["eval_args"]["order"] == "TO"
+    asked = config["mask_history"]
+    masked = bool(asked) if sequential or asked is not None else not config["repeatable"]
     return {
         "split": config["eval_args"]["split"],
         "order": config["eval_args"]["order"],
         "group_by": config["eval_args"]["group_by"],
         "mode": config["eval_args"]["mode"],
-        "mask_history": bool(config["mask_history"]) if sequential else not config["repeatable"],
+        "mask_history": masked,
         "timestamp_order": (config["timestamp_order"] or "recbole") if by_time else None,
         "ties": "file order" if by_time else None,
+        "processes": config["world_size"] or 1,
     }
 
 

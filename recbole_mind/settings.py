@@ -23,9 +23,8 @@ COMMON = ("mask_history", "timestamp_order")
 
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
 _UNLISTED = (  # noqa: SIM905
-    "encoding has_residual tail_ratio token_num_threshold use_filter xgb_early_stopping_rounds nproc world_size offset "
-    "ip port local_rank config_files model dataset feature_num contrast sim norm eta cin reg_weight benchmark_filename "
-    "neg_sampling training_neg_sample_num eval_neg_sample_args train_neg_sample_args"
+    "encoding tail_ratio nproc world_size offset ip port local_rank group_offset config_files model dataset "
+    "benchmark_filename train_neg_sample_args"
 ).split()
 
 
@@ -54,7 +53,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise InputError(f"config file '{path}' cannot be read: {reason}") from None
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or "it is not YAML"
@@ -65,6 +64,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         f"config file '{path}' is malformed: it must hold 'key: value' pairs",
     )
     if {"config", "versions", "protocol"} <= set(content):  # a record
+        require(isinstance(content["config"], dict), f"record '{path}' holds no settings under 'config'")
         return dict(content["config"])
     return dict(content)
 
@@ -75,9 +75,14 @@ def parse_value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         pass
+    # of YAML only what Python's literals lack: its lists and mappings, true, null and 1e-3; '|', '01' and 'no' are text
+    if not re.fullmatch(r"[\[{].*|true|false|null|~|none|[-+]?\d[\d.]*e[-+]?\d+", text.strip(), re.I | re.S):
+        return text
+    if text.strip().lower() == "none":
+        return None
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return text
 
 
@@ -136,6 +141,7 @@ def check_model(name: object) -> str:
     """
     if not isinstance(name, str) or not name:
         raise InputError("model: no model is named; use --model=MIND")
+    require(name.isidentifier() and not name.startswith("_"), f"model: '{name}' is no model's name")
     shipped = any((recbole_folder() / "model").glob(f"*/{name.lower()}.py"))
     if name not in known_models() and not (shipped and name.lower() not in {k.lower() for k in known_models()}):
         ours = ", ".join(MODELS)
@@ -159,6 +165,8 @@ def known_keys(model: str) -> frozenset[str]:
     for path in [*paths, *folder.glob("quick_start_config/*.yaml"), folder / "dataset/ml-100k.yaml"]:
         if path.is_file():
             keys |= set(yaml.load(path.read_text("utf-8"), Loader=_Loader) or {})  # noqa: S506 - a safe loader
+    for path in (recbole_folder() / "model").glob(f"*/{model.lower()}.py"):  # some read keys that stand in no file
+        keys |= set(re.findall(r"config\[[\"'](\w+)[\"']\]", path.read_text("utf-8")))
     for kind in ("general", "training", "evaluation", "dataset"):
         keys |= set(getattr(argument_list, f"{kind}_arguments"))
     return frozenset(keys)
@@ -182,8 +190,12 @@ def check_types(given: Mapping[str, Any], default: Mapping[str, Any]) -> None:
             require(good, f"{key}: {value!r} is not allowed; allowed: a number such as {usual}")
     for key, low in (("epochs", 0), ("train_batch_size", 1), ("eval_batch_size", 1), ("stopping_step", 0), ("seed", 0)):
         value = given.get(key, low)
-        good = isinstance(value, int) and value >= low
-        require(good, f"{key}: {value!r} is not allowed; allowed: a whole number, at least {low}")
+        good = isinstance(value, int) and low <= value < 2**32
+        require(good, f"{key}: {value!r} is not allowed; allowed: a whole number, at least {low}, below 2**32")
+    for key in ("data_path", "checkpoint_dir"):
+        require(isinstance(given.get(key, ""), str), f"{key}: {given.get(key)!r} is not allowed; allowed: a path")
+    rate = given.get("learning_rate", 1)
+    require(isinstance(rate, str) or rate > 0, f"learning_rate: {rate!r} is not allowed; allowed: a number above 0")
 
 
 # -- what our models' settings may be -----------------------------------------------------------------------------
@@ -234,11 +246,28 @@ def check_common(settings: dict[str, Any]) -> None:
 def check_valid_metric(settings: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` unless ``valid_metric`` is one of the figures that an evaluation gives."""
     names = [name.lower() for name in settings["metrics"]]
-    given = [
-        name if settings["eval_type"].name == "VALUE" else f"{name}@{k}" for name in names for k in settings["topk"]
-    ]
+    whole = settings["eval_type"].name == "VALUE"
+    given = [n if whole or n == "gauc" else f"{n}@{k}" for n in names for k in settings["topk"]]
     metric = str(settings["valid_metric"]).lower()
     require(metric in given, f"valid_metric: '{metric}' is not evaluated; allowed: {', '.join(dict.fromkeys(given))}")
+
+
+def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:
+    """Refuse a protocol that could not be kept, and have RecBole load the time that a sequence needs."""
+    mode = settings["eval_args"].get("mode", "full") if isinstance(settings["eval_args"], dict) else "full"
+    modes = set(mode.values()) if isinstance(mode, dict) else {mode}
+    if settings.get("mask_history"):
+        require(modes == {"full"}, f"mask_history: True ranks the whole catalogue; eval_args mode {mode!r} does not")
+        repeatable = not sequential and settings.get("repeatable")
+        require(not repeatable, "mask_history: True contradicts repeatable: True")
+    if settings.get("TIME_FIELD") in (settings.get("numerical_features") or []):
+        asked = "timestamp_order" in given and settings["timestamp_order"] == "data"
+        require(not asked, "timestamp_order: 'data' needs TIME_FIELD to stay out of numerical_features")
+        settings["timestamp_order"] = "recbole"
+    columns = settings.get("load_col")
+    if sequential and "load_col" not in given and columns and isinstance(columns.get("inter"), list):
+        time = [field for field in [settings["TIME_FIELD"]] if field not in columns["inter"]]
+        settings["load_col"] = columns | {"inter": columns["inter"] + time}
 
 
 def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
@@ -334,6 +363,13 @@ def _feed_loss(settings: dict[str, Any], given: set[str]) -> None:
         require(key in allowed, f"train_neg_sample_args: unknown key '{key}'{nearest(key, allowed)}")
     arguments.setdefault("distribution", "uniform")
     _choice(arguments, "distribution", ("uniform", "popularity"))
+    for key, usual in (("alpha", 1.0), ("candidate_num", 0)):
+        arguments.setdefault(key, usual)
+        _number(arguments, key, "a finite number, at least 0", low=0, strict=False, whole=key == "candidate_num")
+    dynamic = bool(arguments.get("dynamic"))
+    name = "train_neg_sample_args"
+    require(not dynamic or loss == "BPR", f"{name}: dynamic negatives have no known log Q; use loss_type BPR")
+    require(not dynamic or arguments["candidate_num"] > 0, f"{name}: dynamic needs candidate_num, at least 1")
     arguments.setdefault("sample_num", 1)
     _number(arguments, "sample_num", "a whole number, at least 1", low=1, strict=False, whole=True)
     settings["train_neg_sample_args"] = arguments

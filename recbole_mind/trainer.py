@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -30,9 +32,12 @@ class SafeTrainer:
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)  # type: ignore[call-arg]
-        stem = Path(self.saved_model_file).stem.removeprefix(f"{config['model']}-")
-        name = f"{config['model']}-{config['dataset']}-seed{config['seed']}-{stem}.pth"
-        self.saved_model_file = str(Path(self.saved_model_file).with_name(name))
+        # one name for all ranks, and another one for a run that starts in the same second
+        stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        name = [f"{config['model']}-{config['dataset']}-seed{config['seed']}-{stamp}.pth"]
+        if not config["single_spec"]:
+            torch.distributed.broadcast_object_list(name, src=0)
+        self.saved_model_file = str(Path(self.saved_model_file).with_name(name[0]))
         self._progress: TrainingProgress | None = None
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
@@ -40,19 +45,26 @@ class SafeTrainer:
             return
         if epoch < 0 and Path(self.saved_model_file).exists():
             return  # a finished run was resumed: RecBole would overwrite its epoch with -1
+        found = self.model.other_parameter() or {}  # type: ignore[attr-defined]
+        other = {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)}  # in state_dict
         state = {
             "epoch": epoch,
             "cur_step": self.cur_step,  # type: ignore[attr-defined]
             "best_valid_score": float(self.best_valid_score),  # type: ignore[attr-defined]
             "best_valid_result": {key: float(value) for key, value in (self._current_result or {}).items()},
             "state_dict": self.model.state_dict(),  # type: ignore[attr-defined]
-            "other_parameter": self.model.other_parameter(),  # type: ignore[attr-defined]
+            "other_parameter": other,
             "optimizer": self.optimizer.state_dict(),  # type: ignore[attr-defined]
         }
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         checkpoint.save(path, state, checkpoint.settings_of(self.config))
         if verbose:
             self.logger.info(f"Saving current: {path}")  # type: ignore[attr-defined]
+
+    def resume_checkpoint(self, resume_file: str) -> None:
+        """Go on from ``resume_file``."""
+        super().resume_checkpoint(resume_file)  # type: ignore[misc]
+        self.epochs_run = self.start_epoch  # type: ignore[attr-defined]
 
     _current_result: dict[str, float] | None = None
 

@@ -184,6 +184,33 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(folder):
     assert result.returncode == 0, result.stderr[-1500:]
 
 
+def test_a_corrupt_checkpoint_gets_one_line_too(folder):
+    (folder / "broken.pth").write_bytes(b"PK\x03\x04 and nothing more")
+    refused(recbole(folder, "MIND", "--resume=broken.pth"), "broken.pth", "corrupt")
+
+
+@pytest.mark.slow
+def test_the_demo_prints_one_table_and_writes_three_records(tmp_path):
+    """The README's first command, with smaller models; then a run from the record's settings, to the last digit."""
+    code = (
+        "from recbole_mind import cli, settings\n"
+        "d = settings.defaults('examples', 'demo')['all']\n"
+        "d.update(epochs=1, MAX_ITEM_LIST_LENGTH=5)\n"
+        "print('exit', cli.main(['demo', '-o', 'out']))\n"
+        "print('exit', cli.run_recbole(['--config_files=out/record.json', '--record=again.json']))\n"
+    )
+    out = python(code, tmp_path)
+    assert out.count("exit 0") == 2
+    rows = [line for line in out.splitlines() if line.startswith(("Pop ", "YouTubeDNN ", "MIND "))]
+    records = [json.loads((tmp_path / "out" / f"{n}.json").read_text()) for n in ("Pop", "YouTubeDNN", "record")]
+    for row, record in zip(rows, records, strict=False):
+        assert row.split()[0] == record["model"]
+        assert f"{record['test']['recall@10']:.4f}" in row
+        assert record["protocol"]["mask_history"] is True
+        assert record["protocol"]["split"] == {"LS": "valid_and_test"}
+    assert json.loads((tmp_path / "again.json").read_text())["test"] == records[2]["test"]
+
+
 # -- doctor -------------------------------------------------------------------------------------------------------
 
 

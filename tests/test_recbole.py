@@ -64,7 +64,7 @@ def test_a_repeated_target_stays_in_the_ranking(tmp_path):
     folder.mkdir()
     rows = [f"u{u}\t{i}\t{t}" for u in range(4) for t, i in enumerate(["a", "b", "c", "a"])]
     (folder / "small.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
-    _, dataset, _, _, test = loaders(tmp_path, mask_history=True, load_col=None)
+    _, dataset, _, _, test = loaders(tmp_path, mask_history=True, load_col=None, topk=[2], valid_metric="NDCG@2")
     _, (_, items), _, targets = next(iter(test))
     assert set(dataset.id2token("item_id", items.unique())) == {"b", "c"}
     assert set(dataset.id2token("item_id", targets)) == {"a"}
@@ -208,6 +208,8 @@ def test_training_resumes_from_a_checkpoint(trained, small, tmp_path):
     done = quick_start.run("MIND", "small", overrides=small_settings(small, epochs=1), resume=path)
     assert done.valid == pytest.approx(trained.valid)  # RecBole gives None for a finished run
     assert done.test == pytest.approx(trained.test)
+    assert done.epochs == epoch + 1
+    assert done.protocol["resumed"] is True
     assert checkpoint.load(path)["epoch"] == epoch  # RecBole overwrites it with -1
     result = quick_start.run("MIND", "small", overrides=small_settings(small, epochs=4), resume=path)
     assert result.epochs == 4
@@ -228,6 +230,11 @@ def test_a_bad_checkpoint_is_refused_with_its_name_and_reason(trained, tmp_path,
         "version": (other_version, "format version 99; this release reads version 1"),
         "foreign": ({"weights": torch.zeros(1)}, "is not a checkpoint of"),
         "nameless": ({"state_dict": {}}, "holds no settings"),
+        "settings": (other_version | {"version": 1, "settings": "{bad"}, "is corrupt: it lacks settings"),
+        "optimizer": (
+            {k: v for k, v in other_version.items() if k != "optimizer"} | {"version": 1},
+            "is corrupt: it lacks optimizer",
+        ),
         "malicious": ({"state_dict": {}, "config": _Foreign()}, "is refused: it would run builtins.print"),
     }
     for name, (content, message) in cases.items():
@@ -279,3 +286,81 @@ def test_a_nan_loss_is_named(small):
     overrides = small_settings(small, learning_rate=1e30, similarity="dot", temperature=1e-6)
     with pytest.raises(InputError, match=r"training loss is .* learning_rate .* too high"):
         quick_start.run("YouTubeDNN", "small", overrides=overrides)
+
+
+def test_recboles_checkpoint_keeps_the_order_that_it_was_trained_in(small):
+    """Another order would put training targets into the test set."""
+    from recbole.data import create_dataset, data_preparation
+    from recbole.trainer import Trainer
+
+    overrides = small_settings(small, timestamp_order="recbole")
+    for key in ("embedding_size", "relu_layers"):
+        overrides.pop(key)
+    config = quick_start.build_config("GRU4Rec", "small", overrides=overrides | {"hidden_size": 8})
+    config.final_config_dict.pop("timestamp_order")  # RecBole's own files know no such key
+    train, _, test = data_preparation(config, create_dataset(config))
+    trainer = Trainer(config, quick_start.build_model(config, train))
+    trainer.fit(train, saved=True)
+    loaded = quick_start.load(trainer.saved_model_file)
+    assert torch.equal(loaded.test_data._dataset.inter_feat["item_id"], test._dataset.inter_feat["item_id"])
+    data = overrides | {"hidden_size": 8, "timestamp_order": "data"}
+    with pytest.raises(InputError, match="timestamp_order 'recbole', which splits the data another way"):
+        quick_start.run("GRU4Rec", "small", overrides=data, resume=trainer.saved_model_file)
+
+
+def test_runs_of_the_same_second_keep_apart(small):
+    config, _, train, _, _ = loaders(small)
+    model = quick_start.build_model(config, train)
+    names = {quick_start._build_trainer(config, model).saved_model_file for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_saved_loaders_are_used_only_for_the_same_order_and_mask(small):
+    _, _, _, _, clean = loaders(small, mask_history=True)
+    again = {"save_dataloaders": True, "checkpoint_dir": "loaders"}
+    loaders(small, timestamp_order="recbole", **again)
+    _, _, _, _, test = loaders(small, mask_history=True, **again)
+    for field in ("item_id", mends.HISTORY_ROW):
+        assert torch.equal(test._dataset.inter_feat[field], clean._dataset.inter_feat[field])
+
+
+@pytest.mark.parametrize("name", ["GRU4RecF", "EASE"])
+def test_models_with_modules_or_matrices_of_their_own_survive_both_trainers(small, name):
+    """What such a model keeps beside its weights must not stop a run, ours or RecBole's."""
+    from recbole.trainer import Trainer
+
+    keys = ("data_path", "load_col", "eval_args", "topk", "valid_metric", "show_progress")
+    overrides = {key: value for key, value in small_settings(small).items() if key in keys} | {"epochs": 1}
+    overrides |= {"selected_features": ["genre"], "hidden_size": 8} if name == "GRU4RecF" else {}
+    result = quick_start.run(name, "small", overrides=overrides)
+    loaded = quick_start.load(result.checkpoint)
+    if name == "EASE":
+        trainer = Trainer(loaded.config, loaded.model)
+        trainer.fit(loaded.train_data, saved=True)
+        figures = trainer.evaluate(loaded.test_data, load_best_model=True)
+        assert {key: float(value) for key, value in figures.items()} == result.test
+
+
+def test_masking_leaves_the_training_of_general_models_alone(small):
+    keys = ("data_path", "load_col", "eval_args", "topk", "valid_metric", "show_progress")
+    overrides = {key: value for key, value in small_settings(small).items() if key in keys}
+    samplers = set()
+    for value in (True, False):
+        config = quick_start.build_config("BPR", "small", overrides=overrides | {"mask_history": value})
+        samplers.add(type(quick_start.build_data(config)[1]._sampler).__name__)
+    assert samplers == {"Sampler"}
+
+
+def test_a_sequence_needs_no_load_col(small):
+    overrides = small_settings(small, epochs=1, item_features=["genre"])
+    overrides.pop("load_col")
+    assert quick_start.run("MIND", "small", overrides=overrides).epochs == 1
+
+
+def test_arguments_of_a_host_script_do_not_stop_mind(small, monkeypatch):
+    from recbole.config import Config
+
+    monkeypatch.setattr(sys, "argv", ["worker.py", "--node-ip-address=1", "--K=2"])
+    config = Config("MIND", "small", config_dict=small_settings(small))
+    assert config["K"] == 2
+    assert config["node-ip-address"] is None

@@ -46,6 +46,14 @@ from tests.data import small_settings
         ({"valid_metric": "NDCG@20"}, ["valid_metric: 'ndcg@20'", "ndcg@10"]),
         ({"metrics": ["Recal"]}, ["Recal"]),
         ({"epochz": 1}, ["unknown key 'epochz' for MIND", "did you mean 'epochs'"]),
+        ({"mask_history": True, "eval_args": {"order": "TO", "mode": "uni20"}}, ["mask_history: True", "'uni20'"]),
+        ({"loss_type": "sampled", "negatives": "sampler", "train_neg_sample_args": {"dynamic": True}}, ["log Q"]),
+        ({"loss_type": "BPR", "train_neg_sample_args": {"alpha": "x"}}, ["alpha: 'x'"]),
+        ({"numerical_features": ["timestamp"], "timestamp_order": "data"}, ["timestamp_order: 'data'"]),
+        ({"seed": 99999999999}, ["seed: 99999999999", "below 2**32"]),
+        ({"checkpoint_dir": 3}, ["checkpoint_dir: 3", "path"]),
+        ({"learning_rate": -1}, ["learning_rate: -1", "above 0"]),
+        ({"reg_weight": 0.5}, ["unknown key 'reg_weight' for MIND"]),
         ({"rooting_scale": 1}, ["did you mean 'routing_scale'"]),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
@@ -80,6 +88,9 @@ def test_the_nearest_model_is_named():
         settings.check_model("SASRek")
     with pytest.raises(InputError, match="needs lightgbm; pip install lightgbm"):
         settings.check_model("lightgbm")
+    for name in ("__init__", "*", "../mind"):
+        with pytest.raises(InputError, match="is no model's name"):
+            settings.check_model(name)
     with pytest.raises(InputError, match="no model is named"):
         settings.check_model(None)
 
@@ -92,6 +103,8 @@ def test_the_nearest_model_is_named():
         (b"- 1\n- 2\n", ["malformed", "'key: value' pairs"]),
         (b"\xff\xfe", ["cannot be read", "UTF-8"]),
         (b"!!python/object/apply:os.system ['true']", ["malformed"]),
+        (b"epochs: 2020-13-45", ["malformed"]),
+        (b'{"config": null, "versions": {}, "protocol": {}}', ["holds no settings"]),
         (b"epochz: 3", ["unknown key 'epochz'", "did you mean 'epochs'"]),
     ],
 )
@@ -155,3 +168,34 @@ def test_defaults_are_found_in_the_installed_package():
     assert settings.defaults("model", "MIND")["K"] == 4
     assert settings.defaults("dataset", "ml-100k")["user_features"] == ["age", "gender", "occupation"]
     assert settings.defaults("model", "GRU4Rec") == {}
+
+
+def test_text_stays_text_and_numbers_become_numbers():
+    same = ("|", ">", "::", "-", "01", "1:30", "no", "2020-13-45", "uni100")
+    assert [settings.parse_value(text) for text in same] == list(same)
+    values = {"1e-3": 1e-3, "true": True, "False": False, "none": None, "[1, a]": [1, "a"], "{'LS': 'x'}": {"LS": "x"}}
+    assert {text: settings.parse_value(text) for text in values} == values
+
+
+def test_other_models_settings_are_checked_too(small):
+    keys = ("data_path", "load_col", "eval_args", "topk", "show_progress")
+    base = {key: value for key, value in small_settings(small).items() if key in keys}
+    with pytest.raises(InputError, match="loss_type: 'hinge' is unknown; allowed for GRU4Rec: CE, BPR"):
+        quick_start.build_config("GRU4Rec", "small", overrides=base | {"loss_type": "hinge", "valid_metric": "MRR@5"})
+    config = quick_start.build_config(
+        "GRU4Rec", "small", overrides=base | {"metrics": ["GAUC"], "valid_metric": "GAUC"}
+    )
+    assert config["valid_metric"] == "GAUC"
+    for name, word in (("../small", "is not a name"), ("small/", "is not a name")):
+        with pytest.raises(InputError, match=word):
+            quick_start.build_config("MIND", name, overrides=base)
+
+
+def test_what_cannot_be_written_or_ranked_is_refused_before_training(small, tmp_path):
+    with pytest.raises(InputError, match="is a folder; name a file"):
+        quick_start.run("MIND", "small", overrides=small_settings(small), record=tmp_path)
+    overrides = small_settings(small, topk=[100], valid_metric="NDCG@100")
+    with pytest.raises(InputError, match="topk: 100 is more than the 50 items"):
+        quick_start.run("MIND", "small", overrides=overrides)
+    with pytest.raises(InputError, match="output folder '/proc/none' cannot be written"):
+        quick_start.run("MIND", "small", overrides=small_settings(small, checkpoint_dir="/proc/none"))
