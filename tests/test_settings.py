@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from recbole_mind import InputError, quick_start, settings
@@ -199,3 +202,12 @@ def test_what_cannot_be_written_or_ranked_is_refused_before_training(small, tmp_
         quick_start.run("MIND", "small", overrides=overrides)
     with pytest.raises(InputError, match="output folder '/proc/none' cannot be written"):
         quick_start.run("MIND", "small", overrides=small_settings(small, checkpoint_dir="/proc/none"))
+
+
+def test_the_readme_shows_the_defaults_in_force():
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.MULTILINE))
+    in_force = settings.defaults("model", "MIND")
+    assert {key: str(in_force[key]) for key in rows} == {key: value for key, value in rows.items()}
+    assert len(rows) >= 6
+    assert "@@" not in text
