@@ -121,22 +121,20 @@ def _print_results(results: Sequence[RunResult], record: str | Path | None) -> N
     """One table: metrics of the test set (and of validation, for a single run), then protocol and interests."""
     console = Console()
     first = results[0]
-    title = f"{first.dataset}, seed {first.seed}"
+    title = f"{first.dataset}, seed {first.seed}" + (", test" if len(results) > 1 else "")
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    table.add_column("model" if len(results) > 1 else first.model)
+    table.add_column("" if len(results) > 1 else first.model)
     if len(results) == 1:
-        table.add_column("valid", justify="right")
-        table.add_column("test", justify="right")
-        for metric, value in first.test.items():
-            table.add_row(metric, f"{first.valid[metric]:.4f}" if metric in first.valid else "-", f"{value:.4f}")
+        columns = [("valid", first.valid), ("test", first.test)]
     else:
-        for metric in first.test:
-            table.add_column(metric, justify="right")
-        for heading in ("epochs", "seconds"):
-            table.add_column(heading, justify="right")
-        for result in results:
-            figures = [f"{value:.4f}" for value in result.test.values()]
-            table.add_row(result.model, *figures, str(result.epochs), f"{result.seconds:.0f}")
+        columns = [(result.model, result.test) for result in results]
+    for heading, _ in columns:
+        table.add_column(heading, justify="right")
+    for metric in first.test:
+        table.add_row(metric, *(f"{figures[metric]:.4f}" if metric in figures else "-" for _, figures in columns))
+    if len(results) > 1:
+        table.add_row("epochs", *(str(result.epochs) for result in results))
+        table.add_row("seconds", *(f"{result.seconds:.0f}" for result in results))
     console.print()
     console.print(table)
     console.print(_describe_protocol(first), style="dim", highlight=False)
