@@ -20,6 +20,7 @@ from recbole_mind import losses
 from recbole_mind.errors import InputError, require
 from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder, dropout
 from recbole_mind.negatives import proposal
+from recbole_mind.settings import sampler_fed
 
 
 class RetrievalModel(SequentialRecommender):
@@ -39,11 +40,10 @@ class RetrievalModel(SequentialRecommender):
         self.temperature: float = config["temperature"]
         self.loss_type: str = config["loss_type"]
         self.negatives: str = config["negatives"]
-        sampler_fed = self.loss_type == "BPR" or (self.loss_type == "sampled" and self.negatives == "sampler")
+        self.sampler_fed = sampler_fed(config)
         self.num_negatives: int = (
-            config["train_neg_sample_args"]["sample_num"] if sampler_fed else config["num_negatives"]
+            config["train_neg_sample_args"]["sample_num"] if self.sampler_fed else config["num_negatives"]
         )
-        self.sampler_fed = sampler_fed
 
         self.item_encoder = ItemEncoder(
             num_items=self.n_items,
@@ -61,7 +61,7 @@ class RetrievalModel(SequentialRecommender):
         if self.loss_type == "sampled":
             counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
             name, alpha = self.negatives, config["negative_alpha"]
-            if sampler_fed:
+            if self.sampler_fed:
                 name, alpha = (config["train_neg_sample_args"][key] for key in ("distribution", "alpha"))
             self.proposal = proposal(name, counts, alpha=alpha)
         self._seed: int = config["seed"] + config["local_rank"]
@@ -140,7 +140,7 @@ class RetrievalModel(SequentialRecommender):
             "(MAX_ITEM_LIST_LENGTH)",
         )
         _check_ids(item_seq, 0, self.n_items, self.ITEM_SEQ)
-        real = item_seq[_mask(lengths, L)]
+        real = item_seq[history_mask(lengths, L)]
         require(bool((real > 0).all()), f"{self.ITEM_SEQ}: a history of only padding (item 0) is not allowed")
         was_training = self.training
         self.eval()
@@ -206,7 +206,7 @@ class RetrievalModel(SequentialRecommender):
         return best
 
 
-def _mask(lengths: Tensor, L: int) -> Tensor:
+def history_mask(lengths: Tensor, L: int) -> Tensor:
     """``[B, L]`` booleans, true on the first ``lengths`` positions."""
     return torch.arange(L, device=lengths.device) < lengths[:, None]
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from recbole_mind.attention import LabelAwareAttention
-from recbole_mind.base import RetrievalModel, _mask
+from recbole_mind.base import RetrievalModel, history_mask
 from recbole_mind.capsule import BehaviorToInterestRouting, Capsules
 
 
@@ -40,7 +40,7 @@ class MIND(RetrievalModel):
         vectors, place = self.behaviors(item_seq)
         votes = nn.functional.embedding(place, self.routing.vote(vectors))  # [B, L, D]
         generator = self.generator if self.training else None
-        return self.routing.route(votes, _mask(lengths, item_seq.shape[1]), generator)
+        return self.routing.route(votes, history_mask(lengths, item_seq.shape[1]), generator)
 
     def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         capsules = self.capsules(item_seq, lengths)

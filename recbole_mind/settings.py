@@ -322,7 +322,7 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     _feed_loss(settings, set(given))
 
 
-def sampler_fed(settings: Mapping[str, Any]) -> bool:
+def sampler_fed(settings: Any) -> bool:
     """Whether RecBole's sampler must draw negatives for the loss."""
     loss, negatives = settings["loss_type"], settings["negatives"]
     return bool(loss == "BPR" or (loss == "sampled" and negatives == "sampler"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recbole_mind.base import RetrievalModel, _mask
+from recbole_mind.base import RetrievalModel, history_mask
 
 
 class YouTubeDNN(RetrievalModel):
@@ -18,7 +18,7 @@ class YouTubeDNN(RetrievalModel):
     def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         vectors, place = self.behaviors(item_seq)
         behaviors = torch.nn.functional.embedding(place, vectors)  # [B, L, D]
-        real = _mask(lengths, item_seq.shape[1])[:, :, None]
+        real = history_mask(lengths, item_seq.shape[1])[:, :, None]
         mean = (behaviors * real).sum(1) / lengths.clamp(min=1)[:, None]  # [B, D]
         interests = self.interest_layers(mean[:, None], self.profile_encoder(users))  # [B, 1, D]
         return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
