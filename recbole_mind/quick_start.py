@@ -139,6 +139,11 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
     require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
     for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
         require(len(loader.dataset) > 0 or phase == "validation", f"dataset: '{name}' leaves no row for {phase}")
+        if len(loader.dataset) and mends.is_ours(config.model_class):
+            lengths = loader.dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
+            low, high, most = int(lengths.min()), int(lengths.max()), config["MAX_ITEM_LIST_LENGTH"]
+            require(low >= 1, f"dataset: '{name}' holds an empty history for {phase}; each row needs one item or more")
+            require(high <= most, f"dataset: '{name}' holds a history of {high} items; MAX_ITEM_LIST_LENGTH is {most}")
     return (dataset, *loaders)
 
 

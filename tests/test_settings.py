@@ -211,3 +211,26 @@ def test_the_readme_shows_the_defaults_in_force():
     assert {key: str(in_force[key]) for key in rows} == {key: value for key, value in rows.items()}
     assert len(rows) >= 6
     assert "@@" not in text
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [("a b", None), ("", "'split' holds an empty history for training"), ("a b c d", "a history of 4 items")],
+)
+def test_histories_given_in_files_are_checked_before_training(tmp_path, history, message):
+    """A split in files (RecBole's benchmark_filename) may hold what RecBole itself never makes."""
+    folder = tmp_path / "split"
+    folder.mkdir()
+    for phase in ("train", "valid", "test"):
+        first = history if phase == "train" else "a b"
+        rows = [f"u{user}\t{'abcd'[user]}\t{first if user == 0 else 'c d'}" for user in range(4)]
+        head = "user_id:token\titem_id:token\titem_id_list:token_seq"
+        (folder / f"split.{phase}.inter").write_text("\n".join([head, *rows]) + "\n")
+    overrides = small_settings(tmp_path, load_col=None, MAX_ITEM_LIST_LENGTH=3, topk=[2], valid_metric="NDCG@2")
+    overrides |= {"benchmark_filename": ["train", "valid", "test"], "alias_of_item_id": ["item_id_list"], "epochs": 1}
+    overrides |= {"mask_history": True}
+    if message is None:
+        assert quick_start.run("MIND", "split", overrides=overrides).epochs == 1
+        return
+    with pytest.raises(InputError, match=message):
+        quick_start.run("MIND", "split", overrides=overrides)
