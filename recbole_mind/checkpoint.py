@@ -28,8 +28,9 @@ FORMAT = "recbole-mind checkpoint"
 VERSION = 1
 _PICKLE_NAMES = {("builtins", name) for name in ("set", "frozenset", "slice", "complex", "bytearray")} | {
     ("collections", "OrderedDict"), ("torch", "device"), ("torch", "Size"), ("_codecs", "encode"),
-    ("yaml.loader", "FullLoader"),
+    ("yaml.loader", "FullLoader"), ("recbole.config.configurator", "Config"),
 }  # fmt: skip
+_PICKLE_LIBRARIES = ("torch", "numpy", "scipy", "recbole", "recbole_mind")
 _DERIVED = {
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "nproc", "world_size",
     "offset", "ip", "port", "gpu_id", "valid_neg_sample_args", "test_neg_sample_args", "config_files",
@@ -149,15 +150,11 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module
-        if (module, name) in _PICKLE_NAMES or module.partition(".")[0] in (
-            "torch",
-            "numpy",
-            "scipy",
-            "recbole",
-            "recbole_mind",
-        ):
+        if (module, name) in _PICKLE_NAMES:
+            return super().find_class(module, name)
+        if module.partition(".")[0] in _PICKLE_LIBRARIES:
             found = super().find_class(module, name)
-            if (module, name) in _PICKLE_NAMES or _is_data(module, name, found):
+            if _is_data(module, name, found):
                 return found
         raise _RefusedError(f"{module}.{name}")
 
@@ -171,7 +168,7 @@ def _is_data(module: str, name: str, found: Any) -> bool:
     if module.endswith("core.multiarray"):
         return name in ("_reconstruct", "scalar")
     data = (np.generic, np.dtype, Enum, torch.nn.Module, torch.storage.TypedStorage, torch.storage.UntypedStorage)
-    return isinstance(found, type) and (issubclass(found, data) or found is np.ndarray or name == "Config")
+    return isinstance(found, type) and (issubclass(found, data) or found is np.ndarray)
 
 
 # -- model-specific parameters that are not tensors ---------------------------------------------------------------

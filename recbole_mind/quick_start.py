@@ -95,11 +95,9 @@ def build_config(
     require(Path(str(data)).name == data, f"dataset: '{data}' is not a name; data_path is the folder that holds it")
     merged.pop("model", None)
     merged.pop("dataset", None)
+    # a numerical field is embedded as float32, so that the order of its original values is lost
     numerical = merged.get("TIME_FIELD", "timestamp") in (merged.get("numerical_features") or [])
-    merged.setdefault(
-        "timestamp_order", "recbole" if numerical else "data"
-    )  # RecBole embeds numerical fields as float32
-    merged = {key: value for key, value in merged.items() if value is not None or key != "local_rank"}
+    merged.setdefault("timestamp_order", "recbole" if numerical else "data")
     from recbole.config import Config
 
     try:

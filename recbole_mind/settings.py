@@ -285,7 +285,6 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     from recbole_mind.losses import LOSSES
     from recbole_mind.negatives import PROPOSALS
 
-    check_common(settings)
     for key in ("embedding_size", "profile_embedding_size", "num_negatives", "MAX_ITEM_LIST_LENGTH"):
         _number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
     for key in ("temperature", "learning_rate", "initializer_range"):
