@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_mind.checkpoint import write_atomic
+from recbole_mind.files import write_atomic
 from recbole_mind.quick_start import run, versions
 from recbole_mind.settings import parse_arguments, to_json
 

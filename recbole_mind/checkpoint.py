@@ -12,7 +12,6 @@ import io
 import json
 import os
 import pickle
-import secrets
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from recbole_mind.errors import InputError
+from recbole_mind.files import write_atomic
 from recbole_mind.settings import known_keys, plain, to_json
 
 FORMAT = "recbole-mind checkpoint"
@@ -35,28 +35,6 @@ _DERIVED = {
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "nproc", "world_size",
     "offset", "ip", "port", "gpu_id", "valid_neg_sample_args", "test_neg_sample_args", "config_files",
 }  # fmt: skip
-
-
-def write_atomic(path: str | Path, content: bytes | str) -> None:
-    """Write a whole file or nothing: a temporary file beside it, fsync, rename.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
 
 
 def settings_of(config: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from recbole_mind import __version__, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
-    from recbole_mind.quick_start import RunResult
+    from recbole_mind.results import RunResult
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,8 +98,39 @@ def _main(arguments: Sequence[str]) -> int:
     commands.add_parser("doctor", help="does RecBole run here, what is mended, which command helps")
     demo = commands.add_parser("demo", help="train and test MIND, YouTubeDNN and Pop on ml-100k; one table")
     demo.add_argument("--output", "-o", default="demo", metavar="DIR", help="where the records go (default: demo)")
-    known = parser.parse_args(arguments)
+    evaluate = commands.add_parser(
+        "evaluate",
+        allow_abbrev=False,
+        help="evaluate a saved model again; which users, items and interests its hits come from",
+        epilog="Other settings as in run_recbole: --topk='[20, 50]' --search_parameters=nprobe=32",
+    )
+    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file of run_recbole or of RecBole")
+    evaluate.add_argument("--search", metavar="dense|exact|FACTORY", help="how the catalogue is ranked (eval_search)")
+    evaluate.add_argument(
+        "--mask-history", choices=("true", "false"), help="keep each user's history out of the ranking"
+    )
+    evaluate.add_argument("--record", metavar="PATH", help="write the result as JSON")
+    known, rest = parser.parse_known_args(arguments)
+    if known.command == "evaluate":
+        return _evaluate(known, rest)
+    if rest:
+        raise InputError(f"argument '{rest[0]}' is not understood")
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))
+
+
+def _evaluate(known: argparse.Namespace, rest: Sequence[str]) -> int:
+    from recbole_mind.quick_start import evaluate
+
+    overrides = settings.parse_arguments(rest)
+    given = {
+        "eval_search": known.search,
+        "mask_history": None if known.mask_history is None else known.mask_history == "true",
+    }
+    overrides |= {key: value for key, value in given.items() if value is not None}
+    result = evaluate(known.checkpoint, overrides=overrides, record=known.record, show_progress=sys.stderr.isatty())
+    _print_results([result], known.record)
+    _print_report(result)
+    return 0
 
 
 def _demo(folder: Path) -> int:
@@ -154,7 +185,41 @@ def _describe_protocol(result: RunResult) -> str:
     order = f"time order '{protocol['timestamp_order']}'" if protocol["timestamp_order"] else "random order"
     mode = protocol["mode"]["test"]
     ranked = "whole catalogue ranked" if mode == "full" else f"candidates '{mode}'"
-    return f"split {protocol['split']}, {order}, {ranked}, {masked}"
+    search = protocol["search"]
+    names = {"dense": "by RecBole's dense scores", "exact": "by exact search"}
+    how = names.get(search["factory"], f"by '{search['factory']}' {search.get('parameters')}")
+    found = [f"{key} {value} of the exact search" for key, value in search.items() if key.startswith("recall@")]
+    return f"split {protocol['split']}, {order}, {ranked} {' with '.join([how, *found])}, {masked}"
+
+
+def _print_report(result: RunResult) -> None:
+    """Metrics by group, side by side with the size of each group, and what each interest brought."""
+    console, report = Console(), result.report
+    groups = {
+        "by_active_interests": "active interests",
+        "by_history_length": "history length",
+        "by_target_popularity": "target's training count",
+    }
+    shown = [name for name in result.test if name.startswith(("recall@", "ndcg@", "hit@"))] or list(result.test)[:3]
+    for key, title in groups.items():
+        if key not in report:
+            continue
+        table = Table(title, "users", *shown, "", box=None, pad_edge=False, header_style="bold")
+        for column in table.columns[1:-1]:
+            column.justify = "right"
+        longest = max(row["users"] for row in report[key])
+        for row in report[key]:
+            bar = "█" * max(1, round(16 * row["users"] / longest))
+            table.add_row(row["group"], str(row["users"]), *(f"{row[name]:.4f}" for name in shown if name in row), bar)
+        console.print()
+        console.print(table)
+    if "hits_by_interest" in report:
+        shares = ", ".join(f"{interest}: {share:.1%}" for interest, share in report["hits_by_interest"].items())
+        lists = report["lists"]
+        text = f"hits by interest: {shares}"
+        if lists["users"]:
+            text += f"; two interests' lists share {lists['jaccard']:.1%} of their items (Jaccard)"
+        console.print(f"\n{text}", highlight=False)
 
 
 def _describe_interests(interests: dict[str, float]) -> str:

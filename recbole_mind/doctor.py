@@ -18,6 +18,7 @@ _NEEDS: tuple[tuple[str, str, tuple[int, ...] | None, str, bool], ...] = (
     ("setuptools", "80.10.2", (81,), "ray 2.6.3 imports pkg_resources", True),
     ("ray", "2.6.3", (2, 6, 4), "RecBole's own quick start imports it; ours does not", True),
     ("scipy", "1.17.1", None, "", False),
+    ("faiss-cpu", "1.15.1", None, "the search and its indexes", False),
 )
 _CANNOT = (
     "Python 3.12 and later: ray 2.6.3 has no wheel for them, so RecBole's own quick_start cannot be imported",

@@ -34,6 +34,8 @@ MENDS = (
     ("CE with sampled negatives, or BPR without, fails late", "negatives are set from the loss"),
     ("time stamps become float32 and neighbours change places", "kept as float64 (timestamp_order: data)"),
     ("sequential models rank the user's own history", "mask_history: true keeps it out"),
+    ("ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail on numbers that are no tensors", "they work"),
+    ("every user is scored against every item in one dense matrix", "searched instead (eval_search)"),
     ("gpu_id overwrites CUDA_VISIBLE_DEVICES, use_gpu: False still uses the GPU", "both are respected"),
     ("several processes need NCCL and a GPU each", "Gloo on CPUs"),
     ("a download ends in a barrier that no single process can pass", "the barrier is left out"),
@@ -75,7 +77,7 @@ def mend_recbole() -> None:
         scipy.sparse.dok_matrix._update = lambda self, data: self._dict.update(data)
     configurator = importlib.import_module("recbole.config.configurator")
     # what saved data sets and loaders must agree in before RecBole uses them again
-    importlib.import_module("recbole.utils.argument_list").dataset_arguments.extend(settings.COMMON)
+    importlib.import_module("recbole.utils.argument_list").dataset_arguments.extend(settings.DATA_KEYS)
     _mend_config(configurator.Config)
     _mend_data(importlib.import_module("recbole.data.dataset"), importlib.import_module("recbole.data.dataloader"))
     package, module = importlib.import_module("recbole.trainer"), importlib.import_module("recbole.trainer.trainer")
@@ -280,6 +282,11 @@ def _mend_trainer(module: Any) -> None:
             if not self.config["single_spec"]:
                 torch.distributed.barrier()  # rank 0 has written it
             restore(self.model, checkpoint.load(model_file or self.saved_model_file, self.device))
+        if eval_data and self.config["eval_search"] != "dense":
+            evaluator = importlib.import_module("recbole_mind.evaluator")
+            search = evaluator.chosen(self, eval_data)
+            if search is not None:
+                return evaluator.evaluate(self, eval_data, *search, show_progress)
         return original(self, eval_data, load_best_model=False, show_progress=show_progress)
 
     def resume_checkpoint(self: Any, resume_file: str) -> None:
@@ -302,6 +309,17 @@ def _mend_trainer(module: Any) -> None:
         self.best_valid_score, self.best_valid_result = content["best_valid_score"], content["best_valid_result"]
 
     module.Trainer.resume_checkpoint = resume_checkpoint
+
+    @_wrap(importlib.import_module("recbole.evaluator.collector").Collector, "get_data_struct")
+    def get_data_struct(original: Callable[..., Any], self: Any) -> Any:
+        data = self.data_struct._data_dict
+        numbers = {key: value for key, value in data.items() if not isinstance(value, torch.Tensor)}
+        for key in numbers:  # the original calls .cpu() on everything
+            del data[key]
+        struct = original(self)
+        for part in (self.data_struct, struct):
+            part._data_dict.update(numbers)
+        return struct
 
 
 def restore(model: Any, content: dict[str, Any]) -> None:

@@ -11,11 +11,12 @@ from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
 from recbole_mind import quick_start
 from recbole_mind.errors import InputError, InterruptedRun, require
+from recbole_mind.results import RunResult
 
 
 def run(
     arguments: dict[str, Any], *, nproc: int, world_size: int, ip: str, port: int, group_offset: int
-) -> quick_start.RunResult | None:
+) -> RunResult | None:
     """Run :func:`recbole_mind.quick_start.run` with ``arguments`` in ``nproc`` processes of this machine.
 
     Args:

@@ -3,60 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.metadata
 import logging
 import os
-import platform
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from recbole_mind import __version__, checkpoint, mends, settings
+from recbole_mind import checkpoint, mends, settings
 from recbole_mind.diagnostics import interest_statistics
 from recbole_mind.errors import InputError, require
-
-_VERSIONS = ("recbole", "torch", "numpy", "pandas", "scipy")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run came to; ``--record`` writes it as JSON.
-
-    Attributes:
-        model, dataset, seed: what ran.
-        protocol: split, order, ties, candidates and whether the history was kept out of the ranking.
-        config: every setting in force; a run from them gives the same numbers.
-        valid, test: metric to value, of the best epoch.
-        interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
-        epochs: trained, early stopping included.
-        seconds: wall time, data preparation to test.
-        checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
-        versions: of Python and the libraries.
-    """
-
-    model: str
-    dataset: str
-    protocol: dict[str, Any]
-    seed: int
-    config: dict[str, Any]
-    valid: dict[str, float]
-    test: dict[str, float]
-    interests: dict[str, float]
-    epochs: int
-    seconds: float
-    checkpoint: str | None
-    versions: dict[str, str]
-
-    def write(self, path: str | Path) -> None:
-        """Write the record as JSON, atomically."""
-        checkpoint.write_atomic(path, settings.to_json(asdict(self)))
+from recbole_mind.results import RunResult, protocol_of, versions
 
 
 class Loaded(NamedTuple):
@@ -68,6 +30,7 @@ class Loaded(NamedTuple):
     train_data: Any
     valid_data: Any
     test_data: Any
+    epoch: int
 
 
 def build_config(
@@ -188,25 +151,24 @@ def run(
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
         network = build_model(config, train_data)
         trainer = _build_trainer(config, network)
+        if config["eval_search"] != "dense":
+            from recbole_mind import evaluator
+
+            evaluator.check(trainer, test_data)
         if resume is not None:
             trainer.resume_checkpoint(resume)
         _, valid = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
         test = trainer.evaluate(test_data, load_best_model=saved)
-        interests = describe_interests(network, test_data)
-    result = RunResult(
-        model=config["model"],
-        dataset=config["dataset"],
-        protocol=protocol_of(config) | {"resumed": resume is not None},
-        seed=config["seed"],
-        config=checkpoint.settings_of(config),
-        valid={key: float(value) for key, value in (valid or {}).items()},
-        test={key: float(value) for key, value in test.items()},
-        interests=interests,
-        epochs=getattr(trainer, "epochs_run", config["epochs"]),
-        seconds=round(time.perf_counter() - began, 2),
-        checkpoint=str(trainer.saved_model_file) if saved else None,
-        versions=versions(),
-    )
+        result = _result(
+            trainer,
+            (train_data, test_data),
+            valid or {},
+            test,
+            protocol={"resumed": resume is not None},
+            began=began,
+            epochs=getattr(trainer, "epochs_run", config["epochs"]),
+            checkpoint_path=str(trainer.saved_model_file) if saved else None,
+        )
     if record is not None and config["local_rank"] == 0:
         result.write(record)
     if not config["single_spec"]:
@@ -214,14 +176,102 @@ def run(
     return result
 
 
-def load(path: str | Path) -> Loaded:
+def evaluate(
+    path: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    record: str | Path | None = None,
+    show_progress: bool = False,
+) -> RunResult:
+    """Evaluate a saved model again, on validation and test data.
+
+    Args:
+        path: a checkpoint of ours or of RecBole.
+        overrides: settings that win over the checkpoint's, such as ``eval_search``, ``mask_history`` or ``topk``.
+        record: where to write the result as JSON.
+        show_progress: on the terminal.
+
+    Raises:
+        InputError: input that cannot be used.
+    """
+    began = time.perf_counter()
+    require(record is None or not Path(record).is_dir(), f"record: '{record}' is a folder; name a file")
+    loaded = load(path, overrides)
+    if record:
+        _check_writable(Path(record).parent)
+    with _quiet(loaded.config):
+        trainer = _build_trainer(loaded.config, loaded.model)
+        trainer.eval_collector.data_collect(loaded.train_data)
+        valid, test = (
+            trainer.evaluate(part, load_best_model=False, show_progress=show_progress) or {}
+            for part in (loaded.valid_data, loaded.test_data)
+        )
+        result = _result(
+            trainer,
+            (loaded.train_data, loaded.test_data),
+            valid,
+            test,
+            protocol={},
+            began=began,
+            epochs=loaded.epoch + 1,
+            checkpoint_path=str(path),
+        )
+    if record:
+        result.write(record)
+    return result
+
+
+def _result(
+    trainer: Any,
+    data: tuple[Any, Any],
+    valid: Mapping[str, Any],
+    test: Mapping[str, Any],
+    *,
+    protocol: dict[str, Any],
+    began: float,
+    epochs: int,
+    checkpoint_path: str | None,
+) -> RunResult:
+    """What a run or an evaluation that has just tested ``trainer.model`` came to."""
+    from recbole_mind import interest_report
+
+    config, outcome = trainer.config, getattr(trainer, "outcome", None)
+    train_data, test_data = data
+    counts = train_data.dataset.item_counter
+    popularity = np.array([counts.get(item, 0) for item in range(train_data.dataset.item_num)])
+    search = {"factory": "dense"} if outcome is None else outcome.search
+    return RunResult(
+        model=config["model"],
+        dataset=config["dataset"],
+        protocol=protocol_of(config) | {"search": search} | protocol,
+        seed=config["seed"],
+        config=checkpoint.settings_of(config),
+        valid={key: float(value) for key, value in valid.items()},
+        test={key: float(value) for key, value in test.items()},
+        interests=describe_interests(trainer.model, test_data),
+        # each of several processes knows its own rows alone
+        report=interest_report.report(trainer, outcome, popularity) if outcome and config["single_spec"] else {},
+        epochs=epochs,
+        seconds=round(time.perf_counter() - began, 2),
+        checkpoint=checkpoint_path,
+        versions=versions(),
+    )
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
     """Open a checkpoint of ours or of RecBole, with its data, ready to be evaluated or searched.
+
+    Args:
+        path: the checkpoint.
+        overrides: settings that win over the checkpoint's.
 
     Raises:
         InputError: the file is no usable checkpoint, or its data set is gone.
     """
     content = checkpoint.load(path)
-    stored = {"timestamp_order": "recbole"} | content["settings"]  # RecBole's own checkpoints know no other order
+    stored = (
+        {"timestamp_order": "recbole"} | content["settings"] | dict(overrides or {})
+    )  # RecBole knows no other order
     config = build_config(stored.pop("model"), stored.pop("dataset"), overrides=stored)
     from recbole.utils import init_seed
 
@@ -231,7 +281,7 @@ def load(path: str | Path) -> Loaded:
         init_seed(config["seed"], config["reproducibility"])
         model = build_model(config, train_data)
         mends.restore(model, content)
-    return Loaded(config, model.eval(), data, train_data, valid_data, test_data)
+    return Loaded(config, model.eval(), data, train_data, valid_data, test_data, int(content["epoch"]))
 
 
 def build_model(config: Any, train_data: Any) -> Any:
@@ -266,30 +316,6 @@ def describe_interests(model: Any, eval_data: Any) -> dict[str, float]:
         return {}
     device = next(model.parameters()).device
     return interest_statistics(model.interests(batch[0].to(device)) for batch in eval_data)
-
-
-def protocol_of(config: Any) -> dict[str, Any]:
-    """How the figures came about, in words and values that a table can print."""
-    sequential = config["MODEL_TYPE"].name == "SEQUENTIAL"
-    by_time = config["eval_args"]["order"] == "TO"
-    asked = config["mask_history"]
-    masked = bool(asked) if sequential or asked is not None else not config["repeatable"]
-    return {
-        "split": config["eval_args"]["split"],
-        "order": config["eval_args"]["order"],
-        "group_by": config["eval_args"]["group_by"],
-        "mode": config["eval_args"]["mode"],
-        "mask_history": masked,
-        "timestamp_order": (config["timestamp_order"] or "recbole") if by_time else None,
-        "ties": "file order" if by_time else None,
-        "processes": config["world_size"] or 1,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, this package and what its numbers depend on."""
-    found = {"python": platform.python_version(), "recbole-mind": __version__}
-    return found | {name: importlib.metadata.version(name) for name in _VERSIONS}
 
 
 def _check_writable(folder: Path) -> None:

@@ -18,8 +18,9 @@ import yaml
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.registry import MODELS
 
-# What every model takes through our commands; MIND's YAML describes the two protocol keys.
-COMMON = ("mask_history", "timestamp_order")
+# What every model takes through our commands; MIND's YAML describes them.
+DATA_KEYS = ("mask_history", "timestamp_order")
+COMMON = (*DATA_KEYS, "eval_search", "search_parameters")
 
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
 _UNLISTED = (  # noqa: SIM905
@@ -241,6 +242,18 @@ def check_common(settings: dict[str, Any]) -> None:
         )
     if settings.get("timestamp_order") is not None:
         _choice(settings, "timestamp_order", ("data", "recbole"))
+    search, parameters = settings.get("eval_search") or "auto", settings.get("search_parameters")
+    require(
+        isinstance(search, str), f"eval_search: {search!r} is not allowed; allowed: auto, dense, exact, a FAISS factory"
+    )
+    if search not in ("auto", "dense"):
+        from recbole_mind.faiss_index import check_factory
+
+        check_factory(search, settings.get("embedding_size") or 64, parameters, "eval_search")
+    require(
+        not parameters or search not in ("auto", "dense"),
+        f"search_parameters: {parameters!r} is for a FAISS index; eval_search '{search}' has none",
+    )
 
 
 def check_valid_metric(settings: Mapping[str, Any]) -> None:

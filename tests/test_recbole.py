@@ -257,14 +257,14 @@ def test_a_bad_checkpoint_is_refused_with_its_name_and_reason(trained, tmp_path,
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    checkpoint.write_atomic(path, "old")
+    files.write_atomic(path, "old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     with pytest.raises(InputError, match="cannot be written: No space left"):
-        checkpoint.write_atomic(path, "new")
+        files.write_atomic(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".a")] == []
 

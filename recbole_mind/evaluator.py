@@ -1,0 +1,280 @@
+"""RecBole's evaluation through :mod:`recbole_mind.retrieval`: the search that serves is the search that is measured.
+
+``eval_search`` chooses: ``dense`` is RecBole's own path; ``exact`` or a FAISS factory string searches. ``auto`` (the
+default) searches exactly for this package's models, and leaves to RecBole's path other models and whatever a search
+cannot serve: candidates that are sampled, metrics that need every score (AUC, GAUC, LogLoss, MAE, RMSE), and models
+that give no user vector. Who names a search where it cannot serve gets an error, not another figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.evaluator.collector import DataStruct
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from recbole_mind.errors import InputError
+from recbole_mind.exact import Bools, Exclusions, Floats, Ints
+from recbole_mind.faiss_index import check_size, parse
+from recbole_mind.retrieval import MultiVectorIndex, overlap
+
+SERVED = frozenset(
+    {"rec.items", "rec.topk", "data.num_items", "data.num_users", "data.count_items", "data.count_users"}
+)
+SAMPLE = 1000  # users on whom an approximate search is held against the exact one
+ROWS = 4096  # searched at once
+
+
+@dataclass
+class Outcome:
+    """What a search found for R rows of evaluation data. Item ids are RecBole's, 0 being padding and -1 nothing.
+
+    Attributes:
+        ids, interests: ``[R, n]`` items found, and the interest that brought each.
+        active: ``[R]`` number of active interests.
+        lengths: ``[R]`` real length of each history, as the model reads it; empty for a model without one.
+        rows, targets: ``[P]`` pairs of row and target, ascending.
+        search: ``factory``, ``parameters`` and, of an approximate search, ``recall@n`` against the exact one with the
+            number of ``users`` it was measured on.
+        sample: interests, active flags and exclusions of some rows, for what takes another search.
+        index: what was searched; the id in it is RecBole's less one.
+    """
+
+    ids: Ints
+    interests: Ints
+    active: Ints
+    lengths: Ints
+    rows: Ints
+    targets: Ints
+    search: dict[str, Any]
+    sample: tuple[Floats, Bools, Exclusions]
+    index: MultiVectorIndex = field(repr=False)
+
+    def hits(self) -> Bools:
+        """Which of the found are targets, ``[R, n]``."""
+        width = int(max(self.targets.max(initial=0), self.ids.max(initial=0))) + 1
+        keys = np.arange(len(self.ids))[:, None] * width + self.ids
+        return np.isin(keys, self.rows * width + self.targets) & (self.ids >= 0)
+
+    def numbers(self) -> Ints:
+        """How many targets each row has, ``[R]``."""
+        return np.bincount(self.rows, minlength=len(self.ids))
+
+
+class SingleVector:
+    """A model of RecBole that ranks by the product of one user vector and the item vectors.
+
+    Sequential models give the vector by ``forward``, others by ``get_user_embedding`` or by the embeddings that graph
+    models keep for ranking. Whether the products are the model's own scores is tried on real rows, not assumed.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def interests(self, interaction: Any) -> tuple[Tensor, Tensor]:
+        """One vector for each row, ``[B, 1, D]``, and ``[B, 1]`` flags."""
+        model = self.model
+        if hasattr(model, "ITEM_SEQ"):
+            vectors = model.forward(interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN])
+        elif getattr(model, "restore_user_e", None) is not None:
+            vectors = model.restore_user_e[interaction[model.USER_ID]]
+        else:
+            vectors = model.get_user_embedding(interaction[model.USER_ID])
+        return vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool)
+
+    def item_vectors(self) -> Tensor:
+        """``[N, D]``."""
+        kept: Tensor | None = getattr(self.model, "restore_item_e", None)
+        table: Tensor = self.model.item_embedding.weight if kept is None else kept
+        return table[: self.model.n_items]
+
+    @torch.no_grad()
+    def agrees(self, interaction: Any) -> bool:
+        """Whether the products are the scores by which the model ranks."""
+        self.model.eval()
+        try:
+            scores = self.model.full_sort_predict(interaction).view(len(interaction), -1)  # graph models restore here
+            vectors, _ = self.interests(interaction)
+            products = vectors[:, 0] @ self.item_vectors().T
+            return products.shape == scores.shape and torch.allclose(products, scores, rtol=1e-3, atol=1e-4)
+        except (AttributeError, TypeError, RuntimeError, IndexError, NotImplementedError):
+            return False
+
+
+def vectors_of(model: Any, eval_data: Any) -> Any:
+    """What gives ``interests(interaction)`` and ``item_vectors()`` for ``model``; ``None`` if nothing does."""
+    if hasattr(model, "interests") and hasattr(model, "item_vectors"):
+        return model
+    adapter = SingleVector(model)
+    device = next(model.parameters(), torch.empty(0)).device
+    few = next(iter(eval_data))[0][:8].to(device)
+    return adapter if adapter.agrees(few) else None
+
+
+def chosen(trainer: Any, eval_data: Any) -> tuple[str, Any] | None:
+    """The factory to search with and what gives the vectors; ``None`` where RecBole's own path is to be taken.
+
+    Raises:
+        InputError: a search is asked for by name that cannot serve.
+    """
+    asked = trainer.config["eval_search"] or "auto"
+    ours = hasattr(trainer.model, "interests")
+    if asked == "dense" or (asked == "auto" and not ours):
+        return None
+    unserved = None
+    need = {need: name for name, metric in trainer.evaluator.metric_class.items() for need in metric.metric_need}
+    other = [name for what, name in need.items() if what not in SERVED]
+    if not isinstance(eval_data, FullSortEvalDataLoader):
+        unserved = f"eval_args mode '{trainer.config['eval_args']['mode']}': it ranks the whole catalogue"
+    elif other:
+        unserved = f"metric '{other[0]}', which needs the score of every item"
+    else:
+        vectors = vectors_of(trainer.model, eval_data)
+        if vectors is not None:
+            return "exact" if asked == "auto" else asked, vectors
+        unserved = f"model '{trainer.config['model']}', which does not rank by products of vectors"
+    if asked == "auto":
+        return None
+    raise InputError(f"eval_search: '{asked}' cannot serve {unserved}; allowed: dense")
+
+
+def check(trainer: Any, eval_data: Any) -> None:
+    """Raise :class:`InputError` if the search that the settings name cannot serve; for the time before training."""
+    search = chosen(trainer, eval_data)
+    if search is not None and search[0] != "exact":
+        check_size(search[0], search[1].item_vectors().shape[1], eval_data.dataset.item_num - 1, "eval_search")
+
+
+@torch.no_grad()
+def evaluate(trainer: Any, eval_data: Any, factory: str, vectors: Any, show_progress: bool) -> dict[str, float]:
+    """Evaluate by search: fill RecBole's collector and let RecBole's metrics speak.
+
+    With an approximate index the result also holds ``search_recall@n``, its recall against the exact search on up to
+    1000 users. The outcome is kept as ``trainer.outcome``.
+    """
+    n = max(trainer.config["topk"])
+    trainer.model.eval()
+    if vectors is not trainer.model:
+        vectors.model.full_sort_predict(next(iter(eval_data))[0][:1].to(trainer.device))  # graph models restore here
+    outcome = _search(trainer, eval_data, factory, vectors, n, show_progress)
+    collector = trainer.eval_collector.data_struct
+    hits, numbers = outcome.hits(), outcome.numbers()
+    collector.set("rec.topk", torch.from_numpy(np.column_stack([hits, numbers]).astype(np.int64)))
+    collector.set("rec.items", torch.from_numpy(np.maximum(outcome.ids, 0)))
+    struct = trainer.eval_collector.get_data_struct()
+    result: dict[str, float] = trainer.evaluator.evaluate(struct)
+    if f"recall@{n}" in outcome.search:
+        result[f"search_recall@{n}"] = outcome.search[f"recall@{n}"]
+    if not trainer.config["single_spec"]:
+        result = trainer._map_reduce(result, len(outcome.ids))
+    trainer.wandblogger.log_eval_metrics(result, head="eval")
+    trainer.outcome = outcome
+    return result
+
+
+def _search(trainer: Any, eval_data: Any, factory: str, vectors: Any, n: int, show_progress: bool) -> Outcome:
+    items = vectors.item_vectors().detach().float().cpu().numpy()[1:]  # without padding
+    index = MultiVectorIndex.build(items, factory, device="cuda" if trainer.device.type == "cuda" else "cpu")
+    index.set_parameters(**parse(trainer.config["search_parameters"]))
+    console = Console(stderr=True)
+    batches = track(
+        eval_data,
+        description=f"{trainer.config['model']}: evaluating",
+        total=len(eval_data),
+        console=console,
+        disable=not (show_progress and console.is_terminal),
+        transient=True,
+    )
+    found, counts, lengths, targets, sampled = [], [], [], [], []
+    stride = max(1, math.ceil(eval_data.sample_size / SAMPLE))
+    start = 0
+    for group in _grouped(batches, trainer.device, vectors):
+        interests, active, length, left_out, pairs = group
+        result = index.search(interests, active, n, exclude=left_out)
+        found.append((np.where(result.ids < 0, -1, result.ids + 1), result.interests))
+        counts.append(active.sum(1))
+        lengths.append(length)
+        targets.append(pairs + np.array([start, 0]))
+        some = np.arange(-start % stride, len(active), stride)
+        sampled.append((start + some, interests[some], active[some], left_out.of(some, len(active))))
+        start += len(active)
+    ids, origin = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    pairs = np.unique(np.concatenate(targets), axis=0)
+    chosen_rows, sample = _joined(sampled)
+    search: dict[str, Any] = {"factory": index.factory, "parameters": index.parameters}
+    if factory != "exact":
+        exactly = MultiVectorIndex.build(items, "exact", device=index.device)
+        truth = exactly.search(*sample[:2], n, exclude=sample[2]).ids
+        recall = overlap(np.where(ids[chosen_rows] < 0, -1, ids[chosen_rows] - 1), truth)
+        search |= {f"recall@{n}": round(recall, trainer.config["metric_decimal_place"]), "users": len(truth)}
+    return Outcome(
+        ids, origin, np.concatenate(counts), np.concatenate(lengths), pairs[:, 0], pairs[:, 1], search, sample, index
+    )
+
+
+def _grouped(batches: Any, device: Any, vectors: Any) -> Iterator[tuple[Floats, Bools, Ints, Exclusions, Ints]]:
+    """Rows of several batches together, about :data:`ROWS` at a time.
+
+    Yields:
+        interests ``[B, K, D]``, active ``[B, K]``, lengths ``[B]``, exclusions, and ``[P, 2]`` pairs of row and target.
+    """
+    parts: list[tuple[Floats, Bools, Ints, Ints, Ints]] = []
+    rows = 0
+    for interaction, history, positive_u, positive_i in batches:
+        interests, active = vectors.interests(interaction.to(device))
+        length = getattr(getattr(vectors, "model", vectors), "ITEM_SEQ_LEN", None)
+        left_out = np.zeros((0, 2), np.int64)
+        if history is not None:
+            left_out = torch.stack([torch.as_tensor(part).cpu().long() for part in history], dim=1).numpy()
+            left_out = left_out[left_out[:, 1] > 0]
+        parts.append(
+            (
+                interests.float().cpu().numpy(),
+                active.cpu().numpy(),
+                interaction[length].cpu().numpy() if length else np.zeros(0, np.int64),
+                left_out + np.array([rows, -1]),
+                torch.stack([positive_u, positive_i], dim=1).numpy() + np.array([rows, 0]),
+            )
+        )
+        rows += len(interests)
+        if rows >= ROWS:
+            yield _together(parts)
+            parts, rows = [], 0
+    if parts:
+        yield _together(parts)
+
+
+def _together(parts: list[tuple[Floats, Bools, Ints, Ints, Ints]]) -> tuple[Floats, Bools, Ints, Exclusions, Ints]:
+    interests, active, lengths, left_out, targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    left_out = left_out[np.lexsort((left_out[:, 1], left_out[:, 0]))]
+    return interests, active, lengths, Exclusions(left_out[:, 0], left_out[:, 1]), targets
+
+
+def _joined(sampled: list[tuple[Ints, Floats, Bools, Exclusions]]) -> tuple[Ints, tuple[Floats, Bools, Exclusions]]:
+    """The sampled rows and what was searched for them, with exclusions numbered within the sample."""
+    rows, interests, active, left_out = zip(*sampled, strict=True)
+    starts = np.cumsum([0, *(len(part) for part in rows)])
+    pairs = Exclusions(
+        np.concatenate([part.rows + start for part, start in zip(left_out, starts[:-1], strict=True)]),
+        np.concatenate([part.ids for part in left_out]),
+    )
+    return np.concatenate(rows), (np.concatenate(interests), np.concatenate(active), pairs)
+
+
+def metrics_of(trainer: Any, hits: Bools, numbers: Ints) -> dict[str, float]:
+    """RecBole's top-k metrics of rows with ``hits`` [R, n] among ``numbers`` [R] targets each."""
+    struct = DataStruct()
+    struct.set("rec.topk", torch.from_numpy(np.column_stack([hits, numbers]).astype(np.int64)))
+    result: dict[str, float] = {}
+    for metric in trainer.evaluator.metric_class.values():
+        if set(metric.metric_need) == {"rec.topk"}:
+            result |= {name: float(value) for name, value in metric.calculate_metric(struct).items()}
+    return result

@@ -1,0 +1,121 @@
+"""An index on disk: item vectors, FAISS's index and a manifest with their hashes. No pickle.
+
+Content has its hash in its name and the manifest is replaced last, so that a folder always holds one whole index: the
+old one or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from recbole_mind.errors import InputError, require
+from recbole_mind.files import write_atomic
+
+FORMAT, VERSION = "recbole-mind index", 1
+MANIFEST = "manifest.json"
+
+
+def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float32], index: Any) -> None:
+    """Write an index; see :meth:`recbole_mind.retrieval.MultiVectorIndex.save`."""
+    files = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files["items"] = _put(folder, "items", ".npy", lambda path: _save_array(path, items))
+        if index is not None:
+            files["index"] = _put(folder, "index", ".faiss", lambda path: faiss.write_index(index, str(path)))
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        raise InputError(f"index '{folder}' cannot be written: {reason}") from None
+    manifest = {"format": FORMAT, "version": VERSION, "faiss": faiss.__version__, **description, "files": files}
+    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    current = {entry["name"] for entry in files.values()}
+    for pattern in ("items-*.npy", "index-*.faiss"):
+        for path in folder.glob(pattern):
+            if path.name not in current:
+                path.unlink()
+
+
+def load(folder: Path) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:
+    """The description, the item vectors and FAISS's index (``None`` for an exact one) of a folder, checked."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"index '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is not JSON") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InputError(f"'{path}' is not the manifest of an index of recbole-mind")
+    require(
+        manifest.get("version") == VERSION,
+        f"index '{folder}' has format version {manifest.get('version')}; this release reads version {VERSION}",
+    )
+    try:
+        files, shape = manifest["files"], tuple(manifest["items"])
+        checked = {kind: _checked(folder, entry["name"], entry["sha256"]) for kind, entry in files.items()}
+        parts = (manifest["factory"], manifest["metric"], dict(manifest["parameters"]), checked["items"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is incomplete: {error!r}") from None
+    items = np.load(parts[3], allow_pickle=False)
+    require(
+        items.shape == shape and items.dtype == np.float32, f"index '{folder}' is corrupt: {parts[3].name} is no match"
+    )
+    try:
+        index = faiss.read_index(str(checked["index"])) if "index" in checked else None
+    except RuntimeError as error:
+        raise InputError(f"index '{folder}' is corrupt: {str(error).strip().splitlines()[-1]}") from None
+    fits = index is None or (index.ntotal, index.d) == shape
+    require(
+        fits and (index is None) == (parts[0] == "exact"),
+        f"index '{folder}' is corrupt: its files do not belong together",
+    )
+    return manifest, items, index
+
+
+def _put(folder: Path, kind: str, ending: str, write: Callable[[Path], None]) -> dict[str, str]:
+    """Write one file under a name that holds its hash."""
+    temporary = folder / f".{kind}.{secrets.token_hex(4)}.tmp"
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+            digest = _sha256(file)
+        name = f"{kind}-{digest[:16]}{ending}"
+        os.replace(temporary, folder / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"name": name, "sha256": digest}
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _checked(folder: Path, name: str, digest: str) -> Path:
+    require(Path(name).name == name, f"index '{folder}' is corrupt: '{name}' is not the name of a file in it")
+    path = folder / name
+    try:
+        with open(path, "rb") as file:
+            found = _sha256(file)
+    except OSError as error:
+        raise InputError(f"index '{folder}' is incomplete: {name}: {error.strerror}") from None
+    require(found == digest, f"index '{folder}' is corrupt: {name} is truncated or was changed")
+    return path
+
+
+def _save_array(path: Path, items: npt.NDArray[np.float32]) -> None:
+    with open(path, "wb") as file:
+        np.save(file, items, allow_pickle=False)

@@ -1,0 +1,74 @@
+"""What a run or an evaluation came to, and its record."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_mind import __version__, settings
+from recbole_mind.files import write_atomic
+
+_VERSIONS = ("recbole", "torch", "numpy", "pandas", "scipy", "faiss-cpu")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to; ``--record`` writes it as JSON.
+
+    Attributes:
+        model, dataset, seed: what ran.
+        protocol: split, order, ties, candidates and whether the history was kept out of the ranking.
+        config: every setting in force; a run from them gives the same numbers.
+        valid, test: metric to value, of the best epoch.
+        interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
+        report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
+        epochs: trained, early stopping included.
+        seconds: wall time, data preparation to test.
+        checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
+        versions: of Python and the libraries.
+    """
+
+    model: str
+    dataset: str
+    protocol: dict[str, Any]
+    seed: int
+    config: dict[str, Any]
+    valid: dict[str, float]
+    test: dict[str, float]
+    interests: dict[str, float]
+    report: dict[str, Any]
+    epochs: int
+    seconds: float
+    checkpoint: str | None
+    versions: dict[str, str]
+
+    def write(self, path: str | Path) -> None:
+        """Write the record as JSON, atomically."""
+        write_atomic(path, settings.to_json(asdict(self)))
+
+
+def protocol_of(config: Any) -> dict[str, Any]:
+    """How the figures came about, in words and values that a table can print."""
+    sequential = config["MODEL_TYPE"].name == "SEQUENTIAL"
+    by_time = config["eval_args"]["order"] == "TO"
+    asked = config["mask_history"]
+    masked = bool(asked) if sequential or asked is not None else not config["repeatable"]
+    return {
+        "split": config["eval_args"]["split"],
+        "order": config["eval_args"]["order"],
+        "group_by": config["eval_args"]["group_by"],
+        "mode": config["eval_args"]["mode"],
+        "mask_history": masked,
+        "timestamp_order": (config["timestamp_order"] or "recbole") if by_time else None,
+        "ties": "file order" if by_time else None,
+        "processes": config["world_size"] or 1,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and what its numbers depend on."""
+    found = {"python": platform.python_version(), "recbole-mind": __version__}
+    return found | {name: importlib.metadata.version(name) for name in _VERSIONS}

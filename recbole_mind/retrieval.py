@@ -1,0 +1,406 @@
+"""Multi-vector retrieval: the items with the largest max over a user's interests of v_k·e_i (MIND, Eq. 3).
+
+An index is exact, or any index that a FAISS factory string describes. A FAISS index proposes items for each interest;
+they are scored again from the item vectors, merged by maximum without duplicates and cut, so that scores, ties (lower
+id first) and filters are the same for every kind of index and only the recall differs. Taking n for each interest loses
+nothing: an item among the n best by maximum is among the n best of the interest that gives its maximum.
+
+Shape legend: B users, K interests, D embedding size, N items. An item's id is its row in the item vectors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from recbole_mind import exact, faiss_index, index_files
+from recbole_mind.errors import InputError, require
+from recbole_mind.exact import Bools, Exclusions, Floats, Found, Ints
+from recbole_mind.vectors import as_array, as_exclusions, as_vectors, check_ids, is_whole, normalized
+
+METRICS = ("ip", "cosine")
+SMALL_POOL = (
+    0.2  # a pool below this share of the catalogue is searched exactly: a filter on IVF or HNSW loses most of it
+)
+MEMORY = 256 * 2**20  # bytes
+EXACT_UP_TO, FLAT_UP_TO = 200_000, 5_000_000  # items, for factory "auto"
+
+logger = logging.getLogger(__name__)
+
+
+class Pool(NamedTuple):
+    """A part of the catalogue that may be returned; :meth:`MultiVectorIndex.pool` makes it.
+
+    Attributes:
+        ids: ``[M]``, ascending.
+        vectors: ``[M, D]`` of a small pool, ``None`` for a large one.
+        bitmap: one bit an item, for FAISS.
+    """
+
+    ids: Ints
+    vectors: Floats | None
+    bitmap: npt.NDArray[np.uint8]
+
+
+class MultiVectorIndex:
+    """Item vectors that are searched with several interests a user.
+
+    Attributes:
+        factory: ``"exact"`` or the FAISS factory string.
+        metric: ``"ip"`` or ``"cosine"``.
+        threads: how many threads a search takes.
+        memory: bytes of working space for a search, beside the results.
+        nprobe, efSearch, k_factor: FAISS's search parameters, where the index has them.
+    """
+
+    def __init__(self, items: Floats, factory: str, metric: str, index: Any, *, device: str, threads: int) -> None:
+        self._items = items
+        self._items.flags.writeable = False
+        self.factory, self.metric, self._index = factory, metric, index
+        self.device, self.threads, self.memory = device, threads, MEMORY
+        self._largest_norm = float(
+            max(np.linalg.norm(items[i : i + 2**16], axis=1).max() for i in range(0, len(items), 2**16))
+        )
+        self._parameters: dict[str, float] = {}
+        self._on_device = None
+        if device != "cpu":
+            import torch
+
+            self._on_device = torch.from_numpy(items.copy()).to(device)
+        if index is not None:
+            self._parameters = {name: faiss_index.DEFAULTS[name] for name in faiss_index.available(index)}
+
+    # -- making one ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        items: Any,
+        factory: str = "exact",
+        metric: str = "ip",
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> MultiVectorIndex:
+        """Build an index over item vectors.
+
+        Args:
+            items: ``[N, D]`` float32, an array or a tensor; copied, unless it is a read-only array.
+            factory: ``"exact"``; a FAISS factory string, such as ``"IVF4096,Flat"`` or ``"HNSW32"``; or ``"auto"``:
+                exact up to 200,000 items, then ``IVF<4√N>,Flat``, and ``IVF<4√N>,SQ8`` above five million.
+            metric: ``"ip"``, or ``"cosine"``, which brings items and interests to unit length.
+            device: where an exact search scans: ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if torch has one.
+            threads: of building and searching; FAISS's number by default.
+
+        Raises:
+            InputError: vectors that are not ``[N, D]`` float32, empty, not finite or longer than 1e18; an unknown
+                metric or factory string; too few items for it.
+        """
+        require(metric in METRICS, f"metric: '{metric}' is unknown; allowed: {', '.join(METRICS)}")
+        require(isinstance(factory, str) and bool(factory), f"factory: {factory!r} is not allowed; allowed: a string")
+        vectors = as_vectors(items, "items", 2)
+        N = len(vectors)
+        require(N > 0, "items: an index needs at least 1 item, not 0")
+        require(N < 2**31, f"items: {N} are too many for one index; allowed: below 2**31")
+        if metric == "cosine":
+            vectors = normalized(vectors)
+        elif vectors.flags.writeable:
+            vectors = vectors.copy()
+        threads = faiss.omp_get_max_threads() if threads is None else threads
+        require(isinstance(threads, int) and threads > 0, f"threads: {threads!r} is not allowed; allowed: at least 1")
+        if factory == "auto":
+            factory = automatic(N)
+            logger.info("%d items: searched by '%s'", N, factory)
+        if factory == "exact":
+            return cls(vectors, factory, metric, None, device=_device(device), threads=threads)
+        with faiss_index.using_threads(threads):
+            index = faiss_index.build(vectors, factory)
+        return cls(vectors, factory, metric, index, device="cpu", threads=threads)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index into ``folder``, whole or not at all; an index that is there is replaced.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        description = {
+            "factory": self.factory,
+            "metric": self.metric,
+            "parameters": self.parameters,
+            "items": list(self._items.shape),
+        }
+        index_files.save(Path(folder), description, self._items, self._index)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto", threads: int | None = None) -> MultiVectorIndex:
+        """Open an index that :meth:`save` wrote; its content is checked against its hashes first.
+
+        Raises:
+            InputError: a file is missing, truncated, changed or of another version.
+        """
+        description, items, index = index_files.load(Path(folder))
+        items.flags.writeable = False
+        found = cls(
+            items,
+            description["factory"],
+            description["metric"],
+            index,
+            device=_device(device) if index is None else "cpu",
+            threads=faiss.omp_get_max_threads() if threads is None else threads,
+        )
+        found.set_parameters(**description["parameters"])
+        return found
+
+    def verify(self, items: Any) -> None:
+        """Check that this index is of these item vectors ``[N, D]``.
+
+        Raises:
+            InputError: it is of others, such as those of another model.
+        """
+        vectors = as_vectors(items, "items", 2)
+        vectors = normalized(vectors) if self.metric == "cosine" else vectors
+        same = vectors.shape == self._items.shape and np.array_equal(vectors, self._items)
+        N, D = self._items.shape
+        require(same, f"index: its {N} vectors of size {D} are not the item vectors of this model; build it again")
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def size(self) -> int:
+        """D, the size of a vector."""
+        return int(self._items.shape[1])
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """FAISS's search parameters in force."""
+        return dict(self._parameters)
+
+    def set_parameters(self, **values: Any) -> None:
+        """Set search parameters by FAISS's names.
+
+        Raises:
+            InputError: the index has no such parameter, or the value is out of range.
+        """
+        self._parameters |= faiss_index.check(values, self._parameters, self.factory)
+
+    nprobe = property(
+        lambda self: self._parameters.get("nprobe"), lambda self, value: self.set_parameters(nprobe=value)
+    )
+    efSearch = property(  # noqa: N815 - FAISS's name
+        lambda self: self._parameters.get("efSearch"), lambda self, value: self.set_parameters(efSearch=value)
+    )
+    k_factor = property(
+        lambda self: self._parameters.get("k_factor"), lambda self, value: self.set_parameters(k_factor=value)
+    )
+
+    def pool(self, allowed: Any) -> Pool:
+        """Prepare a part of the catalogue, to be given to :meth:`search` many times.
+
+        Args:
+            allowed: ids ``[M]``, or ``[N]`` booleans.
+
+        Raises:
+            InputError: an id is out of range.
+        """
+        if isinstance(allowed, Pool):
+            return allowed
+        array = as_array(allowed)
+        N = len(self)
+        if array.dtype == bool:
+            require(array.shape == (N,), f"allowed: {list(array.shape)} booleans for {N} items; one for each is needed")
+            ids = np.flatnonzero(array)
+        else:
+            array = array.astype(np.int64) if array.size == 0 else array
+            good = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+            require(good, "allowed: a list of item ids or a boolean for each item is needed")
+            check_ids(array, 0, N, "allowed")
+            ids = np.unique(array.astype(np.int64))
+        inside = np.zeros(N, bool)
+        inside[ids] = True
+        small = len(ids) < SMALL_POOL * N
+        return Pool(ids, self._items[ids] if small else None, np.packbits(inside, bitorder="little"))
+
+    # -- searching -------------------------------------------------------------------------------------------------
+
+    def search(
+        self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None, **parameters: Any
+    ) -> Found:
+        """The n best items of each user by the maximum over the active interests.
+
+        Args:
+            interests: ``[B, K, D]`` float32.
+            active: ``[B, K]`` booleans; inactive interests are not searched. ``None``: all are active.
+            n: how many, at least 1.
+            exclude: for each user the ids to leave out: ``[B, H]`` padded with -1, B sequences, or
+                :class:`~recbole_mind.exact.Exclusions`.
+            allowed: the items that may be returned, for all users: a :class:`Pool`, ids, or ``[N]`` booleans.
+            parameters: FAISS's search parameters for this call alone.
+
+        Returns:
+            ``(ids, scores, interests)``, each ``[B, n]``: ids by descending score, ties by the lower id, and the
+            interest that reaches the score, the first of equals; -1, -inf and -1 where fewer than n are allowed.
+
+        Raises:
+            InputError: shapes, types or values that cannot be used.
+        """
+        interests, active = self._query(interests, active)
+        B = len(interests)
+        require(is_whole(n) and n > 0, f"n: {n!r} is not allowed; allowed: a whole number, at least 1")
+        excluded = as_exclusions(exclude, B, len(self))
+        pool = None if allowed is None else self.pool(allowed)
+        values = self._parameters | faiss_index.check(parameters, self._parameters, self.factory)
+        filtered = pool is not None and not (
+            pool.vectors is None and self._index is not None and faiss_index.takes_filter(self._index)
+        )
+        if self._index is None or filtered:
+            return self._exactly(interests, active, int(n), excluded, pool)
+        return self._by_faiss(interests, active, int(n), excluded, pool, values)
+
+    def recall(self, interests: Any, active: Any, n: int, **filters: Any) -> float:
+        """The share of the exact n best that this index finds, the mean over users who have any; see :meth:`search`."""
+        found = self.search(interests, active, n, **filters).ids
+        interests, active = self._query(interests, active)
+        excluded = as_exclusions(filters.get("exclude"), len(interests), len(self))
+        allowed = filters.get("allowed")
+        truth = self._exactly(interests, active, n, excluded, None if allowed is None else self.pool(allowed)).ids
+        return overlap(found, truth)
+
+    def _query(self, interests: Any, active: Any) -> tuple[Floats, Bools]:
+        vectors = as_vectors(interests, "interests", 3)
+        require(
+            vectors.shape[2] == self.size,
+            f"interests: size {vectors.shape[2]} does not match the index, whose vectors have size {self.size}",
+        )
+        flags = np.ones(vectors.shape[:2], bool) if active is None else as_array(active)
+        require(
+            flags.dtype == bool and flags.shape == vectors.shape[:2],
+            f"active: {list(flags.shape)} {flags.dtype} does not match interests {list(vectors.shape)}; "
+            "allowed: [B, K] booleans",
+        )
+        return normalized(vectors) if self.metric == "cosine" else vectors, flags
+
+    def _exactly(self, interests: Floats, active: Bools, n: int, excluded: Exclusions, pool: Pool | None) -> Found:
+        items, on_device, subset = self._items, self._on_device, None
+        if pool is not None and pool.vectors is not None and on_device is None:
+            items = pool.vectors
+            place = np.searchsorted(pool.ids, excluded.ids)
+            there = pool.ids[np.minimum(place, len(pool.ids) - 1)] == excluded.ids if len(pool.ids) else place < 0
+            excluded = Exclusions(excluded.rows[there], place[there])
+        elif pool is not None:
+            subset = pool.ids
+        found = exact.search(
+            items,
+            interests,
+            active,
+            n,
+            excluded=excluded,
+            subset=subset,
+            largest_norm=self._largest_norm,
+            threads=self.threads,
+            memory=self.memory,
+            on_device=on_device,
+        )
+        if items is not self._items and pool is not None:  # places in the pool are in the order of ids
+            found = found._replace(ids=np.where(found.ids < 0, -1, pool.ids[found.ids] if len(pool.ids) else -1))
+        return found
+
+    def _by_faiss(
+        self,
+        interests: Floats,
+        active: Bools,
+        n: int,
+        excluded: Exclusions,
+        pool: Pool | None,
+        values: Mapping[str, float],
+    ) -> Found:
+        B, K, _ = interests.shape
+        ids = np.arange(len(self)) if pool is None else pool.ids
+        result = exact.empty(B, n)
+        number_out = np.bincount(excluded.rows, minlength=B)
+        wanted = np.where(active.any(1), np.minimum(n, len(ids) - self._excluded_in(excluded, pool, B)), 0)
+        by_need = np.argsort(number_out, kind="stable")  # users who leave out as many are searched together
+        for users in np.array_split(by_need, max(1, -(-B * K * (n + 1) * 32 // self.memory), -(-B // 4096))):
+            if not len(users):
+                continue
+            m = int(min(len(self), n + number_out[users].max()))
+            mine, on = interests[users], active[users]
+            candidates = np.full((len(users), K, m), -1)
+            with faiss_index.using_threads(self.threads if on.sum() > 16 else 1):
+                parameters = faiss_index.search_parameters(self._index, values, None if pool is None else pool.bitmap)
+                candidates[on] = self._index.search(mine[on], m, params=parameters)[1]
+            # every product with a vector of zeros is a tie, which the lower ids win; FAISS would return any
+            candidates[on & ~mine.any(2)] = np.pad(ids[:m], (0, max(0, m - len(ids))), constant_values=-1)
+            candidates = np.sort(candidates.reshape(len(users), -1), axis=1)
+            candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
+            left_out = excluded.of(users, B)
+            if len(left_out.rows):
+                keys = np.arange(len(users))[:, None] * len(self) + candidates
+                candidates[np.isin(keys, left_out.rows * len(self) + left_out.ids) & (candidates >= 0)] = -1
+            result.put(users, self._merged(candidates, mine, on, n))
+        short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # FAISS found too few: there are more
+        if len(short):
+            result.put(short, self._exactly(interests[short], active[short], n, excluded.of(short, B), pool))
+        return result
+
+    def _merged(self, candidates: Ints, interests: Floats, active: Bools, n: int) -> Found:
+        """Score candidates ``[B, C]`` again and keep the n best."""
+        B, C = candidates.shape
+        step = int(max(1, min(64, self.memory // self.threads // (16 * C * self.size))))
+
+        def part(start: int) -> Found:
+            rows = slice(start, start + step)
+            scored = exact.rescore(self._items, candidates[rows], interests[rows], active[rows])
+            return exact.best(candidates[rows], *scored, n)
+
+        starts = range(0, B, step)
+        if len(starts) == 1 or self.threads == 1:
+            parts = [part(start) for start in starts]
+        else:
+            with exact.one_blas_thread(), ThreadPoolExecutor(self.threads) as threads:
+                parts = list(threads.map(part, starts))
+        return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _excluded_in(self, excluded: Exclusions, pool: Pool | None, B: int) -> Ints:
+        """How many of each user's exclusions would otherwise be allowed, ``[B]``."""
+        inside = np.ones(len(excluded.ids), bool) if pool is None else np.isin(excluded.ids, pool.ids)
+        return np.bincount(excluded.rows[inside], minlength=B)
+
+
+def automatic(N: int) -> str:
+    """The factory for a catalogue of N items: exact while that is fast, then inverted lists, then compressed ones."""
+    if N <= EXACT_UP_TO:
+        return "exact"
+    return f"IVF{round(4 * N**0.5)},{'Flat' if N <= FLAT_UP_TO else 'SQ8'}"
+
+
+def overlap(found: Ints, truth: Ints) -> float:
+    """The share of the ids in ``truth`` [B, n] that ``found`` [B, n] holds too, the mean over rows that have any."""
+    size = max(int(truth.max(initial=0)), int(found.max(initial=0))) + 1
+    row = np.arange(len(truth))[:, None] * size
+    hits = (np.isin(row + truth, (row + found)[found >= 0]) & (truth >= 0)).sum(1)
+    number = (truth >= 0).sum(1)
+    return float((hits[number > 0] / number[number > 0]).mean()) if number.any() else 1.0
+
+
+def _device(asked: str) -> str:
+    if asked == "cpu":
+        return asked
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device: '{asked}' cannot be used: {str(error).splitlines()[0]}") from None
+    return asked
