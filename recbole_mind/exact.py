@@ -58,6 +58,12 @@ class Found(NamedTuple):
         self.ids[users], self.scores[users], self.interests[users] = part
 
 
+def lengths(vectors: Floats) -> npt.NDArray[np.float64]:
+    """Lengths ``[...]`` of vectors ``[..., D]``; squares in float64, where those of small numbers do not vanish."""
+    length: npt.NDArray[np.float64] = np.sqrt(np.einsum("...d,...d->...", vectors, vectors, dtype=np.float64))
+    return length
+
+
 def rescore(items: Floats, ids: Ints, interests: Floats, active: Bools) -> tuple[Floats, Ints]:
     """Score candidates ``ids`` [B, C] (-1 for none) the one way that counts: summed in float64, rounded to float32.
 
@@ -66,7 +72,8 @@ def rescore(items: Floats, ids: Ints, interests: Floats, active: Bools) -> tuple
         that reaches it; -inf and -1 where there is no candidate.
     """
     vectors = items[np.maximum(ids, 0)].astype(np.float64)  # [B, C, D]
-    products = np.matmul(interests.astype(np.float64), vectors.transpose(0, 2, 1)).astype(np.float32)  # [B, K, C]
+    # not by BLAS, whose order of summation varies with a row's place and with its company
+    products = np.einsum("bkd,bcd->bkc", interests.astype(np.float64), vectors).astype(np.float32)
     products[~active] = -np.inf
     origin = products.argmax(1)
     scores = np.take_along_axis(products, origin[:, None], axis=1)[:, 0]
@@ -123,8 +130,7 @@ def search(
     users = np.argsort(-number, kind="stable")[: np.count_nonzero(number)]  # who has few interests has few products
     front = np.argsort(~active, axis=1, kind="stable")
     # float32 sums of D products err by at most D units of 2^-24 times the norms, in any order (Higham, §3.1)
-    norms = np.linalg.norm(np.where(active[:, :, None], interests, 0), axis=2).max(1)
-    slack = 1.1 * (D + 2) * 2.0**-24 * norms.astype(np.float64) * largest_norm + 1e-37
+    slack = 1.1 * (D + 2) * 2.0**-24 * np.where(active, lengths(interests), 0).max(1) * largest_norm + D * 2.0**-125
     size = len(items) if subset is None else len(subset)
 
     def one_block(chosen: Ints) -> None:
@@ -323,8 +329,9 @@ def scan_on_device(
 # -- threads ------------------------------------------------------------------------------------------------------
 
 _guard = threading.Lock()
-_depth = 0
-_limit: Any = None
+_searches = 0
+_release = threading.Event()
+_holder: threading.Thread | None = None
 
 
 @cache
@@ -332,19 +339,34 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _hold(held: threading.Event, release: threading.Event) -> None:
+    try:
+        with _libraries().limit(limits=1, user_api="blas"):
+            held.set()
+            release.wait()
+    finally:
+        held.set()
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Give BLAS one thread, as the blocks have threads of their own; searches at the same time share the limit."""
-    global _depth, _limit
+    """Give BLAS one thread, as the blocks have threads of their own; searches at the same time share the limit.
+
+    A thread of its own holds the limit: only the thread that set one can lift it.
+    """
+    global _searches, _release, _holder
     with _guard:
-        if _depth == 0:
-            _limit = _libraries().limit(limits=1, user_api="blas")
-            _limit.__enter__()
-        _depth += 1
+        if _searches == 0:
+            held, _release = threading.Event(), threading.Event()
+            _holder = threading.Thread(target=_hold, args=(held, _release), daemon=True)
+            _holder.start()
+            held.wait()
+        _searches += 1
     try:
         yield
     finally:
         with _guard:
-            _depth -= 1
-            if _depth == 0:
-                _limit.__exit__(None, None, None)
+            _searches -= 1
+            if _searches == 0 and _holder is not None:
+                _release.set()
+                _holder.join()

@@ -27,7 +27,8 @@ MANIFEST = "manifest.json"
 
 def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float32], index: Any) -> None:
     """Write an index; see :meth:`recbole_mind.retrieval.MultiVectorIndex.save`."""
-    files = {}
+    files: dict[str, dict[str, str]] = {}
+    before = {path.name for path in folder.glob("*")} if folder.is_dir() else set()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files["items"] = _put(folder, "items", ".npy", lambda path: _save_array(path, items))
@@ -35,14 +36,17 @@ def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float3
             files["index"] = _put(folder, "index", ".faiss", lambda path: faiss.write_index(index, str(path)))
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        _remove(folder, {entry["name"] for entry in files.values()} - before)
         raise InputError(f"index '{folder}' cannot be written: {reason}") from None
     manifest = {"format": FORMAT, "version": VERSION, "faiss": faiss.__version__, **description, "files": files}
-    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     current = {entry["name"] for entry in files.values()}
-    for pattern in ("items-*.npy", "index-*.faiss"):
-        for path in folder.glob(pattern):
-            if path.name not in current:
-                path.unlink()
+    try:
+        write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    except BaseException:
+        _remove(folder, current - before)
+        raise
+    old = [path.name for pattern in ("items-*.npy", "index-*.faiss") for path in folder.glob(pattern)]
+    _remove(folder, set(old) - current)
 
 
 def load(folder: Path) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:
@@ -61,25 +65,27 @@ def load(folder: Path) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:
         f"index '{folder}' has format version {manifest.get('version')}; this release reads version {VERSION}",
     )
     try:
-        files, shape = manifest["files"], tuple(manifest["items"])
-        checked = {kind: _checked(folder, entry["name"], entry["sha256"]) for kind, entry in files.items()}
-        parts = (manifest["factory"], manifest["metric"], dict(manifest["parameters"]), checked["items"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is incomplete: {error!r}") from None
-    items = np.load(parts[3], allow_pickle=False)
-    require(
-        items.shape == shape and items.dtype == np.float32, f"index '{folder}' is corrupt: {parts[3].name} is no match"
-    )
+        shape, factory = tuple(manifest["items"]), manifest["factory"]
+        named = {kind: (str(entry["name"]), str(entry["sha256"])) for kind, entry in dict(manifest["files"]).items()}
+        whole = "items" in named and isinstance(manifest["parameters"], dict) and manifest["metric"] in ("ip", "cosine")
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    require(whole, f"index '{folder}' is corrupt: {MANIFEST} is incomplete")
+    checked = {kind: _checked(folder, *entry) for kind, entry in named.items()}
+    items = np.load(checked["items"], allow_pickle=False)
     try:
         index = faiss.read_index(str(checked["index"])) if "index" in checked else None
     except RuntimeError as error:
         raise InputError(f"index '{folder}' is corrupt: {str(error).strip().splitlines()[-1]}") from None
-    fits = index is None or (index.ntotal, index.d) == shape
-    require(
-        fits and (index is None) == (parts[0] == "exact"),
-        f"index '{folder}' is corrupt: its files do not belong together",
-    )
+    fits = items.shape == shape and items.dtype == np.float32 and (index is None) == (factory == "exact")
+    fits = fits and (index is None or (index.ntotal, index.d) == shape)
+    require(fits, f"index '{folder}' is corrupt: its files do not belong together")
     return manifest, items, index
+
+
+def _remove(folder: Path, names: set[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _put(folder: Path, kind: str, ending: str, write: Callable[[Path], None]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Multi-vector retrieval: the items with the largest max over a user's interests of v_k·e_i (MIND, Eq. 3).
 
 An index is exact, or any index that a FAISS factory string describes. A FAISS index proposes items for each interest;
-they are scored again from the item vectors, merged by maximum without duplicates and cut, so that scores, ties (lower
-id first) and filters are the same for every kind of index and only the recall differs. Taking n for each interest loses
-nothing: an item among the n best by maximum is among the n best of the interest that gives its maximum.
+they are scored again from the item vectors, merged by maximum without duplicates and cut, so that scores, the order of
+ties (lower id first) and filters are the same for every kind of index and only the recall differs. Taking n for each
+interest loses nothing: an item among the n best by maximum is among the n best of the interest that gives its maximum.
 
 Shape legend: B users, K interests, D embedding size, N items. An item's id is its row in the item vectors.
 """
@@ -26,9 +26,7 @@ from recbole_mind.exact import Bools, Exclusions, Floats, Found, Ints
 from recbole_mind.vectors import as_array, as_exclusions, as_vectors, check_ids, is_whole, normalized
 
 METRICS = ("ip", "cosine")
-SMALL_POOL = (
-    0.2  # a pool below this share of the catalogue is searched exactly: a filter on IVF or HNSW loses most of it
-)
+SMALL_POOL = 0.2  # below this share of the catalogue a pool is searched exactly: filtered IVF and HNSW lose most of it
 MEMORY = 256 * 2**20  # bytes
 EXACT_UP_TO, FLAT_UP_TO = 200_000, 5_000_000  # items, for factory "auto"
 
@@ -42,11 +40,13 @@ class Pool(NamedTuple):
         ids: ``[M]``, ascending.
         vectors: ``[M, D]`` of a small pool, ``None`` for a large one.
         bitmap: one bit an item, for FAISS.
+        catalogue: ``[N, D]``, all of it.
     """
 
     ids: Ints
     vectors: Floats | None
     bitmap: npt.NDArray[np.uint8]
+    catalogue: Floats
 
 
 class MultiVectorIndex:
@@ -65,9 +65,7 @@ class MultiVectorIndex:
         self._items.flags.writeable = False
         self.factory, self.metric, self._index = factory, metric, index
         self.device, self.threads, self.memory = device, threads, MEMORY
-        self._largest_norm = float(
-            max(np.linalg.norm(items[i : i + 2**16], axis=1).max() for i in range(0, len(items), 2**16))
-        )
+        self._largest_norm = max(float(exact.lengths(items[i : i + 2**16]).max()) for i in range(0, len(items), 2**16))
         self._parameters: dict[str, float] = {}
         self._on_device = None
         if device != "cpu":
@@ -113,13 +111,13 @@ class MultiVectorIndex:
             vectors = normalized(vectors)
         elif vectors.flags.writeable:
             vectors = vectors.copy()
-        threads = faiss.omp_get_max_threads() if threads is None else threads
-        require(isinstance(threads, int) and threads > 0, f"threads: {threads!r} is not allowed; allowed: at least 1")
+        threads = _threads(threads)
         if factory == "auto":
             factory = automatic(N)
             logger.info("%d items: searched by '%s'", N, factory)
+        device = _device(device)
         if factory == "exact":
-            return cls(vectors, factory, metric, None, device=_device(device), threads=threads)
+            return cls(vectors, factory, metric, None, device=device, threads=threads)
         with faiss_index.using_threads(threads):
             index = faiss_index.build(vectors, factory)
         return cls(vectors, factory, metric, index, device="cpu", threads=threads)
@@ -153,7 +151,7 @@ class MultiVectorIndex:
             description["metric"],
             index,
             device=_device(device) if index is None else "cpu",
-            threads=faiss.omp_get_max_threads() if threads is None else threads,
+            threads=_threads(threads),
         )
         found.set_parameters(**description["parameters"])
         return found
@@ -213,8 +211,9 @@ class MultiVectorIndex:
             InputError: an id is out of range.
         """
         if isinstance(allowed, Pool):
+            require(allowed.catalogue is self._items, "allowed: this pool is of another index; make it with this one")
             return allowed
-        array = as_array(allowed)
+        array = as_array(allowed, "allowed")
         N = len(self)
         if array.dtype == bool:
             require(array.shape == (N,), f"allowed: {list(array.shape)} booleans for {N} items; one for each is needed")
@@ -228,7 +227,7 @@ class MultiVectorIndex:
         inside = np.zeros(N, bool)
         inside[ids] = True
         small = len(ids) < SMALL_POOL * N
-        return Pool(ids, self._items[ids] if small else None, np.packbits(inside, bitorder="little"))
+        return Pool(ids, self._items[ids] if small else None, np.packbits(inside, bitorder="little"), self._items)
 
     # -- searching -------------------------------------------------------------------------------------------------
 
@@ -281,7 +280,7 @@ class MultiVectorIndex:
             vectors.shape[2] == self.size,
             f"interests: size {vectors.shape[2]} does not match the index, whose vectors have size {self.size}",
         )
-        flags = np.ones(vectors.shape[:2], bool) if active is None else as_array(active)
+        flags = np.ones(vectors.shape[:2], bool) if active is None else as_array(active, "active")
         require(
             flags.dtype == bool and flags.shape == vectors.shape[:2],
             f"active: {list(flags.shape)} {flags.dtype} does not match interests {list(vectors.shape)}; "
@@ -392,9 +391,17 @@ def overlap(found: Ints, truth: Ints) -> float:
     return float((hits[number > 0] / number[number > 0]).mean()) if number.any() else 1.0
 
 
+def _threads(asked: Any) -> int:
+    if asked is None:
+        return int(faiss.omp_get_max_threads())
+    require(is_whole(asked) and asked > 0, f"threads: {asked!r} is not allowed; allowed: a whole number, at least 1")
+    return int(asked)
+
+
 def _device(asked: str) -> str:
     if asked == "cpu":
         return asked
+    require(isinstance(asked, str), f"device: {asked!r} is not allowed; allowed: auto, cpu, cuda")
     import torch
 
     if asked == "auto":

@@ -1,12 +1,15 @@
 """Slow, loop-written versions of the layers, from the formulas of Li et al. (CIKM 2019), in double precision.
 
-Everything is plain Python: vectors are lists of floats, batches are lists. They are here to be read and compared with,
-so each follows its formula and nothing else. None of them shares a line with the package.
+Everything is plain Python (numpy only rounds to float32): vectors are lists of floats, batches are lists. They are
+here to be read and compared with, so each follows its formula and nothing else. None of them shares a line with the
+package.
 """
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 
 def dot(a, b):
@@ -235,3 +238,33 @@ def pairwise_cosines(interests, active):
     """Cosines of every two active interests of one user."""
     kept = [interest for interest, is_active in zip(interests, active, strict=True) if is_active]
     return [cosine(a, b) for i, a in enumerate(kept) for b in kept[i + 1 :]]
+
+
+# -- retrieval ---------------------------------------------------------------------------------------------------------
+
+
+def retrieve(items, interests, active, n, exclude=None, allowed=None):
+    """Ids, scores and interests, each [B][n], of the n items with the largest max over the active k of v_k·e_i.
+
+    A product is the float32 nearest to the sum. Of equal interests the first counts, of equal items the lower id.
+    """
+    ids, scores, origins = [], [], []
+    for user, (vectors, is_active) in enumerate(zip(interests, active, strict=True)):
+        candidates = []
+        for i, item in enumerate(items):
+            if (exclude is not None and i in exclude[user]) or (allowed is not None and i not in allowed):
+                continue
+            best, origin = -math.inf, -1
+            for k, vector in enumerate(vectors):
+                if is_active[k]:
+                    score = float(np.float32(math.fsum(v * e for v, e in zip(vector, item, strict=True))))
+                    if score > best:
+                        best, origin = score, k
+            if origin >= 0:
+                candidates.append((best, i, origin))
+        candidates.sort(key=lambda candidate: (-candidate[0], candidate[1]))
+        candidates = candidates[:n] + [(-math.inf, -1, -1)] * (n - len(candidates))
+        ids.append([i for _, i, _ in candidates])
+        scores.append([score for score, _, _ in candidates])
+        origins.append([origin for _, _, origin in candidates])
+    return ids, scores, origins

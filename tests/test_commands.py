@@ -184,6 +184,27 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(folder):
     assert result.returncode == 0, result.stderr[-1500:]
 
 
+def test_a_saved_model_is_evaluated_again_with_its_groups(folder):
+    trained = recbole(folder, "MIND", "--checkpoint_dir=evaluated", "--record=trained.json")
+    assert trained.returncode == 0, trained.stderr
+    path = json.loads((folder / "trained.json").read_text())["checkpoint"]
+    again = run(BIN / "recbole-mind", "evaluate", path, "--search=dense", "--mask-history=false", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "ranked by RecBole's dense scores, history not masked" in again.stdout
+    found = run(BIN / "recbole-mind", "evaluate", path, "--search=IVF4,Flat", "--search_parameters=nprobe=4",
+                "--record=evaluated.json", cwd=folder)  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    for words in ("recall@10 1.0 of the exact search", "active interests", "history length", "hits by interest"):
+        assert words in " ".join(found.stdout.split())
+    record = json.loads((folder / "evaluated.json").read_text())
+    assert record["protocol"]["search"]["parameters"] == {"nprobe": 4}
+    assert record["test"]["search_recall@10"] == 1.0
+    assert sum(row["users"] for row in record["report"]["by_history_length"]) == 40
+    refused(run(BIN / "recbole-mind", "evaluate", path, "--search=FOO", cwd=folder), "eval_search", "FOO", "factory")
+    refused(run(BIN / "recbole-mind", "evaluate", path, "--mask-history=maybe", cwd=folder), "mask-history", "maybe")
+    refused(run(BIN / "recbole-mind", "evaluate", "nothing.pth", cwd=folder), "nothing.pth", "does not exist")
+
+
 def test_a_corrupt_checkpoint_gets_one_line_too(folder):
     (folder / "broken.pth").write_bytes(b"PK\x03\x04 and nothing more")
     refused(recbole(folder, "MIND", "--resume=broken.pth"), "broken.pth", "corrupt")
