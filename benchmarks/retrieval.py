@@ -3,8 +3,9 @@
     python -m benchmarks.retrieval --output benchmarks/records/retrieval.json
 
 writes a record and, beside it, a figure (recall against speed). K = 4 interests of size 64, top 50. Item vectors are
-clustered, as trained ones are; ``--checkpoint FILE.pth`` adds the vectors of a trained model, on its test users. A
-record that exists is completed: a catalogue that is in it is not measured again.
+clustered, as trained ones are; ``--checkpoint FILE.pth`` adds the vectors of a trained model, on its test users, and a
+whole validation pass through RecBole's trainer, dense against exact, masked and not, with the metrics of both compared.
+A record that exists is completed: a catalogue that is in it is not measured again.
 
 Every method is timed in turns with dense scoring, and the ratio is the median of the turns. Memory is what a search
 takes beyond the vectors and the index; a request is one user on one thread, top 1000.
@@ -61,14 +62,45 @@ def clustered(N: int, users: int) -> Data:
     return Data(items, interests.astype(np.float32), np.ones((users, K), bool))
 
 
+def passes(path: str) -> list[dict[str, Any]]:
+    """Whole validation passes of a saved model, by RecBole's dense evaluator and by exact search, in turns."""
+    from recbole_mind.quick_start import load, trainer_for
+
+    rows = []
+    for mask in (True, False):
+        beyond = ["ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage"]
+        metrics = ["Recall", "MRR", "NDCG", "Hit", "MAP", "Precision", *beyond]
+        few = {"mask_history": mask, "metrics": ["Recall", "MRR", "NDCG"], "topk": [10, 50, 100]}
+        loaded = load(path, few | {"valid_metric": "Recall@10"})
+        trainer, seconds = trainer_for(loaded), {"dense": [], "exact": []}
+        for _ in range(TURNS):
+            for search, taken in seconds.items():
+                loaded.config["eval_search"] = search
+                began = time.perf_counter()
+                trainer.evaluate(loaded.valid_data, load_best_model=False)
+                taken.append(time.perf_counter() - began)
+        ratio = float(np.median(np.array(seconds["exact"]) / np.array(seconds["dense"])))
+        loaded.config["metrics"] = metrics
+        both = []
+        for search in seconds:
+            loaded.config["eval_search"] = search
+            both.append([trainer_for(loaded).evaluate(part, False) for part in (loaded.valid_data, loaded.test_data)])
+        row = {"mask_history": mask, "users": len(loaded.valid_data.dataset), "metrics": len(both[0][0])}
+        row |= {f"{search}_s": round(float(np.median(taken)), 2) for search, taken in seconds.items()}
+        rows.append(row | {"exact_to_dense": round(ratio, 3), "metrics_equal": both[0] == both[1]})
+        print(rows[-1], flush=True)
+    return rows
+
+
 def trained(path: str) -> tuple[str, Data]:
     """The vectors of a saved model, on its test users."""
     from recbole_mind.quick_start import load
 
     loaded = load(path)
-    pairs = [loaded.model.interests(batch[0]) for batch in loaded.test_data]
-    interests, active = (torch.cat(parts).numpy() for parts in zip(*pairs, strict=True))
-    items = loaded.model.item_vectors().detach().numpy()[1:].copy()
+    device = loaded.config["device"]
+    pairs = [loaded.model.interests(batch[0].to(device)) for batch in loaded.test_data]
+    interests, active = (torch.cat(parts).cpu().numpy() for parts in zip(*pairs, strict=True))
+    items = loaded.model.item_vectors().detach().cpu().numpy()[1:].copy()
     return f"{loaded.config['model']} on {loaded.config['dataset']}", Data(items, interests[:4096], active[:4096])
 
 
@@ -137,7 +169,9 @@ def compare(data: Data, threads: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{"method": "dense", "users_per_s": [round(few / seconds, 1)], "recall": 1.0}]
     rows[0] |= {"search_mib": round(memory), "build_s": 0.0, "index_mib": 0}
     batch = Data(data.items, data.interests[:1], data.active[:1])
+    torch.set_num_threads(1)
     rows[0] |= requests(lambda _: dense(batch, 1), 1, budget=4.0)
+    torch.set_num_threads(threads)
     index, built = None, {}
     for name, family, factory, parameters in methods(N):
         if family in TOO_COSTLY.get(N, ()):
@@ -250,23 +284,27 @@ def main() -> None:
         "what": f"multi-vector retrieval: K = {K}, D = {D}, top {TOP}",
         "command": f"python -m benchmarks.retrieval --output {arguments.output}",
         "seed": SEED,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": arguments.threads},
-        "versions": versions(),
     }
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "threads": arguments.threads}
     jobs: list[tuple[str, Callable[[], Data]]] = [
         (f"{N:,} clustered items", lambda N=N: clustered(N, int(np.clip(2**29 // N, 64, 4096))))
         for N in arguments.items
     ]
     for path in arguments.checkpoint:
         name, data = trained(path)
-        jobs.append((f"{name}: {len(data.items):,} items", lambda data=data: data))
+        name = f"{name}: {len(data.items):,} items"
+        jobs.append((name, lambda data=data: data))
+        if name not in record["catalogues"]:
+            record.setdefault("validation passes", {})[name] = passes(path)
+            write_atomic(arguments.output, json.dumps(record, indent=1) + "\n")
     for name, make in jobs:
         if name in record["catalogues"]:
             print(f"{name}: in the record")
             continue
         data = make()
         rows = compare(data, arguments.threads)
-        record["catalogues"][name] = {"users": len(data.interests), "rows": rows}
+        made = {"machine": machine, "versions": versions()}
+        record["catalogues"][name] = {"users": len(data.interests), "rows": rows, **made}
         write_atomic(arguments.output, json.dumps(record, indent=1) + "\n")
     draw(record, arguments.output.with_suffix(".png"))
 

@@ -102,12 +102,12 @@ def _main(arguments: Sequence[str]) -> int:
         "evaluate",
         allow_abbrev=False,
         help="evaluate a saved model again; which users, items and interests its hits come from",
-        epilog="Other settings as in run_recbole: --topk='[20, 50]' --search_parameters=nprobe=32",
+        epilog="Other settings, as --key=value: --topk='[20, 50]' --search_parameters=nprobe=32",
     )
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file of run_recbole or of RecBole")
     evaluate.add_argument("--search", metavar="dense|exact|FACTORY", help="how the catalogue is ranked (eval_search)")
     evaluate.add_argument(
-        "--mask-history", choices=("true", "false"), help="keep each user's history out of the ranking"
+        "--mask-history", choices=("true", "false"), type=str.lower, help="keep each user's history out of the ranking"
     )
     evaluate.add_argument("--record", metavar="PATH", help="write the result as JSON")
     known, rest = parser.parse_known_args(arguments)
@@ -126,7 +126,9 @@ def _evaluate(known: argparse.Namespace, rest: Sequence[str]) -> int:
         "eval_search": known.search,
         "mask_history": None if known.mask_history is None else known.mask_history == "true",
     }
-    overrides |= {key: value for key, value in given.items() if value is not None}
+    for key, value in given.items():
+        if value is not None and overrides.setdefault(key, value) != value:
+            raise InputError(f"{key} is given twice, with different values")
     result = evaluate(known.checkpoint, overrides=overrides, record=known.record, show_progress=sys.stderr.isatty())
     _print_results([result], known.record)
     _print_report(result)
@@ -187,9 +189,10 @@ def _describe_protocol(result: RunResult) -> str:
     ranked = "whole catalogue ranked" if mode == "full" else f"candidates '{mode}'"
     search = protocol["search"]
     names = {"dense": "by RecBole's dense scores", "exact": "by exact search"}
-    how = names.get(search["factory"], f"by '{search['factory']}' {search.get('parameters')}")
-    found = [f"{key} {value} of the exact search" for key, value in search.items() if key.startswith("recall@")]
-    return f"split {protocol['split']}, {order}, {ranked} {' with '.join([how, *found])}, {masked}"
+    parameters = ", ".join(f"{key}={value:g}" for key, value in search.get("parameters", {}).items())
+    how = names.get(search["factory"], f"by '{search['factory']}', {parameters or 'no parameters'}")
+    found = [f"; {key} {value} of the exact search" for key, value in search.items() if key.startswith("recall@")]
+    return f"split {protocol['split']}, {order}, {ranked}, {masked}\nranked {how}{''.join(found)}"
 
 
 def _print_report(result: RunResult) -> None:
@@ -200,9 +203,10 @@ def _print_report(result: RunResult) -> None:
         "by_history_length": "history length",
         "by_target_popularity": "target's training count",
     }
-    shown = [name for name in result.test if name.startswith(("recall@", "ndcg@", "hit@"))] or list(result.test)[:3]
     for key, title in groups.items():
-        if key not in report:
+        names = [name for name in next(iter(report.get(key, [])), {}) if "@" in name]
+        shown = ([name for name in names if name.startswith(("recall@", "ndcg@"))] or names)[:4]
+        if not shown:
             continue
         table = Table(title, "users", *shown, "", box=None, pad_edge=False, header_style="bold")
         for column in table.columns[1:-1]:

@@ -8,12 +8,14 @@ that give no user vector. Who names a search where it cannot serve gets an error
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator.collector import DataStruct
@@ -21,9 +23,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from recbole_mind.errors import InputError
+from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Bools, Exclusions, Floats, Ints
-from recbole_mind.faiss_index import check_size, parse
+from recbole_mind.faiss_index import check_factory, parse
 from recbole_mind.retrieval import MultiVectorIndex, overlap
 
 SERVED = frozenset(
@@ -38,35 +40,38 @@ class Outcome:
     """What a search found for R rows of evaluation data. Item ids are RecBole's, 0 being padding and -1 nothing.
 
     Attributes:
-        ids, interests: ``[R, n]`` items found, and the interest that brought each.
+        ids, interests: ``[R, n]`` items found, and the interest that brought each (32 bits each).
         active: ``[R]`` number of active interests.
         lengths: ``[R]`` real length of each history, as the model reads it; empty for a model without one.
-        rows, targets: ``[P]`` pairs of row and target, ascending.
+        rows, targets, places: ``[P]`` row and item of each target, ascending, and its place among the found, -1 if it
+            was not.
         search: ``factory``, ``parameters`` and, of an approximate search, ``recall@n`` against the exact one with the
             number of ``users`` it was measured on.
         sample: interests, active flags and exclusions of some rows, for what takes another search.
         index: what was searched; the id in it is RecBole's less one.
     """
 
-    ids: Ints
-    interests: Ints
+    ids: npt.NDArray[np.int32]
+    interests: npt.NDArray[np.int32]
     active: Ints
     lengths: Ints
     rows: Ints
     targets: Ints
+    places: Ints
     search: dict[str, Any]
     sample: tuple[Floats, Bools, Exclusions]
     index: MultiVectorIndex = field(repr=False)
 
-    def hits(self) -> Bools:
-        """Which of the found are targets, ``[R, n]``."""
-        width = int(max(self.targets.max(initial=0), self.ids.max(initial=0))) + 1
-        keys = np.arange(len(self.ids))[:, None] * width + self.ids
-        return np.isin(keys, self.rows * width + self.targets) & (self.ids >= 0)
+    def hits(self, chosen: Any = slice(None)) -> Bools:
+        """Which of the found are targets, ``[R, n]``; of some of the targets, if they are ``chosen``."""
+        result = np.zeros(self.ids.shape, bool)
+        rows, places = self.rows[chosen], self.places[chosen]
+        result[rows[places >= 0], places[places >= 0]] = True
+        return result
 
-    def numbers(self) -> Ints:
+    def numbers(self, chosen: Any = slice(None)) -> Ints:
         """How many targets each row has, ``[R]``."""
-        return np.bincount(self.rows, minlength=len(self.ids))
+        return np.bincount(self.rows[chosen], minlength=len(self.ids))
 
 
 class SingleVector:
@@ -76,6 +81,14 @@ class SingleVector:
     models keep for ranking. Whether the products are the model's own scores is tried on real rows, not assumed.
     """
 
+    _ARGUMENTS: ClassVar[dict[str, str]] = {  # of forward, in RecBole's models
+        "item_seq": "ITEM_SEQ",
+        "seq_item": "ITEM_SEQ",
+        "item_seq_len": "ITEM_SEQ_LEN",
+        "seq_item_len": "ITEM_SEQ_LEN",
+        "user": "USER_ID",
+    }
+
     def __init__(self, model: Any) -> None:
         self.model = model
 
@@ -83,7 +96,8 @@ class SingleVector:
         """One vector for each row, ``[B, 1, D]``, and ``[B, 1]`` flags."""
         model = self.model
         if hasattr(model, "ITEM_SEQ"):
-            vectors = model.forward(interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN])
+            names = inspect.signature(model.forward).parameters
+            vectors = model.forward(*(interaction[getattr(model, self._ARGUMENTS[name])] for name in names))
         elif getattr(model, "restore_user_e", None) is not None:
             vectors = model.restore_user_e[interaction[model.USER_ID]]
         else:
@@ -98,15 +112,24 @@ class SingleVector:
 
     @torch.no_grad()
     def agrees(self, interaction: Any) -> bool:
-        """Whether the products are the scores by which the model ranks."""
+        """Whether the products are the scores by which the model ranks, to a thousandth of their spread.
+
+        Graph models compute the embeddings that they keep while they score, so that this comes before every search.
+        """
         self.model.eval()
         try:
-            scores = self.model.full_sort_predict(interaction).view(len(interaction), -1)  # graph models restore here
+            scores = self.model.full_sort_predict(interaction).view(len(interaction), -1)
             vectors, _ = self.interests(interaction)
             products = vectors[:, 0] @ self.item_vectors().T
-            return products.shape == scores.shape and torch.allclose(products, scores, rtol=1e-3, atol=1e-4)
-        except (AttributeError, TypeError, RuntimeError, IndexError, NotImplementedError):
+        except (AttributeError, TypeError, KeyError, RuntimeError, IndexError, NotImplementedError):
             return False
+        _check_finite(scores, self.model)
+        return products.shape == scores.shape and float((products - scores).abs().max()) <= 1e-3 * float(scores.std())
+
+
+def _check_finite(values: Tensor, model: Any) -> None:
+    finite = bool(torch.isfinite(values).all())
+    require(finite, f"model: '{type(model).__name__}' holds NaN or infinite values; its training has diverged")
 
 
 def vectors_of(model: Any, eval_data: Any) -> Any:
@@ -115,7 +138,7 @@ def vectors_of(model: Any, eval_data: Any) -> Any:
         return model
     adapter = SingleVector(model)
     device = next(model.parameters(), torch.empty(0)).device
-    few = next(iter(eval_data))[0][:8].to(device)
+    few = next(iter(eval_data))[0][:64].to(device)
     return adapter if adapter.agrees(few) else None
 
 
@@ -125,7 +148,7 @@ def chosen(trainer: Any, eval_data: Any) -> tuple[str, Any] | None:
     Raises:
         InputError: a search is asked for by name that cannot serve.
     """
-    asked = trainer.config["eval_search"] or "auto"
+    asked = "auto" if trainer.config["eval_search"] is None else trainer.config["eval_search"]
     ours = hasattr(trainer.model, "interests")
     if asked == "dense" or (asked == "auto" and not ours):
         return None
@@ -146,11 +169,23 @@ def chosen(trainer: Any, eval_data: Any) -> tuple[str, Any] | None:
     raise InputError(f"eval_search: '{asked}' cannot serve {unserved}; allowed: dense")
 
 
-def check(trainer: Any, eval_data: Any) -> None:
+def check(trainer: Any, *loaders: Any) -> None:
     """Raise :class:`InputError` if the search that the settings name cannot serve; for the time before training."""
-    search = chosen(trainer, eval_data)
-    if search is not None and search[0] != "exact":
-        check_size(search[0], search[1].item_vectors().shape[1], eval_data.dataset.item_num - 1, "eval_search")
+    if trainer.config["eval_search"] in (None, "auto", "dense") or getattr(trainer, "search_is_checked", False):
+        return
+    searches = [search for search in (chosen(trainer, loader) for loader in loaders if loader) if search]
+    if searches:
+        factory, vectors = searches[0]
+        check_factory(factory, _items(vectors), trainer.config["search_parameters"], "eval_search")
+    trainer.search_is_checked = True
+
+
+def _items(vectors: Any) -> Floats:
+    """``[N - 1, D]``, without padding."""
+    table = vectors.item_vectors().detach().float()
+    _check_finite(table, getattr(vectors, "model", vectors))
+    items: Floats = table.cpu().numpy()[1:]
+    return items
 
 
 @torch.no_grad()
@@ -158,32 +193,34 @@ def evaluate(trainer: Any, eval_data: Any, factory: str, vectors: Any, show_prog
     """Evaluate by search: fill RecBole's collector and let RecBole's metrics speak.
 
     With an approximate index the result also holds ``search_recall@n``, its recall against the exact search on up to
-    1000 users. The outcome is kept as ``trainer.outcome``.
+    1000 users. Where fewer than n items are allowed, RecBole's metrics beyond accuracy (AveragePopularity, ...) see the
+    padding item in the empty places; its dense path fills them with items that are masked. The outcome is kept as
+    ``trainer.outcome``.
     """
     n = max(trainer.config["topk"])
     trainer.model.eval()
-    if vectors is not trainer.model:
-        vectors.model.full_sort_predict(next(iter(eval_data))[0][:1].to(trainer.device))  # graph models restore here
     outcome = _search(trainer, eval_data, factory, vectors, n, show_progress)
     collector = trainer.eval_collector.data_struct
     hits, numbers = outcome.hits(), outcome.numbers()
     collector.set("rec.topk", torch.from_numpy(np.column_stack([hits, numbers]).astype(np.int64)))
-    collector.set("rec.items", torch.from_numpy(np.maximum(outcome.ids, 0)))
+    collector.set("rec.items", torch.from_numpy(np.maximum(outcome.ids, 0).astype(np.int64)))
     struct = trainer.eval_collector.get_data_struct()
     result: dict[str, float] = trainer.evaluator.evaluate(struct)
     if f"recall@{n}" in outcome.search:
         result[f"search_recall@{n}"] = outcome.search[f"recall@{n}"]
     if not trainer.config["single_spec"]:
-        result = trainer._map_reduce(result, len(outcome.ids))
+        result = trainer._map_reduce(result, 4 * len(eval_data))  # as RecBole weights its processes
+        if f"recall@{n}" in outcome.search:
+            users = torch.tensor(outcome.search["users"], device=trainer.device)
+            torch.distributed.all_reduce(users)
+            outcome.search |= {f"recall@{n}": result[f"search_recall@{n}"], "users": int(users)}
     trainer.wandblogger.log_eval_metrics(result, head="eval")
     trainer.outcome = outcome
     return result
 
 
 def _search(trainer: Any, eval_data: Any, factory: str, vectors: Any, n: int, show_progress: bool) -> Outcome:
-    items = vectors.item_vectors().detach().float().cpu().numpy()[1:]  # without padding
-    index = MultiVectorIndex.build(items, factory, device="cuda" if trainer.device.type == "cuda" else "cpu")
-    index.set_parameters(**parse(trainer.config["search_parameters"]))
+    index = _index(trainer, factory, _items(vectors))
     console = Console(stderr=True)
     batches = track(
         eval_data,
@@ -194,30 +231,63 @@ def _search(trainer: Any, eval_data: Any, factory: str, vectors: Any, n: int, sh
         transient=True,
     )
     found, counts, lengths, targets, sampled = [], [], [], [], []
-    stride = max(1, math.ceil(eval_data.sample_size / SAMPLE))
+    stride = max(1, math.ceil(eval_data.sample_size / SAMPLE))  # the rows of all processes
     start = 0
     for group in _grouped(batches, trainer.device, vectors):
         interests, active, length, left_out, pairs = group
         result = index.search(interests, active, n, exclude=left_out)
-        found.append((np.where(result.ids < 0, -1, result.ids + 1), result.interests))
+        ids = np.where(result.ids < 0, -1, result.ids + 1).astype(np.int32)
+        found.append((ids, result.interests.astype(np.int32)))
         counts.append(active.sum(1))
         lengths.append(length)
-        targets.append(pairs + np.array([start, 0]))
+        pairs = np.unique(pairs, axis=0)
+        targets.append(np.column_stack([pairs[:, 0] + start, pairs[:, 1], _places(ids, pairs)]))
         some = np.arange(-start % stride, len(active), stride)
         sampled.append((start + some, interests[some], active[some], left_out.of(some, len(active))))
         start += len(active)
     ids, origin = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    pairs = np.unique(np.concatenate(targets), axis=0)
     chosen_rows, sample = _joined(sampled)
     search: dict[str, Any] = {"factory": index.factory, "parameters": index.parameters}
     if factory != "exact":
-        exactly = MultiVectorIndex.build(items, "exact", device=index.device)
-        truth = exactly.search(*sample[:2], n, exclude=sample[2]).ids
+        truth = index.search_exactly(*sample[:2], n, exclude=sample[2]).ids
         recall = overlap(np.where(ids[chosen_rows] < 0, -1, ids[chosen_rows] - 1), truth)
         search |= {f"recall@{n}": round(recall, trainer.config["metric_decimal_place"]), "users": len(truth)}
+    rows, items_wanted, places = np.concatenate(targets).T
     return Outcome(
-        ids, origin, np.concatenate(counts), np.concatenate(lengths), pairs[:, 0], pairs[:, 1], search, sample, index
+        ids,
+        origin,
+        np.concatenate(counts),
+        np.concatenate(lengths),
+        rows,
+        items_wanted,
+        places,
+        search,
+        sample,
+        index,
     )
+
+
+def _index(trainer: Any, factory: str, items: Floats) -> MultiVectorIndex:
+    """The index to search: the last one, if the items have not changed since."""
+    last = getattr(trainer, "outcome", None)
+    if last is not None and last.index.factory == factory and last.index.is_of(items):
+        index: MultiVectorIndex = last.index
+    else:
+        trainer.outcome = last = None  # not two at once
+        index = MultiVectorIndex.build(items, factory, device="cuda" if trainer.device.type == "cuda" else "cpu")
+    index.set_parameters(**parse(trainer.config["search_parameters"]))
+    return index
+
+
+def _places(ids: npt.NDArray[np.int32], pairs: Ints) -> Ints:
+    """Where the item of each pair ``[P, 2]`` of row and item stands in ``ids`` [B, n]; -1 where it does not."""
+    places = np.full(len(pairs), -1)
+    step = max(1, 2**22 // ids.shape[1])
+    for start in range(0, len(pairs), step):
+        part = pairs[start : start + step]
+        matches = ids[part[:, 0]] == part[:, 1:]
+        places[start : start + step] = np.where(matches.any(1), matches.argmax(1), -1)
+    return places
 
 
 def _grouped(batches: Any, device: Any, vectors: Any) -> Iterator[tuple[Floats, Bools, Ints, Exclusions, Ints]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -146,7 +146,9 @@ def search(
         else:
             places, dropped = scan_on_device(on_device, subset, *arguments, memory)
         candidates = places if subset is None else np.where(places < 0, -1, subset[places])
-        found.put(chosen, best(candidates, *rescore(items, candidates, interests[chosen], active[chosen]), n))
+        for start in range(0, len(chosen), step):  # a device takes more users at once than there is memory for here
+            part, some = candidates[start : start + step], chosen[start : start + step]
+            found.put(some, best(part, *rescore(items, part, interests[some], active[some]), n))
         last = found.scores[chosen, n - 1].astype(np.float64)
         is_open = (dropped > -np.inf) & ~(last > dropped + slack[chosen])
         for user in chosen[is_open]:
@@ -173,19 +175,18 @@ def search(
 
     if n < 1 or size == 0 or not len(users):
         return found
-    if on_device is not None:
-        step = max(1, min(1024, len(users)))
-    else:
-        # the scores of a block, those of them that pass before the threshold has settled, and the candidates' vectors
-        each = 4 * (K + 1) * min(size, 4096) + 24 * min(size, 4096) + 12 * (n + EXTRA) * D
-        step = int(max(1, min(USERS, memory // max(threads, 1) // each)))
-    blocks = [users[start : start + step] for start in range(0, len(users), step)]
-    if threads == 1 or len(blocks) == 1 or on_device is not None:
+    # the scores of a block, those of them that pass before the threshold has settled, and the candidates' vectors
+    each = 4 * (K + 1) * min(size, 4096) + 24 * min(size, 4096) + 12 * (n + EXTRA) * D
+    step = int(max(1, min(USERS, memory // threads // each)))
+    together = step if on_device is None else 1024
+    blocks = [users[start : start + together] for start in range(0, len(users), together)]
+    if threads > 1 and len(blocks) > 1 and on_device is None:
+        with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one_block, blocks))
+        return found
+    with one_blas_thread() if threads == 1 else nullcontext():
         for block in blocks:
             one_block(block)
-        return found
-    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one_block, blocks))
     return found
 
 

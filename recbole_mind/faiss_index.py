@@ -55,16 +55,19 @@ def parse(given: object) -> dict[str, Any]:
     """
     if given is None:
         return {}
+    message = f"search_parameters: {given!r} is not understood; allowed: such as nprobe=32,k_factor=2"
     if isinstance(given, Mapping):
+        require(all(isinstance(name, str) for name in given), message)
         return dict(given)
-    pairs = [part.partition("=") for part in str(given).split(",") if part.strip()]
-    values = {}
-    for name, equals, text in pairs:
+    require(isinstance(given, str), message)
+    values: dict[str, Any] = {}
+    for part in str(given).split(","):
+        name, _, text = part.partition("=")
+        require(name.strip() not in values, message)
         try:
             values[name.strip()] = float(text)
         except ValueError:
-            equals = ""
-        require(bool(equals), f"search_parameters: '{given}' is not understood; write nprobe=32,k_factor=2")
+            raise InputError(message) from None
     return values
 
 
@@ -77,8 +80,9 @@ def check(given: Mapping[str, Any], allowed: Iterable[str], factory: str) -> dic
     names = list(allowed)
     values = {}
     for name, value in given.items():
-        hint = f"{nearest(name, names)}; allowed: {', '.join(names) or 'none'}"
-        require(name in names, f"search parameter '{name}' is unknown to index '{factory}'{hint}")
+        if name not in names:
+            hint = f"{nearest(name, names)}; allowed: {', '.join(names) or 'none'}"
+            raise InputError(f"search parameter '{name}' is unknown to index '{factory}'{hint}")
         number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
         good = number and 1 <= value < 2**31 and (name == "k_factor" or float(value).is_integer())
         kind = "a number" if name == "k_factor" else "a whole number"
@@ -115,24 +119,28 @@ def search_parameters(index: Any, values: Mapping[str, float], bitmap: npt.NDArr
     return faiss.SearchParameters(**filtered) if filtered else None
 
 
-def check_factory(factory: str, D: int, parameters: object, key: str) -> None:
-    """Raise :class:`InputError`, naming ``key``, unless ``factory`` makes an index with the search ``parameters``."""
-    index = None if factory == "exact" else _untrained(factory, D, key)
-    check(parse(parameters), [] if index is None else available(index), factory)
+def check_factory(factory: str, items: Floats, parameters: object, key: str) -> None:
+    """Raise :class:`InputError`, naming ``key``, unless ``factory`` can be built of ``items`` and has ``parameters``.
+
+    A large catalogue is tried in part, so that the answer comes at once.
+    """
+    if factory == "exact":
+        check(parse(parameters), [], factory)
+        return
+    index = _untrained(factory, items.shape[1], key)
+    check(parse(parameters), available(index), factory)
+    build(items[: max(20_000, _lists(index))], factory, key, of=len(items))
 
 
-def check_size(factory: str, D: int, N: int, key: str) -> None:
-    """Raise :class:`InputError`, naming ``key``, if N items are too few for the inverted lists of ``factory``."""
-    index = _untrained(factory, D, key)
+def _lists(index: Any) -> int:
     inverted = faiss.try_extract_index_ivf(index)
-    lists = 0 if inverted is None else inverted.nlist
-    require(lists <= N, f"{key}: '{factory}' needs {lists} items or more, not {N}")
+    return 0 if inverted is None else int(inverted.nlist)
 
 
 def _untrained(factory: str, D: int, key: str = "factory") -> Any:
     try:
-        if re.search(r"(?<!\d)0+(?!\d)", factory):  # FAISS ends the process over HNSW0
-            raise RuntimeError("a number in it is 0")
+        if re.search(r"(?<!\d)0+(?!\d)|HNSW1(?!\d)", factory):  # FAISS ends the process over HNSW0 and HNSW1
+            raise RuntimeError("a number in it is too small")
         return faiss.index_factory(D, factory, faiss.METRIC_INNER_PRODUCT)
     except (RuntimeError, AssertionError) as error:
         example = "allowed: exact, or a factory string such as 'IVF512,Flat'"
@@ -144,30 +152,31 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^Error in .*? at \S+: (Error: )?", "", str(error).strip().replace("\n", " "))
 
 
-def build(items: Floats, factory: str) -> Any:
+def build(items: Floats, factory: str, key: str = "factory", of: int | None = None) -> Any:
     """Make the index that ``factory`` describes of items ``[N, D]``, by inner product.
 
     k-means sees 64 items a list, drawn with a fixed seed; FAISS's own 256 take four times as long for no better recall.
 
     Raises:
-        InputError: FAISS knows no such index, or it needs more items.
+        InputError: FAISS knows no such index, or it needs more items; ``key`` and ``of``, the size of the whole
+            catalogue, are for its words.
     """
     N, D = items.shape
-    check_size(factory, D, N, "factory")
-    index = _untrained(factory, D)
-    sample = N
-    inverted = faiss.try_extract_index_ivf(index)
-    if inverted is not None:
+    index = _untrained(factory, D, key)
+    sample, lists = N, _lists(index)
+    require(lists <= N, f"{key}: '{factory}' needs {lists} items or more, not {of or N}")
+    if lists:
+        inverted = faiss.extract_index_ivf(index)
         inverted.cp.max_points_per_centroid = 64
         inverted.cp.min_points_per_centroid = 1
-        sample = min(N, max(64 * inverted.nlist, 2**17))
+        sample = min(N, max(64 * lists, 2**17))
     try:
         rows = np.arange(N) if sample == N else np.random.default_rng(0).choice(N, sample, replace=False)
         if not index.is_trained:
             index.train(items if sample == N else items[np.sort(rows)])
         index.add(items)
     except RuntimeError as error:
-        raise InputError(f"factory: '{factory}' cannot be built of {N} items: {_reason(error)}") from None
+        raise InputError(f"{key}: '{factory}' cannot be built of {of or N} items: {_reason(error)}") from None
     return index
 
 

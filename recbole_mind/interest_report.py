@@ -90,11 +90,10 @@ def _by_user(trainer: Any, outcome: Outcome, groups: dict[str, Ints]) -> list[di
 def _by_target(trainer: Any, outcome: Outcome, groups: dict[str, Bools]) -> list[dict[str, Any]]:
     result = []
     for name, chosen in groups.items():
-        part = Outcome(**{**vars(outcome), "rows": outcome.rows[chosen], "targets": outcome.targets[chosen]})
-        numbers = part.numbers()
+        numbers = outcome.numbers(chosen)
         users = np.flatnonzero(numbers)
         if len(users):
-            metrics = metrics_of(trainer, part.hits()[users], numbers[users])
+            metrics = metrics_of(trainer, outcome.hits(chosen)[users], numbers[users])
             result.append({"group": name, "users": len(users), "targets": int(chosen.sum())} | metrics)
     return result
 

@@ -282,12 +282,21 @@ def _mend_trainer(module: Any) -> None:
             if not self.config["single_spec"]:
                 torch.distributed.barrier()  # rank 0 has written it
             restore(self.model, checkpoint.load(model_file or self.saved_model_file, self.device))
+        search = None
         if eval_data and self.config["eval_search"] != "dense":
             evaluator = importlib.import_module("recbole_mind.evaluator")
             search = evaluator.chosen(self, eval_data)
-            if search is not None:
-                return evaluator.evaluate(self, eval_data, *search, show_progress)
+        if search is not None:
+            return evaluator.evaluate(self, eval_data, *search, show_progress)
+        self.outcome = None
         return original(self, eval_data, load_best_model=False, show_progress=show_progress)
+
+    @_wrap(module.Trainer, "fit")
+    def fit(
+        original: Callable[..., Any], self: Any, train_data: Any, valid_data: Any = None, *args: Any, **more: Any
+    ) -> Any:
+        importlib.import_module("recbole_mind.evaluator").check(self, valid_data)
+        return original(self, train_data, valid_data, *args, **more)
 
     def resume_checkpoint(self: Any, resume_file: str) -> None:
         """Go on from ``resume_file``; it must be of the same model."""

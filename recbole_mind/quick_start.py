@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from recbole_mind import checkpoint, mends, settings
@@ -138,10 +137,12 @@ def run(
     began = time.perf_counter()
     overrides = dict(overrides or {}) | ({} if seed is None else {"seed": seed})
     config = build_config(model, dataset, config_files, overrides)
-    require(record is None or not Path(record).is_dir(), f"record: '{record}' is a folder; name a file")
+    _check_record(record, resume)
     for path in [Path(config["checkpoint_dir"])] + ([Path(record).parent] if record else []):
         _check_writable(path)
     from recbole.utils import init_seed
+
+    from recbole_mind import evaluator
 
     with _quiet(config):
         init_seed(config["seed"], config["reproducibility"])
@@ -151,10 +152,7 @@ def run(
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
         network = build_model(config, train_data)
         trainer = _build_trainer(config, network)
-        if config["eval_search"] != "dense":
-            from recbole_mind import evaluator
-
-            evaluator.check(trainer, test_data)
+        evaluator.check(trainer, valid_data, test_data)
         if resume is not None:
             trainer.resume_checkpoint(resume)
         _, valid = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
@@ -195,13 +193,16 @@ def evaluate(
         InputError: input that cannot be used.
     """
     began = time.perf_counter()
-    require(record is None or not Path(record).is_dir(), f"record: '{record}' is a folder; name a file")
-    loaded = load(path, overrides)
+    _check_record(record, path)
+    given = {"checkpoint_dir": str(Path(path).parent)} | dict(overrides or {})  # the one in it may not be here
+    loaded = load(path, given)
     if record:
         _check_writable(Path(record).parent)
+    from recbole_mind import evaluator
+
     with _quiet(loaded.config):
-        trainer = _build_trainer(loaded.config, loaded.model)
-        trainer.eval_collector.data_collect(loaded.train_data)
+        trainer = trainer_for(loaded)
+        evaluator.check(trainer, loaded.test_data)
         valid, test = (
             trainer.evaluate(part, load_best_model=False, show_progress=show_progress) or {}
             for part in (loaded.valid_data, loaded.test_data)
@@ -211,7 +212,7 @@ def evaluate(
             (loaded.train_data, loaded.test_data),
             valid,
             test,
-            protocol={},
+            protocol={"evaluated": str(path)},
             began=began,
             epochs=loaded.epoch + 1,
             checkpoint_path=str(path),
@@ -237,8 +238,6 @@ def _result(
 
     config, outcome = trainer.config, getattr(trainer, "outcome", None)
     train_data, test_data = data
-    counts = train_data.dataset.item_counter
-    popularity = np.array([counts.get(item, 0) for item in range(train_data.dataset.item_num)])
     search = {"factory": "dense"} if outcome is None else outcome.search
     return RunResult(
         model=config["model"],
@@ -250,12 +249,34 @@ def _result(
         test={key: float(value) for key, value in test.items()},
         interests=describe_interests(trainer.model, test_data),
         # each of several processes knows its own rows alone
-        report=interest_report.report(trainer, outcome, popularity) if outcome and config["single_spec"] else {},
+        report=interest_report.report(trainer, outcome, _popularity(train_data))
+        if outcome and config["single_spec"]
+        else {},
         epochs=epochs,
         seconds=round(time.perf_counter() - began, 2),
         checkpoint=checkpoint_path,
         versions=versions(),
     )
+
+
+def _popularity(train_data: Any) -> Any:
+    """How often each item stands in the training data, ``[N]``: as a target, or as the first of a history."""
+    data = train_data.dataset
+    rows = data.inter_feat
+    items = rows[data.iid_field]
+    if getattr(data, "item_list_length_field", None) in rows.columns:
+        first = rows[data.item_id_list_field][rows[data.item_list_length_field] == 1, 0]
+        items = torch.cat([items, first])
+    return torch.bincount(items, minlength=data.item_num).numpy()
+
+
+def _check_record(record: str | Path | None, checkpoint_path: str | Path | None) -> None:
+    if record is None:
+        return
+    require(not Path(record).is_dir(), f"record: '{record}' is a folder; name a file")
+    taken = [] if checkpoint_path is None else [Path(checkpoint_path), Path(f"{checkpoint_path}.json")]
+    same = any(Path(record).resolve() == path.resolve() for path in taken)
+    require(not same, f"record: '{record}' would overwrite the checkpoint; name another file")
 
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
@@ -269,9 +290,14 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
         InputError: the file is no usable checkpoint, or its data set is gone.
     """
     content = checkpoint.load(path)
-    stored = (
-        {"timestamp_order": "recbole"} | content["settings"] | dict(overrides or {})
-    )  # RecBole knows no other order
+    stored = {"timestamp_order": "recbole"} | content["settings"]  # RecBole's own checkpoints know no other order
+    given = dict(overrides or {})
+    if "eval_search" in given:
+        stored["search_parameters"] = None  # they were another index's
+    stored |= given
+    figures = settings.evaluated(stored["metrics"], stored["topk"])
+    if "valid_metric" not in given and str(stored["valid_metric"]).lower() not in figures:
+        stored["valid_metric"] = figures[0]  # which epoch was best is decided
     config = build_config(stored.pop("model"), stored.pop("dataset"), overrides=stored)
     from recbole.utils import init_seed
 
@@ -295,6 +321,13 @@ def build_model(config: Any, train_data: Any) -> Any:
         if mends.is_ours(model_class):
             raise
         raise InputError(f"model: '{config['model']}' cannot be built on '{config['dataset']}': {error!r}") from error
+
+
+def trainer_for(loaded: Loaded) -> Any:
+    """RecBole's trainer for a loaded model, ready to evaluate it."""
+    trainer = _build_trainer(loaded.config, loaded.model)
+    trainer.eval_collector.data_collect(loaded.train_data)
+    return trainer
 
 
 def _build_trainer(config: Any, model: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass
@@ -71,4 +72,7 @@ def protocol_of(config: Any) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of Python, this package and what its numbers depend on."""
     found = {"python": platform.python_version(), "recbole-mind": __version__}
-    return found | {name: importlib.metadata.version(name) for name in _VERSIONS}
+    for name in _VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # such as faiss-gpu's in place of faiss-cpu
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -11,7 +11,7 @@ Shape legend: B users, K interests, D embedding size, N items. An item's id is i
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,17 +156,21 @@ class MultiVectorIndex:
         found.set_parameters(**description["parameters"])
         return found
 
+    def is_of(self, items: Any) -> bool:
+        """Whether this index is of these item vectors ``[N, D]``."""
+        vectors = as_vectors(items, "items", 2)
+        vectors = normalized(vectors) if self.metric == "cosine" else vectors
+        return np.array_equal(vectors, self._items)
+
     def verify(self, items: Any) -> None:
         """Check that this index is of these item vectors ``[N, D]``.
 
         Raises:
             InputError: it is of others, such as those of another model.
         """
-        vectors = as_vectors(items, "items", 2)
-        vectors = normalized(vectors) if self.metric == "cosine" else vectors
-        same = vectors.shape == self._items.shape and np.array_equal(vectors, self._items)
         N, D = self._items.shape
-        require(same, f"index: its {N} vectors of size {D} are not the item vectors of this model; build it again")
+        message = f"index: its {N} vectors of size {D} are not the item vectors of this model; build it again"
+        require(self.is_of(items), message)
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -252,27 +256,34 @@ class MultiVectorIndex:
         Raises:
             InputError: shapes, types or values that cannot be used.
         """
-        interests, active = self._query(interests, active)
-        B = len(interests)
-        require(is_whole(n) and n > 0, f"n: {n!r} is not allowed; allowed: a whole number, at least 1")
-        excluded = as_exclusions(exclude, B, len(self))
-        pool = None if allowed is None else self.pool(allowed)
+        interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
         values = self._parameters | faiss_index.check(parameters, self._parameters, self.factory)
-        filtered = pool is not None and not (
-            pool.vectors is None and self._index is not None and faiss_index.takes_filter(self._index)
-        )
-        if self._index is None or filtered:
-            return self._exactly(interests, active, int(n), excluded, pool)
-        return self._by_faiss(interests, active, int(n), excluded, pool, values)
+        by_faiss = self._index is not None
+        if by_faiss and pool is not None:
+            by_faiss = pool.vectors is None and faiss_index.takes_filter(self._index)
+        if by_faiss:
+            return self._by_faiss(interests, active, int(n), excluded, pool, values)
+        return self._exactly(interests, active, int(n), excluded, pool)
 
-    def recall(self, interests: Any, active: Any, n: int, **filters: Any) -> float:
-        """The share of the exact n best that this index finds, the mean over users who have any; see :meth:`search`."""
-        found = self.search(interests, active, n, **filters).ids
+    def search_exactly(self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None) -> Found:
+        """Do the same without FAISS: the truth that an approximate search is held against."""
+        interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
+        return self._exactly(interests, active, int(n), excluded, pool)
+
+    def recall(
+        self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None, **parameters: Any
+    ) -> float:
+        """The share of the exact n best that :meth:`search` finds, the mean over users who have any."""
+        found = self.search(interests, active, n, exclude, allowed, **parameters)
+        return overlap(found.ids, self.search_exactly(interests, active, n, exclude, allowed).ids)
+
+    def _checked(
+        self, interests: Any, active: Any, n: int, exclude: Any, allowed: Any
+    ) -> tuple[Floats, Bools, Exclusions, Pool | None]:
         interests, active = self._query(interests, active)
-        excluded = as_exclusions(filters.get("exclude"), len(interests), len(self))
-        allowed = filters.get("allowed")
-        truth = self._exactly(interests, active, n, excluded, None if allowed is None else self.pool(allowed)).ids
-        return overlap(found, truth)
+        require(is_whole(n) and n > 0, f"n: {n!r} is not allowed; allowed: a whole number, at least 1")
+        excluded = as_exclusions(exclude, len(interests), len(self))
+        return interests, active, excluded, None if allowed is None else self.pool(allowed)
 
     def _query(self, interests: Any, active: Any) -> tuple[Floats, Bools]:
         vectors = as_vectors(interests, "interests", 3)
@@ -325,13 +336,10 @@ class MultiVectorIndex:
         B, K, _ = interests.shape
         ids = np.arange(len(self)) if pool is None else pool.ids
         result = exact.empty(B, n)
-        number_out = np.bincount(excluded.rows, minlength=B)
+        depth = np.minimum(len(self), n + np.bincount(excluded.rows, minlength=B))
         wanted = np.where(active.any(1), np.minimum(n, len(ids) - self._excluded_in(excluded, pool, B)), 0)
-        by_need = np.argsort(number_out, kind="stable")  # users who leave out as many are searched together
-        for users in np.array_split(by_need, max(1, -(-B * K * (n + 1) * 32 // self.memory), -(-B // 4096))):
-            if not len(users):
-                continue
-            m = int(min(len(self), n + number_out[users].max()))
+        for users in self._of_like_depth(depth, K):
+            m = int(depth[users].max())
             mine, on = interests[users], active[users]
             candidates = np.full((len(users), K, m), -1)
             with faiss_index.using_threads(self.threads if on.sum() > 16 else 1):
@@ -345,16 +353,30 @@ class MultiVectorIndex:
             if len(left_out.rows):
                 keys = np.arange(len(users))[:, None] * len(self) + candidates
                 candidates[np.isin(keys, left_out.rows * len(self) + left_out.ids) & (candidates >= 0)] = -1
+            candidates.sort(axis=1)
+            candidates = candidates[:, int((candidates < 0).sum(1).min()) :]  # what no user has need not be scored
             result.put(users, self._merged(candidates, mine, on, n))
         short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # FAISS found too few: there are more
         if len(short):
             result.put(short, self._exactly(interests[short], active[short], n, excluded.of(short, B), pool))
         return result
 
+    def _of_like_depth(self, depth: Ints, K: int) -> Iterator[Ints]:
+        """Users who are searched together: within a factor of two of the same depth, within the memory."""
+        order = np.argsort(depth, kind="stable")
+        ordered = depth[order]
+        start = 0
+        while start < len(order):
+            stop = min(start + 4096, int(np.searchsorted(ordered, 2 * ordered[start], side="right")))
+            while stop > start + 1 and (stop - start) * K * int(ordered[stop - 1]) * 48 > self.memory:
+                stop = start + (stop - start) // 2
+            yield order[start:stop]
+            start = stop
+
     def _merged(self, candidates: Ints, interests: Floats, active: Bools, n: int) -> Found:
         """Score candidates ``[B, C]`` again and keep the n best."""
         B, C = candidates.shape
-        step = int(max(1, min(64, self.memory // self.threads // (16 * C * self.size))))
+        step = int(max(1, min(64, self.memory // self.threads // (16 * max(C, 1) * self.size))))
 
         def part(start: int) -> Found:
             rows = slice(start, start + step)

@@ -242,27 +242,28 @@ def check_common(settings: dict[str, Any]) -> None:
         )
     if settings.get("timestamp_order") is not None:
         _choice(settings, "timestamp_order", ("data", "recbole"))
-    search, parameters = settings.get("eval_search") or "auto", settings.get("search_parameters")
+    search, parameters = settings.get("eval_search"), settings.get("search_parameters")
+    search = "auto" if search is None else search
+    allowed = "auto, dense, exact, or a FAISS factory string such as IVF512,Flat"
+    require(isinstance(search, str) and bool(search), f"eval_search: {search!r} is not allowed; allowed: {allowed}")
     require(
-        isinstance(search, str), f"eval_search: {search!r} is not allowed; allowed: auto, dense, exact, a FAISS factory"
-    )
-    if search not in ("auto", "dense"):
-        from recbole_mind.faiss_index import check_factory
-
-        check_factory(search, settings.get("embedding_size") or 64, parameters, "eval_search")
-    require(
-        not parameters or search not in ("auto", "dense"),
+        parameters is None or search not in ("auto", "dense"),
         f"search_parameters: {parameters!r} is for a FAISS index; eval_search '{search}' has none",
     )
 
 
+def evaluated(metrics: Iterable[str], topk: Iterable[int]) -> list[str]:
+    """Names of the figures that an evaluation gives."""
+    whole = ("auc", "gauc", "logloss", "mae", "rmse")
+    names = [n if n in whole else f"{n}@{k}" for n in (name.lower() for name in metrics) for k in topk]
+    return list(dict.fromkeys(names))
+
+
 def check_valid_metric(settings: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` unless ``valid_metric`` is one of the figures that an evaluation gives."""
-    names = [name.lower() for name in settings["metrics"]]
-    whole = settings["eval_type"].name == "VALUE"
-    given = [n if whole or n == "gauc" else f"{n}@{k}" for n in names for k in settings["topk"]]
+    given = evaluated(settings["metrics"], settings["topk"])
     metric = str(settings["valid_metric"]).lower()
-    require(metric in given, f"valid_metric: '{metric}' is not evaluated; allowed: {', '.join(dict.fromkeys(given))}")
+    require(metric in given, f"valid_metric: '{metric}' is not evaluated; allowed: {', '.join(given)}")
 
 
 def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:

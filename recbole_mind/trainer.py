@@ -77,6 +77,7 @@ class SafeTrainer:
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False) -> Any:
         self.epochs_run = epoch_idx + 1
+        self.outcome = None  # of the last evaluation, with an index of item vectors that now change
         watched = train_data if self._progress is None else _Watched(train_data, self._progress)
         if self._progress is not None:
             self._progress.epoch(epoch_idx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def settings(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mask", [True, False])
-@pytest.mark.parametrize("name", ["MIND", "YouTubeDNN", "GRU4Rec", "SASRec", "NARM"])
+@pytest.mark.parametrize("name", ["MIND", "YouTubeDNN", "GRU4Rec", "SASRec", "NARM", "SHAN", "Caser", "NextItNet"])
 def test_exact_search_gives_every_metric_of_recboles_evaluator(name, mask, settings):
     trainer, valid, test = trainer_of(name, settings, mask_history=mask)
     for loader in (valid, test):
@@ -152,6 +153,7 @@ def test_the_recall_is_measured_on_a_sample(settings, monkeypatch):
         ("MIND", {"metrics": ["Recall", "GAUC"], "valid_metric": "Recall@5"}, "metric 'gauc'"),
         ("CORE", {}, "model 'CORE'"),
         ("NeuMF", {}, "model 'NeuMF'"),
+        ("MIND", {"eval_args": LEAVE_ONE_OUT | {"mode": {"valid": "full", "test": "uni20"}}}, "eval_args mode"),
     ],
 )
 def test_what_a_search_cannot_serve_is_left_to_recbole_or_refused(name, more, says, settings):
@@ -174,6 +176,14 @@ def test_auto_leaves_recboles_models_alone_and_searches_for_ours(settings):
     [
         ({"eval_search": "FOO"}, "eval_search: 'FOO' is no index that FAISS makes: could not parse"),
         ({"eval_search": 3}, "eval_search: 3 is not allowed"),
+        ({"eval_search": False}, "eval_search: False is not allowed"),
+        ({"eval_search": ""}, "eval_search: '' is not allowed"),
+        ({"eval_search": "HNSW1"}, "eval_search: 'HNSW1' is no index that FAISS makes"),
+        ({"eval_search": "PQ4"}, "eval_search: 'PQ4' cannot be built of 50 items"),
+        ({"eval_search": "IDMap,Flat"}, "eval_search: 'IDMap,Flat' cannot be built"),
+        ({"eval_search": "IVF8,Flat", "search_parameters": {8: 3}}, "search_parameters: {8: 3} is not understood"),
+        ({"eval_search": "IVF8,Flat", "search_parameters": "nprobe=3,nprobe=4"}, "is not understood"),
+        ({"eval_search": "exact", "eval_args": LEAVE_ONE_OUT | {"mode": {"valid": "uni20", "test": "full"}}}, "uni20"),
         ({"eval_search": "IVF4096,Flat"}, "eval_search: 'IVF4096,Flat' needs 4096 items or more, not 50"),
         ({"eval_search": "IVF8,Flat", "search_parameters": "nprob=3"}, "did you mean 'nprobe'"),
         ({"eval_search": "IVF8,Flat", "search_parameters": "nprobe"}, "search_parameters: 'nprobe' is not understood"),
@@ -197,10 +207,8 @@ def test_a_saved_model_is_evaluated_again(settings, tmp_path):
     trained = quick_start.run("MIND", "small", overrides=settings)
     again = quick_start.evaluate(trained.checkpoint, record=record)
     assert (again.test, again.valid, again.report) == (trained.test, trained.valid, trained.report)
-    assert (again.protocol, again.checkpoint) == (
-        {key: value for key, value in trained.protocol.items() if key != "resumed"},
-        trained.checkpoint,
-    )
+    protocol = {key: value for key, value in trained.protocol.items() if key != "resumed"}
+    assert again.protocol == protocol | {"evaluated": trained.checkpoint}
     masked = quick_start.evaluate(trained.checkpoint, overrides={"mask_history": True, "eval_search": "dense"})
     assert masked.protocol["mask_history"]
     assert masked.test != trained.test
@@ -208,6 +216,52 @@ def test_a_saved_model_is_evaluated_again(settings, tmp_path):
     assert record.exists()
     with pytest.raises(InputError, match="unknown key 'eval_serch' for MIND; did you mean 'eval_search'"):
         quick_start.evaluate(trained.checkpoint, overrides={"eval_serch": "exact"})
+
+
+def test_the_search_of_a_saved_model_can_be_changed(settings, tmp_path):
+    more = {"eval_search": "IVF8,Flat", "search_parameters": "nprobe=8"}
+    trained = quick_start.run("MIND", "small", overrides=settings | more)
+    assert quick_start.evaluate(trained.checkpoint).protocol["search"]["parameters"] == {"nprobe": 8}
+    exact = quick_start.evaluate(trained.checkpoint, overrides={"eval_search": "exact"})
+    assert quick_start.evaluate(trained.checkpoint, overrides={"eval_search": "dense"}).test == exact.test
+    graph = quick_start.evaluate(trained.checkpoint, overrides={"eval_search": "HNSW16"})
+    assert graph.protocol["search"]["parameters"] == {"efSearch": 128}
+    wide = {"topk": [20], "metrics": ["ItemCoverage", "Recall"], "checkpoint_dir": str(tmp_path / "elsewhere")}
+    assert set(quick_start.evaluate(trained.checkpoint, overrides=wide | {"eval_search": "exact"}).test) == {
+        "itemcoverage@20",
+        "recall@20",
+    }
+
+
+@pytest.mark.parametrize("ending", ["", ".json"])
+def test_a_record_does_not_overwrite_the_checkpoint(ending, settings):
+    trained = quick_start.run("MIND", "small", overrides=settings)
+    before = [Path(trained.checkpoint + part).read_bytes() for part in ("", ".json")]
+    with pytest.raises(InputError, match="would overwrite the checkpoint"):
+        quick_start.evaluate(trained.checkpoint, record=trained.checkpoint + ending)
+    assert before == [Path(trained.checkpoint + part).read_bytes() for part in ("", ".json")]
+
+
+def test_the_index_of_unchanged_vectors_is_used_again(settings):
+    trainer, valid, test = trainer_of("MIND", settings)
+    trainer.config["eval_search"] = "IVF8,Flat"
+    indexes = []
+    for loader in (valid, test, test):
+        if len(indexes) == 2:
+            trainer.model.item_encoder.embedding.weight.data.mul_(-1)
+        trainer.evaluate(loader, load_best_model=False)
+        indexes.append(trainer.outcome.index)
+    assert indexes[0] is indexes[1] is not indexes[2]
+
+
+@pytest.mark.parametrize("name", ["MIND", "GRU4Rec"])
+def test_a_diverged_model_is_called_so(name, settings):
+    trainer, _, test = trainer_of(name, settings)
+    trainer.model.get_parameter("item_embedding.weight" if name == "GRU4Rec" else "item_encoder.embedding.weight").data[
+        7
+    ] = torch.nan
+    with pytest.raises(InputError, match=f"model: '{name}' holds NaN or infinite values"):
+        figures(trainer, test, "exact")
 
 
 # -- the report ---------------------------------------------------------------------------------------------------
@@ -225,12 +279,13 @@ def by_hand(settings):
     found = index.search(interests, active, 2)
     assert found.ids.tolist() == [[0, 1], [0, 2], [0, 2]]
     outcome = Outcome(
-        ids=found.ids + 1,
-        interests=found.interests,
+        ids=(found.ids + 1).astype(np.int32),
+        interests=found.interests.astype(np.int32),
         active=active.sum(1),
         lengths=np.array([3, 5, 60]),
         rows=np.array([0, 1, 1, 2]),
         targets=np.array([2, 1, 4, 4]),
+        places=np.array([1, 0, -1, -1]),
         search={"factory": "exact"},
         sample=(interests, active, Exclusions(none, none)),
         index=index,
@@ -284,6 +339,21 @@ def test_a_model_with_one_vector_has_no_interests_to_report(settings):
         "by_history_length",
         "by_target_popularity",
     }
+
+
+def test_popularity_counts_every_training_interaction(settings, small):
+    lines = (small / "small" / "small.inter").read_text().splitlines()[1:]
+    trainer, _, _ = trainer_of("MIND", settings)
+    config = trainer.config
+    dataset, train, _, _ = quick_start.build_data(config)
+    counts = quick_start._popularity(train)
+    by_user: dict[str, list[tuple[int, str]]] = {}
+    for user, item, time in (line.split("\t") for line in lines):
+        by_user.setdefault(user, []).append((int(time), item))
+    kept = [item for rows in by_user.values() for _, item in sorted(rows)[:-2]]  # without validation and test
+    assert counts.sum() == len(kept)
+    for item in set(kept):
+        assert counts[dataset.token2id(dataset.iid_field, item)] == kept.count(item)
 
 
 def test_a_model_whose_products_are_not_its_scores_has_no_vectors():

@@ -374,6 +374,35 @@ def test_faiss_results_do_not_depend_on_threads_or_memory(factory):
     assert_same(index.search(*query), indexed(factory).search(*query))
 
 
+def test_users_who_leave_out_much_do_not_deepen_the_search_of_the_others():
+    index = indexed("IVF8,Flat")
+    depth = np.random.default_rng(0).permutation(np.r_[np.full(5000, 10), np.full(40, 15), 290, 300])
+    groups = list(index._of_like_depth(depth, K=4))
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(depth)))
+    assert all(depth[users].max() <= 2 * depth[users].min() for users in groups)
+    assert {len(users) for users in groups if depth[users].max() > 100} == {2}
+    assert len(groups) == 3
+    index.memory, before = 2**16, index.memory
+    groups = list(index._of_like_depth(depth, K=4))
+    index.memory = before
+    assert all(len(users) * 4 * depth[users].max() * 48 <= 2**16 for users in groups if len(users) > 1)
+
+
+def test_one_thread_is_one_thread(monkeypatch):
+    seen = []
+    scan = exact._scan
+
+    def watched(*arguments):
+        seen.append({entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"})
+        return scan(*arguments)
+
+    monkeypatch.setattr(exact, "_scan", watched)
+    with threadpool_limits(2, user_api="blas"):
+        pass
+    build(ITEMS, threads=1).search(INTERESTS, ACTIVE, 5)
+    assert seen == [{1}]
+
+
 def test_cosine_by_faiss_equals_reference():
     found = build(ITEMS, "IVF8,Flat", "cosine").search(INTERESTS, ACTIVE, 10, EXCLUDE, nprobe=8)
     assert_same(found, reference(normalized(ITEMS), normalized(INTERESTS), ACTIVE, 10, EXCLUDE))
