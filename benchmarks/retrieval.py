@@ -5,7 +5,8 @@
 writes a record and, beside it, a figure (recall against speed). K = 4 interests of size 64, top 50. Item vectors are
 clustered, as trained ones are; ``--checkpoint FILE.pth`` adds the vectors of a trained model, on its test users, and a
 whole validation pass through RecBole's trainer, dense against exact, masked and not, with the metrics of both compared.
-A record that exists is completed: a catalogue that is in it is not measured again.
+A record that exists is completed: a catalogue that is in it is not measured again, unless ``--again`` names families
+of methods (``exact``, ``"IVF Flat"``, ...), whose rows, and dense scoring's, are then replaced.
 
 Every method is timed in turns with dense scoring, and the ratio is the median of the turns. Memory is what a search
 takes beyond the vectors and the index; a request is one user on one thread, top 1000.
@@ -87,7 +88,13 @@ def passes(path: str) -> list[dict[str, Any]]:
             both.append([trainer_for(loaded).evaluate(part, False) for part in (loaded.valid_data, loaded.test_data)])
         row = {"mask_history": mask, "users": len(loaded.valid_data.dataset), "metrics": len(both[0][0])}
         row |= {f"{search}_s": round(float(np.median(taken)), 2) for search, taken in seconds.items()}
-        rows.append(row | {"exact_to_dense": round(ratio, 3), "metrics_equal": both[0] == both[1]})
+        different = [
+            f"{part} {name}: dense {dense[name]}, exact {exact[name]}"
+            for part, dense, exact in zip(("valid", "test"), *both, strict=True)
+            for name in dense
+            if dense[name] != exact[name]
+        ]
+        rows.append(row | {"exact_to_dense": round(ratio, 3), "different": different})
         print(rows[-1], flush=True)
     return rows
 
@@ -158,8 +165,8 @@ def requests(search: Callable[[int], Any], users: int, budget: float = 8.0) -> d
     return {"p50_ms": round(float(np.median(kept)), 2), "p99_ms": round(float(np.quantile(kept, 0.99)), 2)}
 
 
-def compare(data: Data, threads: int) -> list[dict[str, Any]]:
-    """One row for each method."""
+def compare(data: Data, threads: int, families: list[str]) -> list[dict[str, Any]]:
+    """One row for each method of ``families``, all if there are none."""
     N, users = len(data.items), len(data.interests)
     few = max(8, min(users, 2**29 // (N * K)))  # users of a dense turn
     items = data.items.view()
@@ -174,6 +181,8 @@ def compare(data: Data, threads: int) -> list[dict[str, Any]]:
     torch.set_num_threads(threads)
     index, built = None, {}
     for name, family, factory, parameters in methods(N):
+        if families and family not in families:
+            continue
         if family in TOO_COSTLY.get(N, ()):
             print(f"{N:>11,} {name:28} not run: too costly", flush=True)
             continue
@@ -274,6 +283,7 @@ def main() -> None:
         "--items", type=int, nargs="*", default=list(CLUSTERED), help="sizes of the clustered catalogues"
     )
     parser.add_argument("--checkpoint", nargs="*", default=[], help="trained models whose vectors are measured too")
+    parser.add_argument("--again", nargs="*", default=[], metavar="FAMILY", help="families to measure again")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -298,11 +308,14 @@ def main() -> None:
             record.setdefault("validation passes", {})[name] = passes(path)
             write_atomic(arguments.output, json.dumps(record, indent=1) + "\n")
     for name, make in jobs:
-        if name in record["catalogues"]:
+        known = record["catalogues"].get(name, {}).get("rows", [])
+        if known and not arguments.again:
             print(f"{name}: in the record")
             continue
         data = make()
-        rows = compare(data, arguments.threads)
+        rows = compare(data, arguments.threads, arguments.again if known else [])
+        fresh = {row["method"]: row for row in rows}
+        rows = [fresh.pop(row["method"], row) for row in known] + list(fresh.values())
         made = {"machine": machine, "versions": versions()}
         record["catalogues"][name] = {"users": len(data.interests), "rows": rows, **made}
         write_atomic(arguments.output, json.dumps(record, indent=1) + "\n")

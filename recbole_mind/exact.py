@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 EXTRA = 16  # candidates beyond n, so that rounding rarely leaves a row open
-USERS, SCORES, WIDEST = 128, 2**21, 2**16  # users, scores and items of one block: what stays in the cache
+USERS, SCORES, WIDEST = 256, 2**21, 2**16  # users, scores and items of one block: what stays in the cache
 
 
 class Exclusions(NamedTuple):
@@ -71,7 +71,7 @@ def rescore(items: Floats, ids: Ints, interests: Floats, active: Bools) -> tuple
         scores ``[B, C]``, the maximum over the active of ``interests`` [B, K, D], and ``[B, C]``, the first interest
         that reaches it; -inf and -1 where there is no candidate.
     """
-    vectors = items[np.maximum(ids, 0)].astype(np.float64)  # [B, C, D]
+    vectors = items.take(ids, axis=0, mode="clip").astype(np.float64)  # [B, C, D]
     # not by BLAS, whose order of summation varies with a row's place and with its company
     products = np.einsum("bkd,bcd->bkc", interests.astype(np.float64), vectors).astype(np.float32)
     products[~active] = -np.inf
@@ -245,7 +245,7 @@ def _first_threshold(scores: Floats, m: int) -> Floats:
     groups = w // group
     if groups < m or w <= 2 * m:
         return np.full(b, -np.inf, np.float32)
-    highest = scores[:, : groups * group].reshape(b, groups, group).max(2) if group > 1 else scores
+    highest = scores[:, : groups * group].reshape(b, group, groups).max(1) if group > 1 else scores
     level = np.partition(highest, groups - m, axis=1)[:, groups - m]
     return np.nextafter(level, np.float32(-np.inf))
 
@@ -267,8 +267,9 @@ class _Kept:
     def compact(self) -> Floats:
         """Keep the m best of each row; the highest score ``[b]`` that may have been dropped, -inf where none was."""
         rows, places, scores = (np.concatenate(arrays) for arrays in zip(*self.parts, strict=True))
-        order = np.argsort(rows, kind="stable")
-        rows, places, scores = rows[order], places[order], scores[order]
+        if len(self.parts) > 1:
+            order = np.argsort(rows, kind="stable")
+            rows, places, scores = rows[order], places[order], scores[order]
         counts = np.bincount(rows, minlength=self.b)
         column = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
         width = int(counts.max(initial=0))
