@@ -243,6 +243,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     looks = {  # Okabe-Ito colours, told apart by shape too
         "dense": ("#000000", "X"),
@@ -267,7 +268,10 @@ def draw(record: dict[str, Any], path: Path) -> None:
             axis.plot(x, y, color=colour, marker=shape, markersize=12 if family == "exact" else 8, label=family, lw=1)
         axis.set(title=name, xscale="log", xlabel="users per second", ylabel=f"recall@{TOP} of the exact search")
         axis.set_ylim(top=1.02, bottom=min(0.9, axis.get_ylim()[0]))
-        axis.grid(alpha=0.3, which="both")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.grid(alpha=0.3)
     figure.legend(
         *axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(looks), frameon=False
     )

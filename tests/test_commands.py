@@ -182,7 +182,12 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(folder):
     command = [BIN / "run_recbole", "--model=MIND", "--dataset=small", "--config_files=small.yaml", "--epochs=100000"]
     command += ["--checkpoint_dir=stopped", "--stopping_step=100000"]
     process = subprocess.Popen(
-        [str(part) for part in command], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [str(part) for part in command],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )
     deadline = time.time() + 120
     while not list((folder / "stopped").glob("*.pth")) and time.time() < deadline:
