@@ -104,8 +104,12 @@ def test_a_trained_mind_on_ml_100k_gives_the_same_by_both_paths(mask, tmp_path, 
     more = {"epochs": 1, "metrics": METRICS, "topk": [10, 50, 100], "mask_history": mask, "show_progress": False}
     result = quick_start.run("MIND", "ml-100k", overrides=more | {"checkpoint_dir": str(tmp_path)})
     dense = quick_start.evaluate(result.checkpoint, overrides={"eval_search": "dense"})
-    assert dense.test == result.test
-    assert dense.valid == result.valid
+    for ours, theirs in ((result.test, dense.test), (result.valid, dense.valid)):
+        for (
+            name,
+            value,
+        ) in ours.items():  # dense float32 scores may swap neighbours at the cut; one more or less popular
+            assert value == (pytest.approx(theirs[name], rel=1e-4) if "popularity" in name else theirs[name])
     assert (dense.report, result.protocol["search"]["factory"]) == ({}, "exact")
 
 
