@@ -170,7 +170,7 @@ def _print_results(results: Sequence[RunResult], record: str | Path | None) -> N
         table.add_row("seconds", *(f"{result.seconds:.0f}" for result in results))
     console.print()
     console.print(table)
-    console.print(_describe_protocol(first), style="dim", highlight=False)
+    console.print(_describe_protocol(results[-1]), style="dim", highlight=False)
     for result in results:
         if result.interests:
             console.print(f"{result.model}'s interests: {_describe_interests(result.interests)}", highlight=False)
