@@ -80,9 +80,9 @@ class LabelAwareAttention(nn.Module):
 
     def forward(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         """Attend to ``interests`` [B, K, D] with ``label`` [B, D] as the query; returns [B, D]."""
-        scores = torch.einsum("bkd,bd->bk", interests, label).float()  # a power soon leaves half precision
+        scores = (interests * label[:, None]).sum(2).float()  # a power soon leaves half precision
         weights = attention_weights(scores, active, p=self.p, form=self.form, temperature=self.temperature)
-        return torch.einsum("bk,bkd->bd", weights.to(interests.dtype), interests)
+        return (weights.to(interests.dtype)[:, :, None] * interests).sum(1)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, form={self.form}"

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from recbole_mind import losses
 from recbole_mind.errors import InputError, require
-from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder, dropout
+from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder, different, dropout, fork, keep_mask
+from recbole_mind.model_settings import sampler_fed
 from recbole_mind.negatives import proposal
-from recbole_mind.settings import sampler_fed
+from recbole_mind.sharing import Share
 
 
 class RetrievalModel(SequentialRecommender):
@@ -64,7 +65,8 @@ class RetrievalModel(SequentialRecommender):
             if self.sampler_fed:
                 name, alpha = (config["train_neg_sample_args"][key] for key in ("distribution", "alpha"))
             self.proposal = proposal(name, counts, alpha=alpha)
-        self._seed: int = config["seed"] + config["local_rank"]
+        self.share = Share()
+        self._seed: int = config["seed"]
         self._generator: torch.Generator | None = None
         for module in self.modules():
             if isinstance(module, nn.Embedding):
@@ -95,7 +97,16 @@ class RetrievalModel(SequentialRecommender):
         Returns:
             interests ``[B, K, D]``, of unit length with cosine similarity, and ``[B, K]`` booleans: which are active.
         """
+        return self.read(*self.behaviors(item_seq), lengths, users)
+
+    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what :meth:`forward` does, from what :meth:`behaviors` gives."""
         raise NotImplementedError
+
+    def profile(self, users: Tensor) -> Tensor:
+        """The profiles p_u ``[B, P]`` of ``users`` [B]; in training, RowAdam asks for those of the other processes."""
+        profile: Tensor = self.share.own(self.profile_encoder(self.share.everywhere(users)))
+        return profile
 
     def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         """The one vector ``[B, D]`` that is trained against ``label`` [B, D]; a single interest is that vector."""
@@ -110,9 +121,11 @@ class RetrievalModel(SequentialRecommender):
             vectors ``[U, D]`` of the U different items, with dropout in training (the same for all places of an item in
             the batch), and ``[B, L]``, the row of each behaviour in them.
         """
-        ids, place = item_seq.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        vectors: Tensor = self.item_encoder(ids)
-        return (dropout(vectors, self.dropout, self.generator) if self.training else vectors), place
+        ids, place = different(item_seq)
+        return self._dropped(self.item_encoder(ids)), place
+
+    def _dropped(self, vectors: Tensor) -> Tensor:
+        return dropout(vectors, self.dropout, self.generator) if self.training else vectors
 
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """The vectors that interests are compared with, ``[..., D]`` for ``ids`` [...], ``[N, D]`` for all items."""
@@ -154,36 +167,53 @@ class RetrievalModel(SequentialRecommender):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """The training loss of a batch, a scalar."""
-        negative_ids = None
+        fed = None
         if self.sampler_fed:
             # RecBole tiles: row i + t·B holds the t-th negative of positive i
-            rows = len(interaction[self.ITEM_ID]) // self.num_negatives
-            negative_ids = interaction[self.NEG_ITEM_ID].view(self.num_negatives, rows).T  # [B, n]
-            interaction = interaction[:rows]
-        target = interaction[self.ITEM_ID]
-        positive = self.item_vectors(target)
-        interests, active = self(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
+            B = len(interaction[self.ITEM_ID]) // self.num_negatives
+            fed = interaction[self.NEG_ITEM_ID].view(self.num_negatives, B).T  # [B, n]
+            interaction = interaction[:B]
+        item_seq, target = interaction[self.ITEM_SEQ], interaction[self.ITEM_ID]
+        negative_ids: Tensor = self._draw_negatives(target) if fed is None else fed
+        parts = [item_seq, target, negative_ids]
+        # each different item of the step is looked up once; RowAdam asks for those of the other processes too
+        shared = [self.share.everywhere(part) for part in (parts if fed is not None else parts[:2])]
+        ids, place = different(torch.cat([part.flatten() for part in parts + shared * (self.share.world > 1)]))
+        sizes = [part.numel() for part in parts]
+        history, *compared = torch.split(place[: sum(sizes)], sizes)
+        items = self.item_encoder.table() if self.loss_type == "CE" else None
+        vectors = self.item_encoder(ids, once=True) if items is None else items.index_select(0, ids)
+        # [U, D], with dropout, and the vectors of targets and negatives, without
+        mask = keep_mask(vectors.shape, self.dropout, self.generator) if self.training else None
+        behaviors, vectors = fork(vectors, mask, torch.cat(compared))
+        lengths, users = interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID]
+        interests, active = self.read(behaviors, history.view_as(item_seq), lengths, users)
+        positive, negatives = torch.split(self.compared(vectors), sizes[1:])
         user = self.user_vector(interests, active, positive)
-        if self.loss_type == "CE":
-            return losses.full_softmax(user, self.item_vectors(), target, temperature=self.temperature)
+        if items is not None:
+            return losses.full_softmax(user, self.compared(items), target, temperature=self.temperature)
+        negatives = negatives.view(*negative_ids.shape, -1)
         if self.loss_type == "BPR":
-            return losses.bpr(user, positive, self.item_vectors(negative_ids), temperature=self.temperature)
-        if self.negatives == "in_batch":
-            ids, negatives = target, positive
-        else:
-            ids = self.proposal.sample(self.num_negatives, self.generator) if negative_ids is None else negative_ids
-            negatives = self.item_vectors(ids)
+            return losses.bpr(user, positive, negatives, temperature=self.temperature)
         log_q = self.proposal.log_q
         return losses.sampled_softmax(
             user,
             positive,
             negatives,
             target,
-            ids,
+            negative_ids,
             temperature=self.temperature,
             log_q_target=log_q[target],
-            log_q_negatives=log_q[ids],
+            log_q_negatives=log_q[negative_ids],
         )
+
+    def _draw_negatives(self, target: Tensor) -> Tensor:
+        """The negatives ``[n]`` that all rows share; none for the full softmax."""
+        if self.loss_type == "CE":
+            return target[:0]
+        if self.negatives == "in_batch":
+            return self.share.everywhere(target)
+        return self.proposal.sample(self.num_negatives, self.generator)
 
     @torch.no_grad()
     def predict(self, interaction: Interaction) -> Tensor:

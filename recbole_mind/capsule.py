@@ -8,15 +8,19 @@ Shape legend: B users, L history length (padded), K interests, D embedding size.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from recbole_mind.errors import require
 
 ROUTING_SOFTMAX = ("interests", "behaviors")
 ROUTING_INIT = ("random", "kmeans++")
+# Longest history of each group that is routed together: 1, 3, 5, 7, 11, 15, 23, ... K' is the same in a group.
+_GROUPS = sorted({2**i - 1 for i in range(1, 31)} | {3 * 2**i - 1 for i in range(1, 30)})
 
 
 def squash(z: Tensor) -> Tensor:
@@ -58,6 +62,31 @@ def active_interests(lengths: Tensor, num_interests: int, *, adaptive: bool) -> 
     if not adaptive:
         return (index >= 0).expand(len(lengths), num_interests)
     return index < interest_counts(lengths, num_interests)[:, None]
+
+
+class _Unit(torch.autograd.Function):
+    """``x`` [..., D] brought to length ``scale``, with half the passes over memory of torch's normalize."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=1e-12).reciprocal_()  # [..., 1]
+        ctx.save_for_backward(x, inverse)
+        ctx.scale = scale
+        result: Tensor = x * (inverse * scale)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(x, gradient)[..., None] * inverse * inverse  # [..., 1]
+        return (gradient - x * along).mul_(inverse * ctx.scale), None
+
+
+def unit(x: Tensor, scale: float = 1.0) -> Tensor:
+    """Bring vectors ``x`` [..., D] to length ``scale``; the zero vector stays zero."""
+    result: Tensor = _Unit.apply(x, scale)  # type: ignore[no-untyped-call]
+    return result
 
 
 class Capsules(NamedTuple):
@@ -175,40 +204,114 @@ class BehaviorToInterestRouting(nn.Module):
         Raises:
             InputError: L is longer than ``max_length``.
         """
-        return self.route(self.vote(behaviors), mask, generator)
+        B, L = mask.shape
+        logits = None if generator is None else self.draw(B, L, generator)
+        return self.route(self.vote(behaviors), mask, logits)
 
     def vote(self, behaviors: Tensor) -> Tensor:
         """Map behaviours ``[..., D]`` to what they say in the routing, ê = S e, at the routing's own scale."""
         if self.scale is not None:
-            behaviors = nn.functional.normalize(behaviors, dim=-1) * self.scale
+            behaviors = unit(behaviors, self.scale)
         votes: Tensor = self.bilinear(behaviors)
         return votes
 
-    def route(self, votes: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Capsules:
-        """Do what :meth:`forward` does, from ``votes`` [B, L, D] that :meth:`vote` has made."""
+    def draw(self, rows: int, L: int, generator: torch.Generator) -> Tensor:
+        """Draw logits for ``rows`` histories: ``[rows, K, L]``."""
+        shape = (rows, self.num_interests, L)
+        return self.sigma * torch.randn(shape, generator=generator, device=self.initial_logits.device)
+
+    def route(self, votes: Tensor, mask: Tensor, logits: Tensor | None = None) -> Capsules:
+        """Do what :meth:`forward` does, from ``votes`` [B, L, D] that :meth:`vote` has made.
+
+        Args:
+            votes: ``[B, L, D]``.
+            mask: ``[B, L]`` booleans.
+            logits: ``[B, K, L]`` from :meth:`draw`, or ``None`` for the fixed ones.
+        """
         B, L, _ = votes.shape
         longest = self.initial_logits.shape[1]
         require(longest >= L, f"a history of {L} behaviours is too long; MAX_ITEM_LIST_LENGTH is {longest}")
-        active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
-        fixed = votes.detach()
-        if generator is None:
+        if logits is None:
             logits = self.initial_logits[:, :L].expand(B, -1, -1)
-        else:
-            shape = (B, self.num_interests, L)
-            logits = self.sigma * torch.randn(shape, generator=generator, device=votes.device).to(votes.dtype)
-        with torch.no_grad():
-            if self.init == "kmeans++":
-                length = 1.0 if self.scale is None else self.scale
-                logits = logits + length * seed_similarities(fixed, mask, self.num_interests)
-            for _ in range(self.iterations - 1):
-                interests = squash(self._couple(logits, mask, active) @ fixed)  # [B, K, D]
-                logits = logits + interests @ fixed.transpose(1, 2)  # [B, K, L]
-            coupling = self._couple(logits, mask, active)
+        logits = logits.to(votes.dtype)
+        active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
+        coupling = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None)
         return Capsules(squash(coupling @ votes), coupling, active)
 
-    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor) -> Tensor:
+    def route_ragged(self, votes: Tensor, place: Tensor, lengths: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Route histories of many lengths, those of like length together, so that little of the work is padding.
+
+        Args:
+            votes: ``[U, D]`` of the different behaviours.
+            place: ``[B, L]``, the row of each behaviour in them.
+            lengths: ``[B]`` real lengths, at least 1.
+            logits: ``[B, K, L]``.
+
+        Returns:
+            interests ``[B, K, D]`` and ``[B, K]``, which are active, as :meth:`route` gives them to rounding.
+        """
+        active = active_interests(lengths, self.num_interests, adaptive=self.adaptive)
+        sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits)  # type: ignore[no-untyped-call]
+        return squash(sums), active
+
+    @torch.no_grad()
+    def _iterate(self, votes: Tensor, mask: Tensor, logits: Tensor, active: Tensor | None) -> Tensor:
+        """The coupling coefficients ``[B, K, L]`` after all iterations; no ``active`` means that all are."""
+        if logits.shape[1] == 1 and self.softmax == "interests":  # it takes all of every behaviour
+            return self._couple(logits, mask, active)
+        if self.init == "kmeans++":
+            length = 1.0 if self.scale is None else self.scale
+            logits = logits + length * seed_similarities(votes, mask, logits.shape[1])
+        for _ in range(self.iterations - 1):
+            interests = squash(self._couple(logits, mask, active) @ votes)  # [B, K, D]
+            logits = logits + interests @ votes.transpose(1, 2)  # [B, K, L]
+        return self._couple(logits, mask, active)
+
+    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor | None) -> Tensor:
         """Turn ``logits`` [B, K, L] into coupling coefficients; inactive interests and padding get none."""
-        allowed = active[:, :, None] & mask[:, None, :]  # [B, K, L]
-        # a large finite number: a column or row that is wholly barred must not divide by zero
-        logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
+        allowed = mask[:, None, :]  # [B, 1, L]
+        if active is not None:
+            allowed = allowed & active[:, :, None]  # [B, K, L]
+        if active is not None or self.softmax == "behaviors":
+            # a large finite number: a column or row that is wholly barred must not divide by zero
+            logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
         return logits.softmax(1 if self.softmax == "interests" else 2) * allowed
+
+
+class _Ragged(torch.autograd.Function):
+    """Σ_j w_kj ê_j of histories in groups of like length: the last, differentiable step of the routing.
+
+    Inputs as in :meth:`BehaviorToInterestRouting.route_ragged`. Each group's votes are gathered, used and dropped
+    while they are in the cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, votes: Tensor, routing: BehaviorToInterestRouting, place: Tensor, lengths: Tensor, logits: Tensor
+    ) -> Tensor:
+        (B, K, _), D = logits.shape, votes.shape[1]
+        ordered, order = lengths.sort()
+        bounds = [0, *torch.searchsorted(ordered, ordered.new_tensor(_GROUPS), right=True).tolist(), B]
+        sums = votes.new_zeros(B, K, D)
+        ctx.size, ctx.groups = len(votes), []
+        for start, end in pairwise(bounds):
+            if start == end:
+                continue
+            rows, longest = order[start:end], int(ordered[end - 1])
+            k = int(interest_counts(ordered[end - 1 : end], K)) if routing.adaptive else K
+            columns = place[rows, :longest]
+            group = votes.index_select(0, columns.flatten()).view(len(rows), longest, D)
+            mask = torch.arange(longest) < ordered[start:end, None]
+            coupling = routing._iterate(group, mask, logits[rows, :k, :longest].to(votes.dtype), None)
+            sums[rows, :k] = (coupling @ group).to(sums.dtype)
+            ctx.groups.append((rows, columns.flatten(), coupling))
+        return sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        votes = gradient.new_zeros(ctx.size, gradient.shape[2])
+        for rows, columns, coupling in ctx.groups:
+            of_rows = coupling.transpose(1, 2).to(gradient.dtype) @ gradient[rows, : coupling.shape[1]]  # [b, L, D]
+            votes.index_add_(0, columns, of_rows.flatten(0, 1))
+        return votes, None, None, None, None

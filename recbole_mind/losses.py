@@ -6,17 +6,20 @@ Shape legend: B rows of a batch, N items, n negatives, D embedding size. A score
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from recbole_mind.errors import require
 
 LOSSES = ("CE", "sampled", "BPR")
+CELLS = {"cpu": 1 << 21, "cuda": 1 << 26}  # logits that exist at a time: what a cache holds, what keeps a GPU busy
 
 
 def full_softmax(user: Tensor, items: Tensor, target: Tensor, *, temperature: float) -> Tensor:
-    """Cross-entropy over the whole catalogue.
+    """Cross-entropy over the whole catalogue; the logits ``[B, N]`` never exist at once.
 
     Args:
         user: ``[B, D]`` user vectors, already attended by the label.
@@ -27,9 +30,13 @@ def full_softmax(user: Tensor, items: Tensor, target: Tensor, *, temperature: fl
     Returns:
         the mean negative log-likelihood, a scalar.
     """
-    logits = user @ items.T / temperature  # [B, N]
-    logits[:, 0] = -math.inf
-    return nn.functional.cross_entropy(logits, target)
+    positive = (user * items[target]).sum(1) / temperature
+    rows = torch.arange(len(target), device=target.device)
+    barred = (torch.cat([rows, rows]), torch.cat([target, torch.zeros_like(target)]))
+    loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
+        user, items, positive, None, None, barred, 1 / temperature
+    )
+    return loss
 
 
 def sampled_softmax(
@@ -63,11 +70,14 @@ def sampled_softmax(
         the mean negative log-likelihood, a scalar.
     """
     require((log_q_target is None) == (log_q_negatives is None), "log_q_target and log_q_negatives go together")
-    positive_logit = torch.einsum("bd,bd->b", user, positive) / temperature
+    positive_logit = (user * positive).sum(1) / temperature
     if negatives.dim() == 2:
-        logits = user @ negatives.T / temperature  # [B, n]
-    else:
-        logits = torch.einsum("bd,bnd->bn", user, negatives) / temperature
+        barred = _hits(target, negative_ids)
+        loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
+            user, negatives, positive_logit, log_q_target, log_q_negatives, barred, 1 / temperature
+        )
+        return loss
+    logits = torch.einsum("bd,bnd->bn", user, negatives) / temperature
     if log_q_target is not None and log_q_negatives is not None:
         positive_logit = positive_logit - log_q_target
         logits = logits - log_q_negatives
@@ -85,6 +95,81 @@ def bpr(user: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float
         negatives: ``[B, n, D]``, each row's own.
         temperature: τ > 0.
     """
-    positive_score = torch.einsum("bd,bd->b", user, positive)[:, None]
+    positive_score = (user * positive).sum(1, keepdim=True)
     negative_score = torch.einsum("bd,bnd->bn", user, negatives)
     return -nn.functional.logsigmoid((positive_score - negative_score) / temperature).mean()
+
+
+def _hits(target: Tensor, ids: Tensor) -> tuple[Tensor, Tensor] | Tensor:
+    """Where ``ids`` [n] equal ``target`` [B]: rows and columns; on a GPU, which must not wait, ``[B, n]`` booleans."""
+    if target.device.type != "cpu":
+        return ids == target[:, None]
+    ordered, column = ids.sort()
+    first = torch.searchsorted(ordered, target)
+    counts = torch.searchsorted(ordered, target, right=True) - first
+    rows = torch.arange(len(target)).repeat_interleave(counts)
+    offset = torch.arange(len(rows)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return rows, column[first.repeat_interleave(counts) + offset]
+
+
+class _Softmax(torch.autograd.Function):
+    """The mean over rows of -log softmax of a positive among items, by blocks of rows.
+
+    A block's logits are turned into probabilities in place and from there into gradients, all while they are in the
+    cache; only the gradients of the inputs outlive it. Float32 also under autocast.
+
+    Inputs: ``user`` [B, D]; ``items`` [N, D]; ``positive`` [B] logits; log Q of the positives ``[B]`` and of the items
+    ``[N]``, or ``None``; where an item does not count for a row; the factor that turns user·item into a logit.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        user: Tensor,
+        items: Tensor,
+        positive: Tensor,
+        log_q_positive: Tensor | None,
+        log_q: Tensor | None,
+        barred: tuple[Tensor, Tensor] | Tensor,
+        scale: float,
+    ) -> Tensor:
+        (B, _), N = user.shape, len(items)
+        with torch.autocast(user.device.type, enabled=False):
+            user, items, positive = user.detach().float(), items.detach().float(), positive.detach().float()
+            # exp(s - log Q) = exp(s) / Q, so that the logits need no correction of their own
+            weighted = items if log_q is None else items * (-log_q).exp()[:, None]
+            weight = items.new_ones(N) if log_q is None else (-log_q).exp()
+            own = positive.new_ones(B) if log_q_positive is None else (-log_q_positive).exp()
+            d_user, d_items, d_positive = torch.empty_like(user), torch.zeros_like(items), torch.empty_like(positive)
+            loss = user.new_zeros(())
+            scaled = user * scale
+            height = max(16, CELLS["cuda" if user.is_cuda else "cpu"] // N)
+            for start in range(0, B, height):
+                block = slice(start, start + height)
+                logits = scaled[block] @ items.T  # [b, N]
+                if isinstance(barred, Tensor):
+                    logits.masked_fill_(barred[block], -math.inf)
+                else:
+                    inside = (barred[0] >= start) & (barred[0] < start + height)
+                    logits[barred[0][inside] - start, barred[1][inside]] = -math.inf
+                top = torch.maximum(logits.amax(1), positive[block])  # [b]
+                mass = logits.sub_(top[:, None]).exp_()
+                share = (positive[block] - top).exp() * own[block]
+                total = mass @ weight + share
+                loss += (total.log() + top - positive[block]).sum()
+                factor = (scale / B) / total[:, None]
+                d_user[block] = mass @ weighted * factor
+                d_items.addmm_(mass.T, user[block] * factor)
+                d_positive[block] = (share / total - 1) / B
+            if log_q_positive is not None:
+                loss += log_q_positive.sum()
+            if log_q is not None:
+                d_items *= weight[:, None]
+        ctx.save_for_backward(d_user, d_items, d_positive)
+        return loss / B
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        d_user, d_items, d_positive = ctx.saved_tensors
+        return gradient * d_user, gradient * d_items, gradient * d_positive, None, None, None, None

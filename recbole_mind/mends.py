@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_mind import checkpoint, settings
+from recbole_mind import checkpoint, model_settings, settings
 from recbole_mind.errors import InputError, require
 from recbole_mind.registry import MODELS
 
@@ -33,6 +33,7 @@ MENDS = (
     ("unknown settings are accepted in silence", "refused, with the nearest known key"),
     ("CE with sampled negatives, or BPR without, fails late", "negatives are set from the loss"),
     ("time stamps become float32 and neighbours change places", "kept as float64 (timestamp_order: data)"),
+    ("every prefix of a history is stored as a padded row", "histories are cut for a batch (lazy_sequences: True)"),
     ("sequential models rank the user's own history", "mask_history: true keeps it out"),
     ("ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail on numbers that are no tensors", "they work"),
     ("every user is scored against every item in one dense matrix", "searched instead (eval_search)"),
@@ -82,9 +83,10 @@ def mend_recbole() -> None:
     _mend_data(importlib.import_module("recbole.data.dataset"), importlib.import_module("recbole.data.dataloader"))
     package, module = importlib.import_module("recbole.trainer"), importlib.import_module("recbole.trainer.trainer")
     _mend_trainer(module)
-    ours = importlib.import_module("recbole_mind.trainer")
+    safe = importlib.import_module("recbole_mind.trainer").SafeTrainer
+    loop = importlib.import_module("recbole_mind.retrieval_trainer").RetrievalLoop
     for name in MODELS:
-        setattr(package, f"{name}Trainer", type(f"{name}Trainer", (ours.SafeTrainer, module.Trainer), {}))
+        setattr(package, f"{name}Trainer", type(f"{name}Trainer", (safe, loop, module.Trainer), {}))
 
 
 def mend_quick_start() -> None:
@@ -143,9 +145,9 @@ def _mend_config(Config: Any) -> None:
         kind = final["MODEL_TYPE"].name
         settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")
         if is_ours(self.model_class):
-            settings.check_ours(final, given)
+            model_settings.check_ours(final, given)
             loss = final["loss_type"]
-            final["loss_type"] = "BPR" if settings.sampler_fed(final) else "CE"  # the two that RecBole knows
+            final["loss_type"] = "BPR" if model_settings.sampler_fed(final) else "CE"  # the two that RecBole knows
             original(self)
             final["loss_type"] = loss
             settings.check_valid_metric(final)
@@ -199,6 +201,38 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
             interaction.interaction[field] = torch.from_numpy(data[field].to_numpy(np.float64, copy=True))
         return interaction
 
+    lazy = importlib.import_module("recbole_mind.dataset")
+    packed = importlib.import_module("recbole_mind.packed_dataset")
+
+    def new(cls: Any, config: Any = None) -> Any:
+        """RecBole's sequential data set, or ours in its place."""
+        ours = cls is dataset.SequentialDataset and config is not None and lazy.serves(config)
+        return packed.new(config) if ours else object.__new__(cls)
+
+    dataset.SequentialDataset.__new__ = new
+    loaders = importlib.import_module("recbole_mind.loaders")
+
+    @_wrap(dataloader.AbstractDataLoader, "__init__")
+    def loader(original: Callable[..., Any], self: Any, config: Any, data: Any, *args: Any, **more: Any) -> None:
+        ours = isinstance(data, lazy.SequentialDataset) or is_ours(config.model_class)
+        (loaders.start if ours else original)(self, config, data, *args, **more)
+
+    @_wrap(dataloader.NegSampleEvalDataLoader, "__init__")
+    def candidates(original: Callable[..., Any], self: Any, config: Any, data: Any, *args: Any, **more: Any) -> None:
+        ours = isinstance(data, lazy.SequentialDataset)
+        (loaders.start_candidates if ours else original)(self, config, data, *args, **more)
+
+    @_wrap(importlib.import_module("recbole.sampler").RepeatableSampler, "get_used_ids")
+    def used(original: Callable[..., Any], self: Any) -> Any:
+        """A set for each user, which nothing reads before it is replaced."""
+        lean = isinstance(self.dataset, lazy.SequentialDataset)
+        return np.full(self.user_num, set(), object) if lean else original(self)
+
+    @_wrap(dataloader.TrainDataLoader, "collate_fn")
+    def train(original: Callable[..., Any], self: Any, index: Any) -> Any:
+        device = loaders.batch_device(self)
+        return original(self, index) if device is None else self._dataset.batch(index, device)
+
     @_wrap(dataset.Dataset, "_download")
     def download(original: Callable[..., Any], self: Any) -> None:
         try:
@@ -242,7 +276,7 @@ def _history(dataset: Any, interaction: Any, positive_u: Any, positive_i: Any) -
         counts = ends - first
         rows = np.repeat(np.arange(len(ends)), counts)
         offset = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        columns = items[np.repeat(first, counts) + offset]
+        columns = items[np.repeat(first, counts) + offset].astype(np.int64)
     else:  # a split given in files: the history is what the row says
         require(
             dataset.config["benchmark_filename"] is not None,
@@ -264,6 +298,8 @@ def _mend_trainer(module: Any) -> None:
     parallel = module.DistributedDataParallel
 
     def distributed(model: Any, device_ids: Any = None) -> Any:
+        if is_ours(type(model)):  # their trainer sums gradients itself
+            return importlib.import_module("recbole_mind.retrieval_trainer").equal_start(model)
         on_cpu = next(model.parameters()).device.type == "cpu"
         return parallel(model, device_ids=None if on_cpu else device_ids)
 
@@ -298,8 +334,8 @@ def _mend_trainer(module: Any) -> None:
         importlib.import_module("recbole_mind.evaluator").check(self, valid_data)
         return original(self, train_data, valid_data, *args, **more)
 
-    def resume_checkpoint(self: Any, resume_file: str) -> None:
-        """Go on from ``resume_file``; it must be of the same model."""
+    def resume_checkpoint(self: Any, resume_file: str) -> dict[str, Any]:
+        """Go on from ``resume_file``, which must be of the same model, and return what it holds."""
         content = checkpoint.load(resume_file, self.device)
         found = content["settings"]["model"]
         require(
@@ -312,10 +348,17 @@ def _mend_trainer(module: Any) -> None:
             f"checkpoint '{resume_file}' was trained with timestamp_order '{order}', which splits the data another way",
         )
         restore(self.model, content)
-        self.optimizer.load_state_dict(content["optimizer"])
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+        except (ValueError, KeyError):
+            raise InputError(
+                f"checkpoint '{resume_file}' holds the state of another optimizer; set learner and sparse_updates as "
+                "they were, or start anew"
+            ) from None
         self.saved_model_file = str(resume_file)
         self.start_epoch, self.cur_step = content["epoch"] + 1, content["cur_step"]
         self.best_valid_score, self.best_valid_result = content["best_valid_score"], content["best_valid_result"]
+        return content
 
     module.Trainer.resume_checkpoint = resume_checkpoint
 

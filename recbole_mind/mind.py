@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_mind.attention import LabelAwareAttention
 from recbole_mind.base import RetrievalModel, history_mask
@@ -37,15 +37,29 @@ class MIND(RetrievalModel):
 
     def capsules(self, item_seq: Tensor, lengths: Tensor) -> Capsules:
         """Route histories ``[B, L]`` to capsules ``[B, K, D]``, with the coupling coefficients ``[B, K, L]``."""
-        vectors, place = self.behaviors(item_seq)
-        votes = nn.functional.embedding(place, self.routing.vote(vectors))  # [B, L, D]
-        generator = self.generator if self.training else None
-        return self.routing.route(votes, history_mask(lengths, item_seq.shape[1]), generator)
+        return self._route(*self.behaviors(item_seq), lengths)
 
-    def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        capsules = self.capsules(item_seq, lengths)
-        interests = self.interest_layers(capsules.interests, self.profile_encoder(users))
-        return self.compared(interests) * capsules.active[:, :, None], capsules.active
+    def _route(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Capsules:
+        (B, L), logits = place.shape, None
+        if self.training:
+            logits = self.share.mine(self.routing.draw(self.share.total(B), L, self.generator))
+        votes = self.routing.vote(vectors).index_select(0, place.flatten()).view(B, L, -1)
+        return self.routing.route(votes, history_mask(lengths, L), logits)
+
+    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        profile = self.profile(users)
+        if not self.training or place.is_cuda:
+            capsules = self._route(vectors, place, lengths)
+            interests = self.interest_layers(capsules.interests, profile)
+            return self.compared(interests) * capsules.active[:, :, None], capsules.active
+        # on a CPU, training skips padding and inactive interests
+        (B, L), K = place.shape, self.routing.num_interests
+        logits = self.share.mine(self.routing.draw(self.share.total(B), L, self.generator))
+        interests, active = self.routing.route_ragged(self.routing.vote(vectors), place, lengths, logits)
+        real = active.flatten().nonzero()[:, 0]
+        interests = interests.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
+        interests = self.compared(self.interest_layers(interests, profile.index_select(0, real // K)))[:, 0]
+        return interests.new_zeros(B * K, self.size).index_copy(0, real, interests).view(B, K, -1), active
 
     def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         vector: Tensor = self.attention(interests, active, label)

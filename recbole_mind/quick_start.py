@@ -60,6 +60,8 @@ def build_config(
     # a numerical field is embedded as float32, so that the order of its original values is lost
     numerical = merged.get("TIME_FIELD", "timestamp") in (merged.get("numerical_features") or [])
     merged.setdefault("timestamp_order", "recbole" if numerical else "data")
+    merged.setdefault("checkpoint_minutes", 10)
+    merged.setdefault("lazy_sequences", True)
     from recbole.config import Config
 
     try:
@@ -99,7 +101,7 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
     require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
     for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
         require(len(loader.dataset) > 0 or phase == "validation", f"dataset: '{name}' leaves no row for {phase}")
-        if len(loader.dataset) and mends.is_ours(config.model_class):
+        if len(loader.dataset) and mends.is_ours(config.model_class) and config["benchmark_filename"]:
             lengths = loader.dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
             low, high, most = int(lengths.min()), int(lengths.max()), config["MAX_ITEM_LIST_LENGTH"]
             require(low >= 1, f"dataset: '{name}' holds an empty history for {phase}; each row needs one item or more")
@@ -147,6 +149,7 @@ def run(
     with _quiet(config):
         init_seed(config["seed"], config["reproducibility"])
         data, train_data, valid_data, test_data = build_data(config)
+        prepared = time.perf_counter()
         logging.getLogger().info(config)
         logging.getLogger().info(data)
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
@@ -156,7 +159,9 @@ def run(
         if resume is not None:
             trainer.resume_checkpoint(resume)
         _, valid = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
+        trained = time.perf_counter()
         test = trainer.evaluate(test_data, load_best_model=saved)
+        phases = {"data": prepared - began} | getattr(trainer, "seconds", {}) | {"test": time.perf_counter() - trained}
         result = _result(
             trainer,
             (train_data, test_data),
@@ -164,6 +169,7 @@ def run(
             test,
             protocol={"resumed": resume is not None},
             began=began,
+            phases=phases,
             epochs=getattr(trainer, "epochs_run", config["epochs"]),
             checkpoint_path=str(trainer.saved_model_file) if saved else None,
         )
@@ -203,10 +209,12 @@ def evaluate(
     with _quiet(loaded.config):
         trainer = trainer_for(loaded)
         evaluator.check(trainer, loaded.test_data)
-        valid, test = (
-            trainer.evaluate(part, load_best_model=False, show_progress=show_progress) or {}
-            for part in (loaded.valid_data, loaded.test_data)
-        )
+        phases, results = {"data": time.perf_counter() - began}, []
+        for phase, part in (("validation", loaded.valid_data), ("test", loaded.test_data)):
+            started = time.perf_counter()
+            results.append(trainer.evaluate(part, load_best_model=False, show_progress=show_progress) or {})
+            phases[phase] = time.perf_counter() - started
+        valid, test = results
         result = _result(
             trainer,
             (loaded.train_data, loaded.test_data),
@@ -214,6 +222,7 @@ def evaluate(
             test,
             protocol={"evaluated": str(path)},
             began=began,
+            phases=phases,
             epochs=loaded.epoch + 1,
             checkpoint_path=str(path),
         )
@@ -230,6 +239,7 @@ def _result(
     *,
     protocol: dict[str, Any],
     began: float,
+    phases: dict[str, float],
     epochs: int,
     checkpoint_path: str | None,
 ) -> RunResult:
@@ -254,6 +264,7 @@ def _result(
         else {},
         epochs=epochs,
         seconds=round(time.perf_counter() - began, 2),
+        phases={phase: round(seconds, 2) for phase, seconds in phases.items()},
         checkpoint=checkpoint_path,
         versions=versions(),
     )
@@ -265,7 +276,7 @@ def _popularity(train_data: Any) -> Any:
     rows = data.inter_feat
     items = rows[data.iid_field]
     if getattr(data, "item_list_length_field", None) in rows.columns:
-        first = rows[data.item_id_list_field][rows[data.item_list_length_field] == 1, 0]
+        first = rows[rows[data.item_list_length_field] == 1][data.item_id_list_field][:, 0]
         items = torch.cat([items, first])
     return torch.bincount(items, minlength=data.item_num).numpy()
 
@@ -307,6 +318,10 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
         init_seed(config["seed"], config["reproducibility"])
         model = build_model(config, train_data)
         mends.restore(model, content)
+        if mends.is_ours(type(model)):
+            from recbole_mind.retrieval_trainer import catch_up
+
+            catch_up(model, content["optimizer"] or {}, config["learning_rate"])
     return Loaded(config, model.eval(), data, train_data, valid_data, test_data, int(content["epoch"]))
 
 
@@ -367,7 +382,7 @@ def _quiet(config: Any) -> Iterator[None]:
     root.handlers = []
     from recbole.utils import init_logger
 
-    _check_writable(Path("log"))
+    _check_writable(Path("log") / config["model"])  # RecBole makes it too, and cannot share the work
     init_logger(config)
     debug = str(config["state"]).lower() == "debug"
     for handler in root.handlers:

@@ -28,6 +28,7 @@ class RunResult:
         report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
         epochs: trained, early stopping included.
         seconds: wall time, data preparation to test.
+        phases: of which ``data``, ``training``, ``validation`` and ``test``.
         checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
         versions: of Python and the libraries.
     """
@@ -43,6 +44,7 @@ class RunResult:
     report: dict[str, Any]
     epochs: int
     seconds: float
+    phases: dict[str, float]
     checkpoint: str | None
     versions: dict[str, str]
 

@@ -19,8 +19,8 @@ from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.registry import MODELS
 
 # What every model takes through our commands; MIND's YAML describes them.
-DATA_KEYS = ("mask_history", "timestamp_order")
-COMMON = (*DATA_KEYS, "eval_search", "search_parameters")
+DATA_KEYS = ("mask_history", "timestamp_order", "lazy_sequences")
+COMMON = (*DATA_KEYS, "packed", "eval_search", "search_parameters", "checkpoint_minutes")
 
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
 _UNLISTED = (  # noqa: SIM905
@@ -202,7 +202,7 @@ def check_types(given: Mapping[str, Any], default: Mapping[str, Any]) -> None:
 # -- what our models' settings may be -----------------------------------------------------------------------------
 
 
-def _number(settings: dict[str, Any], key: str, allowed: str, *, low: float, strict: bool, whole: bool = False) -> None:
+def number(settings: dict[str, Any], key: str, allowed: str, *, low: float, strict: bool, whole: bool = False) -> None:
     """Check and convert one number in place; ``low`` itself is allowed unless ``strict``."""
     value = settings[key]
     if isinstance(value, str):  # "inf", ".inf" and what a sweep hands over
@@ -217,14 +217,16 @@ def _number(settings: dict[str, Any], key: str, allowed: str, *, low: float, str
     settings[key] = int(value) if whole else float(value)
 
 
-def _choice(settings: Mapping[str, Any], key: str, allowed: Iterable[str]) -> None:
+def choice(settings: Mapping[str, Any], key: str, allowed: Iterable[str]) -> None:
+    """Check that a value is one of those allowed."""
     allowed = list(allowed)
     value = settings[key]
     hint = f"{nearest(str(value), allowed)}; allowed: {', '.join(allowed)}"
     require(value in allowed, f"{key}: '{value}' is unknown{hint}")
 
 
-def _names(settings: dict[str, Any], key: str) -> None:
+def names(settings: dict[str, Any], key: str) -> None:
+    """Check a list of field names and make it one, in place."""
     value = settings[key]
     value = [] if value is None else [value] if isinstance(value, str) else value
     good = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
@@ -235,13 +237,18 @@ def _names(settings: dict[str, Any], key: str) -> None:
 
 def check_common(settings: dict[str, Any]) -> None:
     """Check, in place, the keys that every model takes through our commands."""
-    if settings.get("mask_history") is not None:
-        require(
-            isinstance(settings["mask_history"], bool),
-            f"mask_history: {settings['mask_history']!r} is not allowed; allowed: True, False",
-        )
+    for key in ("mask_history", "lazy_sequences"):
+        if settings.get(key) is not None:
+            require(isinstance(settings[key], bool), f"{key}: {settings[key]!r} is not allowed; allowed: True, False")
+    if settings.get("checkpoint_minutes") is not None:
+        number(settings, "checkpoint_minutes", "a number of minutes, at least 0, or ~", low=0, strict=False)
+    pack = settings.get("packed")
+    require(
+        pack is None or pack is False or (isinstance(pack, str) and bool(pack)),
+        f"packed: {pack!r} is not allowed; allowed: a folder, False, or None for the folder beside the file",
+    )
     if settings.get("timestamp_order") is not None:
-        _choice(settings, "timestamp_order", ("data", "recbole"))
+        choice(settings, "timestamp_order", ("data", "recbole"))
     search, parameters = settings.get("eval_search"), settings.get("search_parameters")
     search = "auto" if search is None else search
     allowed = "auto, dense, exact, or a FAISS factory string such as IVF512,Flat"
@@ -282,110 +289,6 @@ def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential
     if sequential and "load_col" not in given and columns and isinstance(columns.get("inter"), list):
         time = [field for field in [settings["TIME_FIELD"]] if field not in columns["inter"]]
         settings["load_col"] = columns | {"inter": columns["inter"] + time}
-
-
-def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
-    """Check and convert, in place, the merged settings of one of our models, and feed the loss.
-
-    Args:
-        settings: all settings in force.
-        given: the keys that the user set, against those that are defaults.
-
-    Raises:
-        InputError: a value is out of its range, or the loss cannot be fed.
-    """
-    from recbole_mind.attention import ATTENTION_FORMS
-    from recbole_mind.capsule import ROUTING_INIT, ROUTING_SOFTMAX
-    from recbole_mind.losses import LOSSES
-    from recbole_mind.negatives import PROPOSALS
-
-    for key in ("embedding_size", "profile_embedding_size", "num_negatives", "MAX_ITEM_LIST_LENGTH"):
-        _number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
-    for key in ("temperature", "learning_rate", "initializer_range"):
-        _number(settings, key, "a finite number above 0", low=0, strict=True)
-    _number(settings, "dropout", "a number from 0 to below 1", low=0, strict=False)
-    if settings["dropout"] >= 1:
-        raise InputError(f"dropout: {settings['dropout']} is not allowed; allowed: a number from 0 to below 1")
-    _number(settings, "negative_alpha", "a finite number, at least 0", low=0, strict=False)
-    _choice(settings, "similarity", ("cosine", "dot"))
-    _names(settings, "item_features")
-    _names(settings, "user_features")
-    widths = settings["relu_layers"] = settings["relu_layers"] or []
-    good = isinstance(widths, (list, tuple)) and all(isinstance(w, int) and w > 0 for w in widths)
-    require(good, f"relu_layers: {widths!r} is not allowed; allowed: a list of whole numbers, each at least 1")
-    if "K" in settings:
-        for key in ("K", "routing_iterations"):
-            _number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
-        _number(settings, "sigma", "a finite number above 0", low=0, strict=True)
-        _number(settings, "p", "a number from 0 to inf", low=0, strict=False)
-        if settings["routing_scale"] is not None:
-            _number(settings, "routing_scale", "a finite number above 0, or ~", low=0, strict=True)
-        _choice(settings, "routing_softmax", ROUTING_SOFTMAX)
-        _choice(settings, "routing_init", ROUTING_INIT)
-        _choice(settings, "attention_form", ATTENTION_FORMS)
-        require(
-            isinstance(settings["adaptive_K"], bool),
-            f"adaptive_K: {settings['adaptive_K']!r} is not allowed; allowed: True, False",
-        )
-    _load_features(settings)
-    loss = str(settings["loss_type"])
-    settings["loss_type"] = {"ce": "CE", "full": "CE", "bpr": "BPR"}.get(loss.lower(), loss)
-    _choice(settings, "loss_type", LOSSES)
-    _choice(settings, "negatives", PROPOSALS)
-    _feed_loss(settings, set(given))
-
-
-def sampler_fed(settings: Any) -> bool:
-    """Whether RecBole's sampler must draw negatives for the loss."""
-    loss, negatives = settings["loss_type"], settings["negatives"]
-    return bool(loss == "BPR" or (loss == "sampled" and negatives == "sampler"))
-
-
-def _load_features(settings: dict[str, Any]) -> None:
-    """Have RecBole load the configured features: it reads only the columns that ``load_col`` names."""
-    if settings.get("load_col") is None:
-        return
-    columns = settings["load_col"] = dict(settings["load_col"])
-    for kind in ("item", "user"):
-        fields, present = settings[f"{kind}_features"], columns.get(kind)
-        if fields and present != "*":
-            present = list(present or []) or [settings[f"{kind.upper()}_ID_FIELD"]]
-            columns[kind] = present + [field for field in fields if field not in present]
-
-
-def _feed_loss(settings: dict[str, Any], given: set[str]) -> None:
-    """Give RecBole's sampler what the loss asks of it; refuse what the settings cannot feed."""
-    arguments = settings.get("train_neg_sample_args")
-    loss, asked = settings["loss_type"], "train_neg_sample_args" in given
-    off = arguments is None or (
-        isinstance(arguments, dict) and str(arguments.get("distribution", "uniform")).lower() == "none"
-    )
-    if not sampler_fed(settings):
-        require(
-            off or not asked,
-            f"train_neg_sample_args: loss_type '{loss}' draws no negatives from RecBole's sampler; leave it out, or "
-            "choose loss_type BPR, or loss_type sampled with negatives sampler",
-        )
-        settings["train_neg_sample_args"] = None
-        return
-    name = "BPR" if loss == "BPR" else "sampled with negatives sampler"
-    require(not (asked and off), f"loss_type: '{name}' needs negatives; train_neg_sample_args must not be None")
-    arguments = {"distribution": "uniform", "sample_num": 1} if off else dict(arguments or {})
-    allowed = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
-    for key in arguments:
-        require(key in allowed, f"train_neg_sample_args: unknown key '{key}'{nearest(key, allowed)}")
-    arguments.setdefault("distribution", "uniform")
-    _choice(arguments, "distribution", ("uniform", "popularity"))
-    for key, usual in (("alpha", 1.0), ("candidate_num", 0)):
-        arguments.setdefault(key, usual)
-        _number(arguments, key, "a finite number, at least 0", low=0, strict=False, whole=key == "candidate_num")
-    dynamic = bool(arguments.get("dynamic"))
-    name = "train_neg_sample_args"
-    require(not dynamic or loss == "BPR", f"{name}: dynamic negatives have no known log Q; use loss_type BPR")
-    require(not dynamic or arguments["candidate_num"] > 0, f"{name}: dynamic needs candidate_num, at least 1")
-    arguments.setdefault("sample_num", 1)
-    _number(arguments, "sample_num", "a whole number, at least 1", low=1, strict=False, whole=True)
-    settings["train_neg_sample_args"] = arguments
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_mind.base import RetrievalModel, history_mask
 
@@ -15,10 +15,8 @@ class YouTubeDNN(RetrievalModel):
     but the way they read a history.
     """
 
-    def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        vectors, place = self.behaviors(item_seq)
-        behaviors = torch.nn.functional.embedding(place, vectors)  # [B, L, D]
-        real = history_mask(lengths, item_seq.shape[1])[:, :, None]
-        mean = (behaviors * real).sum(1) / lengths.clamp(min=1)[:, None]  # [B, D]
-        interests = self.interest_layers(mean[:, None], self.profile_encoder(users))  # [B, 1, D]
+    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        share = history_mask(lengths, place.shape[1]).to(vectors.dtype) / lengths.clamp(min=1)[:, None]  # [B, L]
+        mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=share, mode="sum")  # [B, D]
+        interests = self.interest_layers(mean[:, None], self.profile(users))  # [B, 1, D]
         return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)

@@ -11,6 +11,7 @@ from recbole_mind.capsule import (
     interest_counts,
     seed_similarities,
     squash,
+    unit,
 )
 from recbole_mind.errors import InputError
 from tests import references
@@ -449,3 +450,144 @@ def test_an_unknown_name_is_told_the_known_ones():
         routing(softmax="interest")
     with pytest.raises(InputError, match=r"allowed: random, kmeans\+\+"):
         routing(init="kmeans")
+
+
+# -- histories of many lengths at once ---------------------------------------------------------------------------------
+
+
+def ragged(lengths, *, size=8, different=40, seed=5):
+    """Different behaviours [U, D], the rows of those in each history [B, L] (0, padding, after its length), lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor(lengths)
+    vectors = torch.randn(different, size, generator=generator)
+    vectors[0] = 0
+    place = torch.randint(1, different, (len(lengths), int(lengths.max())), generator=generator)
+    place[torch.arange(place.shape[1]) >= lengths[:, None]] = 0
+    return vectors, place, lengths
+
+
+def compare_ragged(layer, vectors, place, lengths, *, seed=6, tolerance=2e-5):
+    """route_ragged against route on padded rows: interests, active flags, the gradients of the behaviours and of S."""
+    B, L = place.shape
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(B, layer.num_interests, L, generator=generator)
+    outer = torch.randn(B, layer.num_interests, vectors.shape[1], generator=generator)
+    found = []
+    for is_ragged in (True, False):
+        leaf = vectors.detach().clone().requires_grad_()
+        layer.zero_grad()
+        if is_ragged:
+            interests, active = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
+        else:
+            mask = torch.arange(L) < lengths[:, None]
+            interests, _, active = layer.route(layer.vote(leaf)[place], mask, logits)
+        (interests * outer).sum().backward()
+        found.append((active, interests.detach(), leaf.grad, layer.bilinear.weight.grad))
+    (active, interests, *gradients), (expected_active, expected, *expected_gradients) = found
+    assert torch.equal(active, expected_active)
+    torch.testing.assert_close(interests, expected, atol=tolerance, rtol=0)
+    for mine, reference in zip(gradients, expected_gradients, strict=True):
+        assert reference.any()
+        torch.testing.assert_close(mine, reference, atol=tolerance * float(reference.abs().max()), rtol=1e-4)
+    assert (interests[~active] == 0).all()
+    assert not gradients[0][0].any()  # padding
+
+
+@pytest.mark.parametrize("K", range(1, 9))
+@pytest.mark.parametrize("adaptive", [True, False])
+@softmaxes
+@pytest.mark.parametrize(("init", "scale"), [("random", None), ("random", 5.0), ("kmeans++", 2.0)])
+def test_ragged_routing_is_padded_routing_for_every_length(K, adaptive, softmax, init, scale):
+    layer = routing(num_interests=K, max_length=40, softmax=softmax, init=init, scale=scale, adaptive=adaptive)
+    every = list(range(1, 41))
+    vectors, place, lengths = ragged(every[::3] + every[1::3] + every[2::3])
+    compare_ragged(layer, vectors, place, lengths)
+
+
+@softmaxes
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_ragged_routing_is_padded_routing_up_to_300_behaviours(softmax, adaptive):
+    layer = routing(num_interests=8, max_length=300, softmax=softmax, adaptive=adaptive)
+    lengths = [1, 300, 256, 255, 2, 128, 127, 64, 63, 96, 95, 191, 192, 17, 4, 3, 8, 7, 300, 1]
+    compare_ragged(layer, *ragged(lengths, different=100), tolerance=5e-5)
+
+
+@pytest.mark.parametrize("lengths", [[1], [9], [1, 1, 1], [40, 40], [2, 3], [3, 4]])
+def test_ragged_routing_of_few_histories(lengths):
+    compare_ragged(routing(), *ragged(lengths))
+
+
+def test_ragged_routing_of_one_behaviour_many_times():
+    vectors, place, lengths = ragged([12, 5, 1, 30])
+    place[place > 0] = 3
+    compare_ragged(routing(init="kmeans++"), vectors, place, lengths)
+
+
+def test_ragged_routing_computes_gradients_under_bfloat16():
+    layer = routing(num_interests=3, scale=5.0)
+    vectors, place, lengths = ragged([1, 9, 2, 4, 31, 16, 3])
+    logits = torch.randn(len(lengths), 3, place.shape[1], generator=torch.Generator().manual_seed(0))
+    found = []
+    for enabled in (True, False):
+        leaf = vectors.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            interests, _ = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
+        interests.float().sum().backward()
+        found.append((interests.detach().float(), leaf.grad))
+    assert not torch.equal(found[0][0], found[1][0])
+    for mine, reference in zip(*found, strict=True):
+        torch.testing.assert_close(mine, reference, atol=0.05 * float(reference.abs().max()), rtol=0)
+
+
+def test_ragged_routing_equals_reference():
+    layer = routing(num_interests=3)
+    vectors, place, lengths = ragged([1, 9, 2, 4, 31, 16, 3])
+    logits = layer.initial_logits[:, : place.shape[1]].expand(len(lengths), -1, -1)
+    expected, _ = references.route_batch(
+        vectors[place].tolist(),
+        lengths.tolist(),
+        layer.bilinear.weight.tolist(),
+        logits.tolist(),
+        iterations=3,
+        softmax_over="interests",
+        adaptive=True,
+    )
+    found, _ = layer.route_ragged(layer.vote(vectors), place, lengths, logits)
+    torch.testing.assert_close(found.detach(), torch.tensor(expected), atol=1e-4, rtol=0)
+
+
+def test_ragged_routing_of_long_histories_and_many_interests_keeps_inactive_ones_out():
+    """512 to 1023 behaviours have nine interests, 1024 have ten; they must not route as one."""
+    layer = routing(size=4, num_interests=10, max_length=1030, iterations=2)
+    compare_ragged(layer, *ragged([1024, 600, 520], size=4, different=60), tolerance=5e-5)
+
+
+# -- vectors of a length -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+@pytest.mark.parametrize("shape", [(7,), (4, 7), (2, 3, 7)])
+def test_unit_is_torchs_normalize_with_its_gradient(shape, scale):
+    generator = torch.Generator().manual_seed(0)
+    x, outer = torch.randn(shape, generator=generator) * 3, torch.randn(shape, generator=generator)
+    if len(shape) > 1:
+        x.view(-1, 7)[1] = 0
+    found = []
+    for function in (lambda v: unit(v, scale), lambda v: scale * torch.nn.functional.normalize(v, dim=-1)):
+        leaf = x.clone().requires_grad_()
+        (function(leaf) * outer).sum().backward()
+        found.append((function(leaf).detach(), leaf.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_unit_is_its_derivative():
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: unit(v, 2.5), (x,))
+
+
+def test_unit_of_zero_and_of_extremes_is_finite():
+    x = torch.tensor([[0.0, 0.0], [3e-30, 4e-30], [3e15, -4e15]], requires_grad=True)
+    unit(x, 5.0).sum().backward()
+    assert torch.equal(unit(x)[0], torch.zeros(2))
+    torch.testing.assert_close(unit(x)[2].detach(), torch.tensor([0.6, -0.8]))
+    assert torch.isfinite(x.grad).all()

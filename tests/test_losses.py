@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from recbole_mind import losses
 from recbole_mind.losses import bpr, full_softmax, sampled_softmax
 from recbole_mind.negatives import proposal
 from tests import references
@@ -206,3 +207,180 @@ def test_losses_of_extreme_vectors_are_finite(size):
         loss.backward()
         assert torch.isfinite(loss)
         assert torch.isfinite(user.grad).all()
+
+
+# -- by blocks, with gradients -----------------------------------------------------------------------------------------
+
+
+def plain_full(user, items, target, *, temperature):
+    """Full softmax by torch's cross_entropy."""
+    return torch.nn.functional.cross_entropy(user @ items[1:].T / temperature, target - 1)
+
+
+def plain_sampled(user, positive, negatives, target, ids, *, temperature, log_q_target=None, log_q_negatives=None):
+    """Sampled softmax with shared negatives, by a mask and logsumexp."""
+    own = (user * positive).sum(1) / temperature
+    logits = user @ negatives.T / temperature
+    if log_q_target is not None:
+        own, logits = own - log_q_target, logits - log_q_negatives
+    logits = logits.masked_fill(ids == target[:, None], -math.inf)
+    return (torch.cat([own[:, None], logits], 1).logsumexp(1) - own).mean()
+
+
+def gradients(loss, tensors, *more, factor=1.0, dtype=torch.float32, **settings):
+    """A loss and its gradients, computed from ``tensors`` in ``dtype``."""
+    leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
+    value = loss(*leaves, *more, **settings)
+    (value * factor).backward()
+    return value.detach(), [leaf.grad for leaf in leaves]
+
+
+def agree(found, expected, *, tolerance=2e-6):
+    """Compare values and gradients, each in proportion to the largest entry of its tensor."""
+    for mine, reference in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+        size = max(float(reference.abs().max()), 1e-3)
+        torch.testing.assert_close(mine.double(), reference.double(), atol=tolerance * size * 10, rtol=1e-5)
+
+
+def crowded(n, *, seed=4):
+    """Of 12 items, the rows' target and n negatives: most of them are hits of some row, many stand several times."""
+    generator = torch.Generator().manual_seed(seed)
+    user = torch.nn.functional.normalize(torch.randn(70, 6, generator=generator), dim=1)
+    items = torch.nn.functional.normalize(torch.randn(12, 6, generator=generator), dim=1)
+    target = torch.randint(1, 12, (70,), generator=generator)
+    return user, items, target, torch.randint(1, 12, (n,), generator=generator)
+
+
+@pytest.fixture(params=[1, 1500, None], ids=["blocks of 16", "blocks of 30", "one block"])
+def cells(request, monkeypatch):
+    if request.param is not None:
+        monkeypatch.setitem(losses.CELLS, "cpu", request.param)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+@temperatures
+@pytest.mark.usefixtures("cells")
+def test_full_softmax_and_its_gradients_are_cross_entropys(temperature, factor):
+    user, items, target = catalogue(70, 50, 6)
+    settings = {"temperature": temperature, "factor": factor}
+    expected = gradients(plain_full, (user, items), target, dtype=torch.float64, **settings)
+    agree(gradients(full_softmax, (user, items), target, **settings), expected)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize(("n", "factor"), [(3, 1.0), (50, 1.0), (50, 3.0), (300, 1.0)])
+@temperatures
+@pytest.mark.usefixtures("cells")
+def test_sampled_softmax_and_its_gradients_are_a_plain_softmaxes(temperature, n, factor, corrected):
+    user, items, target, ids = crowded(n)
+    settings = {"temperature": temperature, "factor": factor}
+    if corrected:
+        log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q  # from 1/4356 to 0.3
+        settings |= {"log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+    tensors = (user, items[target], items[ids])
+    expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, **settings)
+    agree(gradients(sampled_softmax, tensors, target, ids, **settings), expected)
+
+
+@pytest.mark.usefixtures("cells")
+def test_rows_whose_negatives_are_all_hits_stand_beside_others():
+    user, items, target, _ = crowded(0)
+    target[::2] = 7  # nothing is left for these
+    ids = torch.tensor([7, 7, 7])
+    tensors = (user, items[target], items[ids])
+    found = gradients(sampled_softmax, tensors, target, ids, temperature=0.5)
+    agree(found, gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, temperature=0.5))
+    rows = target == 7
+    assert torch.equal(found[1][0][rows], torch.zeros(int(rows.sum()), 6))
+    assert found[1][0][~rows].any(1).all()
+
+
+@pytest.mark.usefixtures("cells")
+def test_as_many_duplicates_among_negatives_as_rows_count_each():
+    user, items, target, _ = crowded(0)
+    ids = target.clone()  # in-batch negatives: each row hits itself and all rows of the same target
+    tensors = (user, items[target], items[ids])
+    expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, temperature=0.07)
+    agree(gradients(sampled_softmax, tensors, target, ids, temperature=0.07), expected)
+
+
+def test_a_hit_by_booleans_is_a_hit_by_rows_and_columns():
+    """What a GPU does, on the CPU."""
+    user, items, target, ids = crowded(40)
+    positive = (user * items[target]).sum(1)
+    both = losses._hits(target, ids), ids == target[:, None]
+    assert sorted(zip(*(part.tolist() for part in both[0]), strict=True)) == [
+        (row, column) for row in range(70) for column in range(40) if target[row] == ids[column]
+    ]
+    found = [
+        gradients(
+            lambda *leaves, barred=barred: losses._Softmax.apply(*leaves, None, None, barred, 2.0),
+            (user, items[ids], positive),
+        )
+        for barred in both
+    ]
+    assert torch.equal(found[0][0], found[1][0])
+    for mine, other in zip(found[0][1], found[1][1], strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["full", "sampled"])
+@pytest.mark.usefixtures("cells")
+def test_losses_under_bfloat16_are_finite_and_near_float32s(whole):
+    user, items, target, ids = crowded(50)
+
+    def autocast(loss):
+        def compute(*leaves, **settings):
+            with torch.autocast("cpu", torch.bfloat16):
+                # products that an autocast layer made: bfloat16 in, with gradients of that type out
+                eye = torch.eye(6)
+                value = loss(leaves[0] @ eye, *(leaf @ eye for leaf in leaves[1:]), *more, **settings)
+            assert value.dtype == torch.float32
+            return value
+
+        return compute
+
+    tensors, more, function, plain = (
+        ((user, items), (target,), full_softmax, plain_full)
+        if whole
+        else ((user, items[target], items[ids]), (target, ids), sampled_softmax, plain_sampled)
+    )
+    expected = gradients(plain, tensors, *more, dtype=torch.float64, temperature=0.3)
+    found = gradients(autocast(function), tensors, temperature=0.3)
+    for mine, reference in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+        assert torch.isfinite(mine).all()
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine.double(), reference, atol=0.03 * float(reference.abs().max()), rtol=0.03)
+
+
+def test_a_gradient_of_half_precision_is_given_to_half_precision_vectors():
+    user, items, target, ids = crowded(20)
+    leaves = [part.bfloat16().requires_grad_() for part in (user, items[target], items[ids])]
+    sampled_softmax(*leaves, target, ids, temperature=1.0).backward()
+    assert all(leaf.grad.dtype == torch.bfloat16 and leaf.grad.any() for leaf in leaves)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e4, 1e15])
+@pytest.mark.usefixtures("cells")
+def test_extreme_logits_give_finite_gradients_to_all_vectors(size):
+    user, items, target, ids = crowded(50)
+    log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q
+    corrections = {"log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+    for found in (
+        gradients(full_softmax, (user * size, items), target, temperature=0.07),
+        gradients(sampled_softmax, (user * size, items[target], items[ids]), target, ids, temperature=0.07),
+        gradients(
+            sampled_softmax, (user * size, items[target], items[ids]), target, ids, temperature=0.07, **corrections
+        ),
+    ):
+        assert torch.isfinite(found[0])
+        assert all(torch.isfinite(gradient).all() for gradient in found[1])
+
+
+def test_items_that_a_proposal_hardly_ever_draws_do_not_overflow():
+    user, items, target, ids = crowded(50)
+    log_q = torch.linspace(-60, 0, 12).log_softmax(0)  # down to e^-60
+    settings = {"temperature": 0.07, "log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+    tensors = (user, items[target], items[ids])
+    expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, **settings)
+    agree(gradients(sampled_softmax, tensors, target, ids, **settings), expected, tolerance=1e-5)

@@ -99,7 +99,7 @@ def test_a_record_says_everything_and_its_settings_give_the_same_numbers(small, 
     overrides = small_settings(small, p="inf", seed=11, mask_history=True, item_features=["genre"])
     first = quick_start.run("MIND", "small", overrides=overrides, record=record)
     content = json.loads(record.read_text())
-    keys = "model dataset protocol seed config valid test epochs seconds checkpoint versions interests report"
+    keys = "model dataset protocol seed config valid test epochs seconds phases checkpoint versions interests report"
     assert set(content) == set(keys.split())
     assert content["model"] == "MIND"
     assert content["seed"] == 11
