@@ -8,7 +8,6 @@ torch >= 2.6 refuses; they are opened with an unpickler that knows only the clas
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import pickle
@@ -58,9 +57,7 @@ def save(path: str | Path, state: dict[str, Any], settings: dict[str, Any]) -> N
         "settings": json.dumps(settings, allow_nan=False),
         **{key: _encode(value, key) for key, value in state.items()},
     }
-    buffer = io.BytesIO()
-    torch.save(whole, buffer)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, lambda file: torch.save(whole, file))
     write_atomic(f"{path}.json", to_json(settings))
 
 

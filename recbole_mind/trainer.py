@@ -1,21 +1,23 @@
-"""RecBole's trainers with checkpoints that open again, progress with time left, and a clean stop."""
+"""RecBole's trainers with checkpoints that open again, progress with time left, a clean stop and an exact resume."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
-import sys
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from recbole_mind import checkpoint
-from recbole_mind.errors import InputError, InterruptedRun
+from recbole_mind.errors import InputError, InterruptedRun, require
+from recbole_mind.progress import TrainingProgress
+from recbole_mind.resume import Position
 
 
 class SafeTrainer:
@@ -23,11 +25,18 @@ class SafeTrainer:
 
     It saves checkpoints of :mod:`recbole_mind.checkpoint`, shows one progress line for the whole training, names a NaN
     loss, and turns Ctrl-C into :class:`~recbole_mind.errors.InterruptedRun` with the last good checkpoint intact.
+
+    Two files hold a run: the best epoch (``saved_model_file``), and, every ``checkpoint_minutes`` and on Ctrl-C, where
+    it stands (``<best>.last.pth``), which goes when the run is done. Resuming either gives the numbers of a run that
+    was never stopped.
     """
 
     config: Any
+    model: Any
+    optimizer: Any
     saved_model_file: str
     epochs: int
+    start_epoch: int
     epochs_run = 0
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -39,37 +48,76 @@ class SafeTrainer:
             torch.distributed.broadcast_object_list(name, src=0)
         self.saved_model_file = str(Path(self.saved_model_file).with_name(name[0]))
         self._progress: TrainingProgress | None = None
+        self._position: Position | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._current_result: dict[str, float] | None = None
+        self.seconds = {"training": 0.0, "validation": 0.0}
+        self._saves, self._saved_at, self._interrupted = True, time.monotonic(), False
+
+    @property
+    def last_file(self) -> str:
+        """Where the state of an unfinished run is kept."""
+        return str(Path(self.saved_model_file).with_suffix(".last.pth"))
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        path = kwargs.pop("saved_model_file", self.saved_model_file)
         if not self.config["single_spec"] and self.config["local_rank"] != 0:
             return
-        if epoch < 0 and Path(self.saved_model_file).exists():
+        if epoch < 0 and Path(path).exists():
             return  # a finished run was resumed: RecBole would overwrite its epoch with -1
-        found = self.model.other_parameter() or {}  # type: ignore[attr-defined]
-        other = {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)}  # in state_dict
+        if self._position is not None:
+            self._position.begin(epoch + 1)
+        self._write(path, epoch, self._current_result)
+        if verbose:
+            self.logger.info(f"Saving current: {path}")  # type: ignore[attr-defined]
+
+    def _save_last(self) -> None:
+        """Keep where the run stands, between two batches."""
+        position: Any = self._position
+        self._write(self.last_file, position.epoch - 1, self.best_valid_result)  # type: ignore[attr-defined]
+        self._saved_at = time.monotonic()
+
+    def _write(self, path: str, epoch: int, result: dict[str, float] | None) -> None:
+        found = self.model.other_parameter() or {}
         state = {
             "epoch": epoch,
             "cur_step": self.cur_step,  # type: ignore[attr-defined]
             "best_valid_score": float(self.best_valid_score),  # type: ignore[attr-defined]
-            "best_valid_result": {key: float(value) for key, value in (self._current_result or {}).items()},
-            "state_dict": self.model.state_dict(),  # type: ignore[attr-defined]
-            "other_parameter": other,
-            "optimizer": self.optimizer.state_dict(),  # type: ignore[attr-defined]
+            "best_valid_result": {key: float(value) for key, value in (result or {}).items()},
+            "state_dict": self.model.state_dict(),
+            # modules are in state_dict
+            "other_parameter": {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)},
+            "optimizer": self.optimizer.state_dict(),
+            "position": None if self._position is None else self._position.state(),
+            "best": Path(self.saved_model_file).name if path == self.last_file else None,
         }
-        path = kwargs.pop("saved_model_file", self.saved_model_file)
         checkpoint.save(path, state, checkpoint.settings_of(self.config))
-        if verbose:
-            self.logger.info(f"Saving current: {path}")  # type: ignore[attr-defined]
 
     def resume_checkpoint(self, resume_file: str) -> None:
-        """Go on from ``resume_file``."""
-        super().resume_checkpoint(resume_file)  # type: ignore[misc]
-        self.epochs_run = self.start_epoch  # type: ignore[attr-defined]
+        """Go on from ``resume_file``: a best epoch, or a ``.last.pth``, whose best epoch is then beside it.
 
-    _current_result: dict[str, float] | None = None
+        Raises:
+            InputError: it is of another model or other data; the best epoch that it goes with is gone.
+        """
+        content = super().resume_checkpoint(resume_file)  # type: ignore[misc]
+        best = Path(resume_file).with_name(str(content.get("best") or Path(resume_file).name))
+        if math.isfinite(content["best_valid_score"]):
+            require(best.is_file(), f"checkpoint '{resume_file}' goes with '{best}', which does not exist")
+        self.saved_model_file = str(best)
+        self._resumed = content.get("position")
+        if self._resumed is not None:
+            self.start_epoch = int(self._resumed["epoch"])
+        self._current_result = self.best_valid_result  # type: ignore[attr-defined]
+        self.epochs_run = self.start_epoch
+
+    # -- training ------------------------------------------------------------------------------------------------
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        began = time.perf_counter()
         score, result = super()._valid_epoch(valid_data, show_progress=show_progress)  # type: ignore[misc]
+        self.seconds["validation"] += time.perf_counter() - began
         self._current_result = result
         if self._progress is not None:
             self._progress.validated(score)
@@ -78,21 +126,59 @@ class SafeTrainer:
     def _train_epoch(self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False) -> Any:
         self.epochs_run = epoch_idx + 1
         self.outcome = None  # of the last evaluation, with an index of item vectors that now change
-        watched = train_data if self._progress is None else _Watched(train_data, self._progress)
+        position = self._position
+        if position is None or position.loader is not train_data:  # some trainers of RecBole train in stages
+            position = self._position = Position(train_data, self.model)
+        if self._resumed is not None:
+            position.restore(self._resumed)
+            self._resumed = None
+        else:
+            position.begin(epoch_idx)
+        resumed = position.batch > 0
         if self._progress is not None:
-            self._progress.epoch(epoch_idx)
+            self._progress.epoch(epoch_idx, position.batch)
         keywords = {} if loss_func is None else {"loss_func": loss_func}
-        loss = super()._train_epoch(watched, epoch_idx, show_progress=False, **keywords)  # type: ignore[misc]
+        watched = _Watched(train_data, position, self._step_done)
+        began = time.perf_counter()
+        with self._batch_boundary_interrupts():
+            loss = super()._train_epoch(watched, epoch_idx, show_progress=False, **keywords)  # type: ignore[misc]
+        self.seconds["training"] += time.perf_counter() - began
+        if loss is None or (resumed and not isinstance(loss, tuple)):
+            loss = float(position.loss)
         if self._progress is not None:
             self._progress.trained(sum(loss) if isinstance(loss, tuple) else loss)
         return loss
 
+    def _step_done(self) -> None:
+        """A batch is done and the next one is not drawn."""
+        if self._progress is not None:
+            self._progress.step()
+        keeps = self._saves and (self.config["single_spec"] or self.config["local_rank"] == 0)
+        minutes = self.config["checkpoint_minutes"]
+        due = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        if keeps and (due or self._interrupted):
+            self._save_last()
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _batch_boundary_interrupts(self) -> Any:
+        """A context in which Ctrl-C waits for the end of the batch; a second one does not."""
+        return _Interrupts(self) if self.config["single_spec"] else contextlib.nullcontext()
+
     def _check_nan(self, loss: Any) -> None:
-        if not math.isfinite(loss.item()):
+        """What RecBole's epoch calls for every batch."""
+        value = self._refuse_nan(loss)
+        if self._position is not None:
+            self._position.loss += value
+
+    def _refuse_nan(self, loss: Any) -> float:
+        value: float = loss.item()
+        if not math.isfinite(value):
             raise InputError(
-                f"the training loss is {loss.item()} in epoch {self.epochs_run}: learning_rate "
+                f"the training loss is {value} in epoch {self.epochs_run}: learning_rate "
                 f"{self.config['learning_rate']} is too high for these settings; try a tenth of it"
             )
+        return value
 
     def fit(
         self,
@@ -106,112 +192,66 @@ class SafeTrainer:
         """Train; see RecBole's ``Trainer.fit``.
 
         Raises:
-            InterruptedRun: Ctrl-C; the message names the last good checkpoint.
+            InterruptedRun: Ctrl-C; the message names the checkpoint that goes on.
         """
-        start = self.start_epoch  # type: ignore[attr-defined]
+        start = self.start_epoch
+        self._saves, self._saved_at, self._interrupted = saved, time.monotonic(), False
         try:
             with TrainingProgress(self.epochs, start, len(train_data), self.config, enabled=show_progress) as progress:
                 self._progress = progress
                 result: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
                     train_data, valid_data, verbose, saved, show_progress=False, callback_fn=callback_fn
                 )
-                return result
         except KeyboardInterrupt:
-            kept = "no checkpoint was written yet"
-            if Path(self.saved_model_file).exists():
-                kept = (
-                    f"the last good checkpoint is '{self.saved_model_file}'; --resume={self.saved_model_file} goes on"
-                )
-            raise InterruptedRun(f"stopped in epoch {self.epochs_run} of {self.epochs}: {kept}") from None
+            raise InterruptedRun(f"stopped in epoch {self.epochs_run} of {self.epochs}: {self._kept()}") from None
         finally:
             self._progress = None
+        if self.config["single_spec"] or self.config["local_rank"] == 0:
+            for path in (self.last_file, f"{self.last_file}.json"):
+                Path(path).unlink(missing_ok=True)
+        return result
+
+    def _kept(self) -> str:
+        """What is on disk to go on from."""
+        for path in (self.last_file, self.saved_model_file):
+            if Path(path).exists():
+                return f"the last good checkpoint is '{path}'; --resume={path} goes on"
+        return "no checkpoint was written yet"
 
 
-class TrainingProgress:
-    """One line for the whole training: epoch, loss, best validation score, time left if no early stop ends it.
+class _Interrupts:
+    """Turn the first Ctrl-C into a flag of the trainer."""
 
-    On a terminal it is a live bar; elsewhere one line an epoch.
-    """
+    def __init__(self, trainer: SafeTrainer) -> None:
+        self.trainer = trainer
 
-    def __init__(self, epochs: int, start: int, batches: int, config: Any, *, enabled: bool) -> None:
-        self.epochs, self.start, self.batches, self.enabled = epochs, start, batches, enabled
-        self.metric, self.bigger = config["valid_metric"], config["valid_metric_bigger"]
-        self.best: float | None = None
-        self.loss, self.score, self.unsaid = math.nan, "", False
-        self.current = start
-        self.began = time.monotonic()
-        console = Console(stderr=True)
-        self.live = enabled and console.is_terminal
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left at most"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not self.live,
-        )
-        self.task = self.bar.add_task(f"{config['model']}: training", total=max(epochs - start, 0) * batches)
-        self.name = config["model"]
-
-    def __enter__(self) -> TrainingProgress:
-        self.bar.start()
-        return self
+    def __enter__(self) -> None:
+        self.previous = None
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self.previous = signal.signal(signal.SIGINT, self._interrupt)
 
     def __exit__(self, *_: object) -> None:
-        self._line()
-        self.bar.stop()
+        if self.previous is not None:
+            signal.signal(signal.SIGINT, self.previous)
 
-    def epoch(self, index: int) -> None:
-        """Epoch ``index`` begins."""
-        self._line()
-        self.current = index
-        self._describe()
-
-    def step(self) -> None:
-        """A batch is done."""
-        self.bar.advance(self.task)
-
-    def trained(self, loss: float) -> None:
-        """The epoch's training ends with the summed ``loss``."""
-        self.loss, self.score = loss / max(self.batches, 1), ""
-        self.unsaid = True
-        self._describe()
-
-    def validated(self, score: float) -> None:
-        """The epoch was validated with ``score``."""
-        better = self.best is None or (score >= self.best if self.bigger else score <= self.best)
-        self.best = score if better else self.best
-        self.score = f", {self.metric} {score:.4f}{' (best)' if better else ''}"
-        self._describe()
-
-    def _describe(self) -> None:
-        best = "" if self.best is None else f", best {self.metric} {self.best:.4f}"
-        loss = "" if math.isnan(self.loss) else f", loss {self.loss:.3f}"
-        self.bar.update(self.task, description=f"{self.name} epoch {self.current + 1}/{self.epochs}{loss}{best}")
-
-    def _line(self) -> None:
-        """Say the last epoch's figures, once, where there is no live bar."""
-        if not self.enabled or self.live or not self.unsaid:
-            return
-        self.unsaid = False
-        elapsed = time.monotonic() - self.began
-        left = elapsed / (self.current + 1 - self.start) * (self.epochs - self.current - 1)
-        text = f"{self.name} epoch {self.current + 1}/{self.epochs}: loss {self.loss:.4f}{self.score}, {elapsed:.0f} s"
-        sys.stderr.write(text + (f", at most {left:.0f} s left" if left else "") + "\n")
+    def _interrupt(self, *_: object) -> None:
+        if self.trainer._interrupted:
+            raise KeyboardInterrupt
+        self.trainer._interrupted = True
 
 
 class _Watched:
-    """A data loader that tells the progress of each batch and is otherwise the loader itself."""
+    """A data loader that tells of each batch that is done and is otherwise the loader itself."""
 
-    def __init__(self, loader: Any, progress: TrainingProgress) -> None:
-        self._loader, self._tell = loader, progress
+    def __init__(self, loader: Any, position: Position, done: Callable[[], None]) -> None:
+        self._loader, self._position, self._done = loader, position, done
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self._loader:
+        for batch in self._position.batches():
             yield batch
-            self._tell.step()
+            self._position.batch += 1
+            self._done()
 
     def __len__(self) -> int:
         return len(self._loader)

@@ -1,0 +1,98 @@
+"""Where a training run stands: what it needs, besides weights and optimizer, to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_mind.errors import require
+
+
+class Position:
+    """A place between two batches of a training run.
+
+    Args:
+        loader: the training loader.
+        model: the model in training.
+
+    Every random number of a run comes from the generators of Python, NumPy and torch, the loader's and the model's.
+    The order of an epoch is drawn when it begins, so that the loader's generator counts as of then.
+    """
+
+    def __init__(self, loader: Any, model: Any) -> None:
+        self.loader, self.model = loader, model
+        self._skipped: dict[str, Any] | None = None  # a state to go to when the next epoch begins
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Epoch ``epoch`` is about to begin."""
+        self.epoch, self.batch = epoch, 0
+        self.loss: Any = 0.0  # the sum of this epoch's losses so far
+        generator = getattr(self.loader, "generator", None)
+        self.order = None if generator is None else generator.get_state()
+
+    def state(self) -> dict[str, Any]:
+        """This place, as tensors and plain values."""
+        kind, keys, *rest = np.random.get_state()  # RecBole's samplers draw from it
+        own = getattr(self.model, "generator", None)
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "batches": len(self.loader),
+            "loss": float(self.loss),
+            "order": self.order,
+            "python": random.getstate(),
+            "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "model": own.get_state() if isinstance(own, torch.Generator) else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to the place that ``state`` tells; the loader's next epoch begins after the batches done.
+
+        Raises:
+            InputError: it is in the middle of an epoch of another number of batches.
+        """
+        self.epoch, self.batch, self.loss = int(state["epoch"]), int(state["batch"]), float(state["loss"])
+        batches = len(self.loader)
+        require(
+            self.batch == 0 or batches == state["batches"],
+            f"train_batch_size: the checkpoint stands in an epoch of {state['batches']} batches, not {batches}; set it "
+            "as it was",
+        )
+        self.order = state["order"]
+        if self.order is not None:
+            self.loader.generator.set_state(self.order.cpu())
+        self._skipped = state
+
+    def batches(self) -> Any:
+        """The batches of this epoch that are still to do."""
+        state, self._skipped = self._skipped, None
+        order = getattr(self.loader, "order", None)
+        if state is not None and order is not None:
+            order.start = self.batch
+        batches = iter(self.loader)
+        if state is not None:
+            if order is None:  # RecBole's loader cannot skip
+                for _ in range(self.batch):
+                    next(batches)
+            self._restore_random(state)
+        return batches
+
+    def _restore_random(self, state: dict[str, Any]) -> None:
+        random.setstate(_tuple(state["python"]))
+        kind, keys, *rest = state["numpy"]
+        np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
+        torch.set_rng_state(state["torch"].cpu())
+        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
+        if state["model"] is not None:
+            self.model.generator.set_state(state["model"].cpu())
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(part) for part in value) if isinstance(value, (list, tuple)) else value
