@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from recbole_mind import __version__, settings
@@ -110,9 +111,20 @@ def _main(arguments: Sequence[str]) -> int:
         "--mask-history", choices=("true", "false"), type=str.lower, help="keep each user's history out of the ranking"
     )
     evaluate.add_argument("--record", metavar="PATH", help="write the result as JSON")
+    pack = commands.add_parser(
+        "pack",
+        allow_abbrev=False,
+        help="write a data set's .inter file as sorted columns, for data larger than memory",
+        epilog="Settings that say what is read, as --key=value: --data_path=data --load_col='{inter: [user_id, "
+        "item_id, timestamp]}'. Runs take the folder by themselves while the file does not change.",
+    )
+    pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
+    pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
     known, rest = parser.parse_known_args(arguments)
     if known.command == "evaluate":
         return _evaluate(known, rest)
+    if known.command == "pack":
+        return _pack(known, rest)
     if rest:
         raise InputError(f"argument '{rest[0]}' is not understood")
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))
@@ -132,6 +144,27 @@ def _evaluate(known: argparse.Namespace, rest: Sequence[str]) -> int:
     result = evaluate(known.checkpoint, overrides=overrides, record=known.record, show_progress=sys.stderr.isatty())
     _print_results([result], known.record)
     _print_report(result)
+    return 0
+
+
+def _pack(known: argparse.Namespace, rest: Sequence[str]) -> int:
+    from recbole_mind.packed_dataset import pack_data
+    from recbole_mind.quick_start import build_config
+
+    config = build_config("MIND", known.dataset, overrides=settings.parse_arguments(rest))
+    console = Console(stderr=True)
+    columns = [TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TextColumn("left")]
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def watch(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"{known.dataset}: {what}", total=total)
+            bar.update(tasks[what], completed=done)
+
+        pack = pack_data(config, known.output, watch)
+    users, items = (f"{pack.tokens[field]:,}" for field in (pack.user, pack.item))
+    print(f"{pack.interactions:,} interactions of {users} users with {items} items in {pack.folder}")
     return 0
 
 

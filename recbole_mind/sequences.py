@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,15 +109,16 @@ def _by_numpy(rows: Tensor) -> bool:
     return rows.device.type == "cpu"
 
 
-class Recipe(Protocol):
+class Recipe:
     """How a field of samples is made."""
 
     def make(self, samples: Samples) -> Tensor:
         """The values ``[n, ...]``."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Recipe):
     """A column at the target."""
 
     column: str
@@ -127,7 +128,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class History:
+class History(Recipe):
     """A column at the interactions before the target, oldest first, zero after them: ``[n, L, ...]``."""
 
     column: str
@@ -145,7 +146,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Length:
+class Length(Recipe):
     """The length of the history."""
 
     def make(self, samples: Samples) -> Tensor:
@@ -153,7 +154,7 @@ class Length:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Recipe):
     """The target's row number, which is how many interactions precede it in the store."""
 
     def make(self, samples: Samples) -> Tensor:
@@ -161,7 +162,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Joined:
+class Joined(Recipe):
     """A table's row ``[...]`` for the id in the field ``key``."""
 
     table: Tensor
@@ -198,7 +199,7 @@ class Samples(MutableMapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         found = self.fields[name]
-        if isinstance(found, Tensor):
+        if not isinstance(found, Recipe):
             return found
         made = found.make(self)
         if self.device is not None:
@@ -251,7 +252,7 @@ class Samples(MutableMapping[str, Tensor]):
 
         The order is made when it is needed; a split by user never needs it (:meth:`groups`).
         """
-        made = any(isinstance(found, Tensor) for found in self.fields.values())
+        made = not all(isinstance(found, Recipe) for found in self.fields.values())
         recipe = self.fields[by]
         if self._rows is not None or self._by or made or not isinstance(recipe, Target):
             return False
@@ -305,7 +306,7 @@ class Samples(MutableMapping[str, Tensor]):
         return moved
 
     def _with(self, rows: Tensor, change: Callable[[Tensor], Tensor], keep: bool) -> Samples:
-        fields = {name: change(found) if isinstance(found, Tensor) else found for name, found in self.fields.items()}
+        fields = {name: found if isinstance(found, Recipe) else change(found) for name, found in self.fields.items()}
         result = Samples(self.store, fields, rows, keep=keep)
         result.device = self.device
         return result
