@@ -11,7 +11,7 @@ softmax over the catalogue. The models take turns; a ratio is the median of the 
 
 ``roofline``: the operations and bytes that a step must do, at this machine's measured rates, against the time it takes.
 
-``preparation``: from the ``.inter`` file to the first batch, RecBole's data set and ours, each in a process of its own.
+``preparation``: from the ``.inter`` file to the first batch, RecBole's data set and ours (``benchmarks.preparation``).
 
 ``accuracy`` (with ``--data_path``): MIND on amazon-beauty with dense and sparse updates, in float32 and bfloat16, each
 over the same seeds.
@@ -27,7 +27,6 @@ import gc
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -50,11 +49,9 @@ from recbole_mind.sharing import Share
 B, L, D, K, NEGATIVES, HIDDEN, SEED = 2048, 50, 64, 4, 1000, 256, 1
 SEEDS = (1, 2, 3)
 CATALOGUES = (10_000, 40_000, 400_000, 4_000_000, 10_000_000)
-TURNS, STEPS = 7, 4
+TURNS, STEPS = 5, 4
 SOFTMAX_UP_TO = 40_000  # beyond it GRU4Rec's and SASRec's logits alone take seconds a step
 PLAIN_UP_TO = 4_000_000  # beyond it dense Adam's four tables leave no room
-INTERACTIONS = (100_000, 1_000_000, 10_000_000)
-STOCK_UP_TO = 1_000_000  # RecBole's data set of ten million would take 16 GB
 
 Step = Callable[[Any], Any]
 
@@ -263,48 +260,14 @@ def profile(step: Step, data: list[Any]) -> dict[str, float]:
 
 # -- preparation and epoch ----------------------------------------------------------------------------------------
 
-PREPARE = """
-import json, logging, resource, sys, time
-model, folder, L = sys.argv[1:]
-sys.argv = sys.argv[:1]
-import recbole_mind
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-logging.disable(50)
-asked = {"data_path": folder, "MAX_ITEM_LIST_LENGTH": int(L), "train_neg_sample_args": None, "loss_type": "CE",
-         "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "item_features": [], "user_features": []}
-if model == "GRU4Rec":
-    asked = {key: value for key, value in asked.items() if not key.endswith("features")}
-config = Config(model=model, dataset="synthetic", config_dict=asked)
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-parts = data_preparation(config, create_dataset(config))
-next(iter(parts[0]))
-print(json.dumps({"seconds": round(time.perf_counter() - began, 2),
-                  "mb": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)}))
-"""
 
-
-def preparation(total: int) -> dict[str, Any]:
-    """Seconds and additional peak memory from the file to the first batch: RecBole's data set and ours."""
+def preparation() -> list[dict[str, Any]]:
+    """The rows of ``benchmarks.preparation``, which measures in processes of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        synthetic.write(
-            synthetic.interactions(total // 15, max(2000, total // 16), total, SEED), Path(folder), "synthetic"
-        )
-        found: dict[str, list[dict[str, float]]] = {"MIND": [], "GRU4Rec": []}
-        for name, runs in found.items():
-            for _ in range(0 if name == "GRU4Rec" and total > STOCK_UP_TO else 3 if total <= STOCK_UP_TO else 1):
-                command = [sys.executable, "-c", PREPARE, name, folder, str(L)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                runs.append(json.loads(done.stdout.splitlines()[-1]))
-    row: dict[str, Any] = {"interactions": total}
-    for name, runs in found.items():
-        if runs:
-            who = "ours" if name == "MIND" else "recbole"
-            row[who] = {key: float(np.median([run[key] for run in runs])) for key in ("seconds", "mb")}
-    if "recbole" in row:
-        row["times_faster"] = round(row["recbole"]["seconds"] / row["ours"]["seconds"], 1)
-        row["times_leaner"] = round(row["recbole"]["mb"] / row["ours"]["mb"], 1)
-    return row
+        output = Path(folder) / "preparation.json"
+        subprocess.run([sys.executable, "-m", "benchmarks.preparation", "--output", str(output)], check=True)
+        rows: list[dict[str, Any]] = json.loads(output.read_text())["rows"]
+    return rows
 
 
 def epoch() -> dict[str, Any]:
@@ -389,14 +352,12 @@ def draw(record: dict[str, Any], path: Path) -> None:
         left.plot(*zip(*points, strict=True), marker="o", label=name, linewidth=2.5 if name == "MIND" else 1.2)
     left.set(xscale="log", yscale="log", xlabel="items", ylabel="samples per second", title="Training step")
     left.legend(fontsize=8)
-    rows = sorted(record["preparation"], key=lambda row: row["interactions"])
-    for who in ("recbole", "ours"):
-        points = [(row["interactions"], row[who]["seconds"], row[who]["mb"]) for row in rows if who in row]
-        x, seconds, memory = zip(*points, strict=True)
-        (line,) = middle.plot(x, seconds, marker="o", label=f"{who}: seconds")
-        middle.plot(
-            x, [m / 1024 for m in memory], marker="s", linestyle="--", color=line.get_color(), label=f"{who}: GiB"
-        )
+    for way in ("recbole", "lazy", "packed"):
+        rows = [row for row in record["preparation"] if row["way"] == way]
+        x = [row["interactions"] for row in rows]
+        (line,) = middle.plot(x, [row["seconds"] for row in rows], marker="o", label=f"{way}: seconds")
+        memory = [row["megabytes"] / 1024 for row in rows]
+        middle.plot(x, memory, marker="s", linestyle="--", color=line.get_color(), label=f"{way}: GiB")
     middle.set(xscale="log", yscale="log", xlabel="interactions", title="Data preparation")
     middle.legend(fontsize=8)
     roof = record["roofline"]
@@ -433,22 +394,21 @@ def main() -> None:
         "setting": {"batch": B, "L": L, "D": D, "K": K, "negatives": NEGATIVES, "turns": TURNS},
     }
     for part in asked:
-        if part in ("steps", "preparation"):
+        if part == "steps":
             record[part] = []
-        for size in {"steps": CATALOGUES, "preparation": INTERACTIONS}.get(part, (0,)):
+        for size in CATALOGUES if part == "steps" else (0,):
             run: dict[str, Callable[[], Any]] = {
                 "steps": lambda size=size: steps(size),
-                "preparation": lambda size=size: preparation(size),
                 "roofline": roofline,
+                "preparation": preparation,
                 "epoch": epoch,
                 "accuracy": lambda: accuracy(arguments.data_path),
             }
             found = run[part]()
             print(part, json.dumps(found), flush=True)
-            record[part] = [*record[part], found] if size else found
+            record[part] = [*record[part], found] if part == "steps" else found
             write_atomic(arguments.output, json.dumps(record, indent=2) + "\n")
             gc.collect()
-    record["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     if all(part in record for part in parts[:3]):
         draw(record, arguments.output.with_suffix(".png"))
 
