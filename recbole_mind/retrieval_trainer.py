@@ -90,6 +90,7 @@ class RetrievalLoop:
     _refuse_nan: Callable[[Tensor], float]
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
+        keep_freed()
         config = self.config
         if config["learner"].lower() != "adam" or kwargs:
             return super()._build_optimizer(**kwargs)  # type: ignore[misc]
@@ -107,7 +108,6 @@ class RetrievalLoop:
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False) -> None:
         """One epoch over ``train_data``, whose position collects the loss."""
-        keep_freed()
         self.model.train()
         position, order, waits = self._position, train_data.order, self.device.type == "cuda"
         unread = torch.zeros((), device=self.device)  # the losses since the last look at them
