@@ -1,8 +1,8 @@
 """What does it cost to read and split a data set, up to the first batch? RecBole's way, ours, and from a pack.
 
-    python -m benchmarks.preparation --output benchmarks/records/preparation.json
+    python -m benchmarks.preparation --output preparation.json
 
-writes a record; about four minutes on two cores. Interactions in random order, leave-one-out, histories of up to 50.
+writes a record; about eight minutes on two cores. Interactions in random order, leave-one-out, histories of up to 50.
 Seconds are wall time of ``create_dataset``, ``data_preparation`` and the first batch; memory is what the process needs
 at its peak beyond what it has after its imports, pages of mapped files included. ``batch`` is the time of a shuffled
 training batch of 2048 with what MIND reads of it. Each figure is the median of three processes.

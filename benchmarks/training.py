@@ -274,11 +274,12 @@ def preparation() -> list[dict[str, Any]]:
     return rows
 
 
+# VmHWM is the process's own peak; that of rusage begins with its parent's
 RUN = """
 import re, sys
 from recbole_mind.cli import run_recbole
 status = run_recbole(sys.argv[1:])
-print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])  # its own peak, not its parent's as in rusage
+print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 sys.exit(status)
 """
 
