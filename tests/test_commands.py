@@ -197,7 +197,7 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(folder):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     last = stderr.strip().splitlines()[-1]
-    (path,) = (folder / "stopped").glob("*.pth")
+    path = next(path for path in (folder / "stopped").glob("*.pth") if path.name in last)
     assert f"the last good checkpoint is 'stopped/{path.name}'" in last
     assert "Traceback" not in stderr
     result = recbole(folder, "MIND", f"--resume=stopped/{path.name}", "--epochs=1")
