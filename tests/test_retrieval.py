@@ -301,25 +301,6 @@ LOSSY = [
     ("HNSW16", {"efSearch": 1}),
     ("IVF8_HNSW8,Flat", {"nprobe": 1, "efSearch": 1}),
 ]
-
-
-# -- FAISS -------------------------------------------------------------------------------------------------------------
-
-EXHAUSTIVE = {
-    "Flat": {},
-    "IVF8,Flat": {"nprobe": 8},
-    "IVF8,Flat,RFlat": {"nprobe": 8, "k_factor": 4},
-    "IVF8_HNSW8,Flat": {"nprobe": 8, "efSearch": 64},
-}
-LOSSY = [
-    ("HNSW16", {"efSearch": 300}),
-    ("IVF8,SQ8", {"nprobe": 8}),
-    ("PCA16,IVF8,Flat", {"nprobe": 8}),
-    ("PQ4x4", {}),
-    ("IVF8,Flat", {"nprobe": 1}),
-    ("HNSW16", {"efSearch": 1}),
-    ("IVF8_HNSW8,Flat", {"nprobe": 1, "efSearch": 1}),
-]
 FILTERS = {
     "none": {},
     "exclude": {"exclude": EXCLUDE},
