@@ -122,10 +122,8 @@ class RetrievalModel(SequentialRecommender):
             the batch), and ``[B, L]``, the row of each behaviour in them.
         """
         ids, place = different(item_seq)
-        return self._dropped(self.item_encoder(ids)), place
-
-    def _dropped(self, vectors: Tensor) -> Tensor:
-        return dropout(vectors, self.dropout, self.generator) if self.training else vectors
+        vectors: Tensor = self.item_encoder(ids)
+        return (dropout(vectors, self.dropout, self.generator) if self.training else vectors), place
 
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """The vectors that interests are compared with, ``[..., D]`` for ``ids`` [...], ``[N, D]`` for all items."""

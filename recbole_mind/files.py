@@ -1,14 +1,18 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and knowing them again."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from recbole_mind.errors import InputError
+from recbole_mind.errors import InputError, require
+
+MANIFEST = "manifest.json"
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
@@ -35,3 +39,36 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
         raise InputError(f"'{path}' cannot be written: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+
+
+def sha256(path: str | Path) -> str:
+    """The hash of a file's content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[str, Any]:
+    """What stands in the manifest of a folder of ours, which is ``called`` "an index", say, in messages.
+
+    Raises:
+        InputError: it is missing or malformed, or of another ``kind`` or ``version``.
+    """
+    path, name = folder / MANIFEST, called.split()[-1]
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{name} '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{name} '{folder}' is corrupt: {MANIFEST} is not JSON") from None
+    if not isinstance(content, dict) or content.get("format") != kind:
+        raise InputError(f"'{path}' is not the manifest of {called} of recbole-mind")
+    found = content.get("version")
+    require(found == version, f"{name} '{folder}' has format version {found}; this release reads version {version}")
+    return content

@@ -6,7 +6,6 @@ old one or the new one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -19,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import write_atomic
+from recbole_mind.files import MANIFEST, read_manifest, sha256, write_atomic
 
 FORMAT, VERSION = "recbole-mind index", 1
-MANIFEST = "manifest.json"
 
 
 def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float32], index: Any) -> None:
@@ -51,19 +49,7 @@ def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float3
 
 def load(folder: Path) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:
     """The description, the item vectors and FAISS's index (``None`` for an exact one) of a folder, checked."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"index '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
-    except ValueError:
-        raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is not JSON") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(f"'{path}' is not the manifest of an index of recbole-mind")
-    require(
-        manifest.get("version") == VERSION,
-        f"index '{folder}' has format version {manifest.get('version')}; this release reads version {VERSION}",
-    )
+    manifest = read_manifest(folder, "an index", FORMAT, VERSION)
     try:
         shape, factory = tuple(manifest["items"]), manifest["factory"]
         named = {kind: (str(entry["name"]), str(entry["sha256"])) for kind, entry in dict(manifest["files"]).items()}
@@ -95,7 +81,7 @@ def _put(folder: Path, kind: str, ending: str, write: Callable[[Path], None]) ->
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-            digest = _sha256(file)
+        digest = sha256(temporary)
         name = f"{kind}-{digest[:16]}{ending}"
         os.replace(temporary, folder / name)
     finally:
@@ -103,19 +89,11 @@ def _put(folder: Path, kind: str, ending: str, write: Callable[[Path], None]) ->
     return {"name": name, "sha256": digest}
 
 
-def _sha256(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _checked(folder: Path, name: str, digest: str) -> Path:
     require(Path(name).name == name, f"index '{folder}' is corrupt: '{name}' is not the name of a file in it")
     path = folder / name
     try:
-        with open(path, "rb") as file:
-            found = _sha256(file)
+        found = sha256(path)
     except OSError as error:
         raise InputError(f"index '{folder}' is incomplete: {name}: {error.strerror}") from None
     require(found == digest, f"index '{folder}' is corrupt: {name} is truncated or was changed")

@@ -40,11 +40,15 @@ class MIND(RetrievalModel):
         return self._route(*self.behaviors(item_seq), lengths)
 
     def _route(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Capsules:
-        (B, L), logits = place.shape, None
-        if self.training:
-            logits = self.share.mine(self.routing.draw(self.share.total(B), L, self.generator))
+        B, L = place.shape
+        logits = self._drawn(place) if self.training else None
         votes = self.routing.vote(vectors).index_select(0, place.flatten()).view(B, L, -1)
         return self.routing.route(votes, history_mask(lengths, L), logits)
+
+    def _drawn(self, place: Tensor) -> Tensor:
+        """Routing logits for a training batch ``[B, L]``: this process's rows of the whole batch's."""
+        B, L = place.shape
+        return self.share.mine(self.routing.draw(self.share.total(B), L, self.generator))
 
     def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         profile = self.profile(users)
@@ -53,9 +57,8 @@ class MIND(RetrievalModel):
             interests = self.interest_layers(capsules.interests, profile)
             return self.compared(interests) * capsules.active[:, :, None], capsules.active
         # on a CPU, training skips padding and inactive interests
-        (B, L), K = place.shape, self.routing.num_interests
-        logits = self.share.mine(self.routing.draw(self.share.total(B), L, self.generator))
-        interests, active = self.routing.route_ragged(self.routing.vote(vectors), place, lengths, logits)
+        B, K = len(place), self.routing.num_interests
+        interests, active = self.routing.route_ragged(self.routing.vote(vectors), place, lengths, self._drawn(place))
         real = active.flatten().nonzero()[:, 0]
         interests = interests.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
         interests = self.compared(self.interest_layers(interests, profile.index_select(0, real // K)))[:, 0]

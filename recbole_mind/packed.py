@@ -24,10 +24,10 @@ import numpy.typing as npt
 
 from recbole_mind import inter_file
 from recbole_mind.errors import InputError, require
+from recbole_mind.files import MANIFEST, read_manifest, sha256
 from recbole_mind.splits import stable_order
 
 FORMAT, VERSION = "recbole-mind packed interactions", 1
-MANIFEST = "manifest.json"
 BLOCK = 2**20  # rows that are read at once
 BUCKET = 2**20  # rows that are sorted at once, but for a user who has more
 
@@ -338,32 +338,12 @@ class Pack:
             return
         same = now.st_size == self.source["bytes"]
         if same:  # a copy has a time of its own
-            with open(path, "rb") as file:
-                same = _sha256(file) == self.source["sha256"]
+            same = sha256(path) == self.source["sha256"]
         require(same, f"pack '{self.folder}' is not of '{path}' as it is now; run `recbole-mind pack` again")
 
 
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"pack '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
-    except ValueError:
-        raise InputError(f"pack '{folder}' is corrupt: {MANIFEST} is not JSON") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"'{path}' is not the manifest of a pack of recbole-mind")
-    require(
-        content.get("version") == VERSION,
-        f"pack '{folder}' has format version {content.get('version')}; this release reads version {VERSION}",
-    )
+    content = read_manifest(folder, "a pack", FORMAT, VERSION)
     try:
         fields, files, source = (dict(content[key]) for key in ("fields", "files", "source"))
         need = {"offsets.npy", *(f"column-{field}.npy" for field in fields)}
@@ -383,8 +363,7 @@ def _check_file(folder: Path, name: str, entry: Any) -> None:
     try:
         size = path.stat().st_size
         require(size == entry["bytes"], f"pack '{folder}' is corrupt: {name} has {size} bytes, not {entry['bytes']}")
-        with open(path, "rb") as file:
-            found = _sha256(file)
+        found = sha256(path)
     except OSError as error:
         raise InputError(f"pack '{folder}' is incomplete: {name}: {error.strerror}") from None
     except (KeyError, TypeError):

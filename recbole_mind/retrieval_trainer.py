@@ -67,9 +67,10 @@ def tables_of(model: nn.Module) -> Iterator[tuple[str, Table]]:
 def catch_up(model: nn.Module, state: dict[str, Any], learning_rate: float) -> None:
     """Bring the tables of a model from an unfinished run up to date, with the optimizer's ``state`` beside it."""
     for name, table in tables_of(model):
-        if name in state.get("tables", {}):
+        found = state.get("tables", {}).get(name)
+        if found is not None and bool((found["last"] < found["steps"]).any()):
             rows = RowAdam(table.weight, learning_rate)
-            rows.load_state_dict(state["tables"][name])
+            rows.load_state_dict(found)
             rows.flush()
             table.weight.requires_grad_(True)
 
@@ -112,8 +113,7 @@ class RetrievalLoop:
         position, order, waits = self._position, train_data.order, self.device.type == "cuda"
         unread = torch.zeros((), device=self.device)  # the losses since the last look at them
         for batch in train_data:
-            rows = min(order.step, order.n - position.batch * order.step)
-            loss = self.advance(batch, Share(order.rank, order.world, rows), loss_func)
+            loss = self.advance(batch, order.share(position.batch), loss_func)
             unread += loss
             position.loss += loss
             if not waits or (position.batch + 1) % _CHECKED == 0:

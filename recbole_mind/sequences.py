@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_mind.sharing import Share
 from recbole_mind.splits import Groups, Ints, groups
 
 BLOCK = 2**16  # samples whose histories are cut at once where all of them are asked for
@@ -371,9 +372,8 @@ class BatchOrder:
             if end - begin < self.step and self.shuffle:
                 self._permutation(generator)  # RandomSampler's second, of which it takes nothing
             samples = np.arange(begin, end) if order is None else order[begin:end]
-            mine = samples[self.rank :: self.world]
             if batch >= first:
-                yield (mine if len(mine) else samples[:1]).astype(np.int64)
+                yield self.share(batch).mine(samples).astype(np.int64)
         if self.n % self.step == 0 and self.shuffle:
             self._permutation(generator)
 
@@ -384,7 +384,6 @@ class BatchOrder:
     def set_epoch(self, epoch: int) -> None:
         """Nothing: the generator goes on from epoch to epoch. RecBole's trainer calls it for several processes."""
 
-    def weight(self, batch: int) -> float:
-        """This process's samples of a batch, over their mean number per process: its share in the gradient."""
-        size = min(self.step, self.n - batch * self.step)
-        return len(range(self.rank, size, self.world)) * self.world / size
+    def share(self, batch: int) -> Share:
+        """This process's part of a batch."""
+        return Share(self.rank, self.world, min(self.step, self.n - batch * self.step))

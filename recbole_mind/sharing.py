@@ -1,11 +1,14 @@
-"""How several processes share a batch. Torch only."""
+"""How several processes share a batch. Torch and numpy only."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Rows = TypeVar("Rows", Tensor, npt.NDArray[Any])
 
 
 class Share(NamedTuple):
@@ -28,7 +31,7 @@ class Share(NamedTuple):
         """Rows of the whole batch, where this part has ``rows``."""
         return rows if self.world == 1 else self.rows
 
-    def mine(self, whole: Tensor) -> Tensor:
+    def mine(self, whole: Rows) -> Rows:
         """This process's rows of ``whole``."""
         if self.world == 1:
             return whole

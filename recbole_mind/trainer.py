@@ -59,11 +59,16 @@ class SafeTrainer:
         """Where the state of an unfinished run is kept."""
         return str(Path(self.saved_model_file).with_suffix(".last.pth"))
 
+    @property
+    def _leads(self) -> bool:
+        """Whether this process writes the files."""
+        return bool(self.config["single_spec"] or self.config["local_rank"] == 0)
+
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         path = kwargs.pop("saved_model_file", self.saved_model_file)
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
+        if not self._leads:
             return
         if epoch < 0 and Path(path).exists():
             return  # a finished run was resumed: RecBole would overwrite its epoch with -1
@@ -153,10 +158,9 @@ class SafeTrainer:
         """A batch is done and the next one is not drawn."""
         if self._progress is not None:
             self._progress.step()
-        keeps = self._saves and (self.config["single_spec"] or self.config["local_rank"] == 0)
         minutes = self.config["checkpoint_minutes"]
         due = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
-        if keeps and (due or self._interrupted):
+        if self._saves and self._leads and (due or self._interrupted):
             self._save_last()
         if self._interrupted:
             raise KeyboardInterrupt
@@ -206,7 +210,7 @@ class SafeTrainer:
             raise InterruptedRun(f"stopped in epoch {self.epochs_run} of {self.epochs}: {self._kept()}") from None
         finally:
             self._progress = None
-        if self.config["single_spec"] or self.config["local_rank"] == 0:
+        if self._leads:
             for path in (self.last_file, f"{self.last_file}.json"):
                 Path(path).unlink(missing_ok=True)
         return result

@@ -68,7 +68,7 @@ def test_processes_share_each_batch_of_one_process(world):
     ranks = [BatchOrder(10, 4, True, torch.Generator().manual_seed(3), rank, world) for rank in range(world)]
     for number, parts in enumerate(zip(*ranks, strict=True)):
         batch = whole[number]
-        weights = [order.weight(number) for order in ranks]
+        weights = [order.share(number).weight for order in ranks]
         assert sum(weights) == pytest.approx(world)
         real = [part for part, weight in zip(parts, weights, strict=True) if weight]
         assert sorted(np.concatenate(real)) == sorted(batch)
