@@ -12,7 +12,7 @@ Shape legend: N rows of the table, U rows in use, D size of a row.
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -46,14 +46,18 @@ class RowAdam:
     def __init__(self, weight: Tensor, learning_rate: float) -> None:
         self.weight, self.learning_rate = weight.requires_grad_(False), learning_rate
         self.steps = 0  # done so far
-        weight.data = zeros_like(weight).copy_(weight.data)
-        self.first, self.second = zeros_like(weight), zeros_like(weight)  # the moments after step ``last``
         self.last = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
         self.rows: Tensor | None = None
         self._ids: Tensor
-        self._moments: tuple[Tensor, Tensor]
+        self._taken: tuple[Tensor, Tensor]
         self._sums = _decay_sums().to(weight.device)
         self._logs = torch.tensor([*_RATIOS, *BETAS], dtype=torch.float64, device=weight.device).log()
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Both moments ``[N, D]``, each row's after step ``last``; made when first used: evaluation needs none."""
+        self.weight.data = zeros_like(self.weight).copy_(self.weight.data)
+        return zeros_like(self.weight), zeros_like(self.weight)
 
     @torch.no_grad()
     def take(self, ids: Tensor) -> Tensor:
@@ -61,7 +65,7 @@ class RowAdam:
 
         No id stands twice but 0, the padding, whose row never moves.
         """
-        rows, self._moments = self._caught_up(ids)
+        rows, self._taken = self._caught_up(ids)
         self._ids, self.rows = ids, rows.requires_grad_()
         return self.rows
 
@@ -74,7 +78,7 @@ class RowAdam:
         rows, gradient = self.rows.detach(), self.rows.grad
         if gradient is None:
             gradient = torch.zeros_like(rows)
-        first, second = self._moments
+        first, second = self._taken
         adam(
             [rows], [gradient], [first], [second], [], [torch.tensor(self.steps - 1.0, device=rows.device)],
             fused=True, lr=self.learning_rate, beta1=BETAS[0], beta2=BETAS[1], eps=EPS, weight_decay=0.0,
@@ -99,7 +103,8 @@ class RowAdam:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the table itself."""
-        return {"steps": self.steps, "last": self.last, "first": self.first, "second": self.second}
+        first, second = self.moments
+        return {"steps": self.steps, "last": self.last, "first": first, "second": second}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave.
@@ -107,15 +112,15 @@ class RowAdam:
         Raises:
             InputError: it is of a table of another shape.
         """
-        fits = state["first"].shape == self.first.shape
-        require(fits, f"the optimizer's state is of a table {list(state['first'].shape)}, not {list(self.first.shape)}")
+        found, own = list(state["first"].shape), list(self.weight.shape)
+        require(found == own, f"the optimizer's state is of a table {found}, not {own}")
         self.steps, self.rows = int(state["steps"]), None
-        for name in ("last", "first", "second"):
-            getattr(self, name).copy_(state[name])
+        for table, name in zip((self.last, *self.moments), ("last", "first", "second"), strict=True):
+            table.copy_(state[name])
 
     def _caught_up(self, ids: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Rows ``ids`` and their moments, ``[U, D]`` each, after the steps that they have missed."""
-        rows, first, second = (table.index_select(0, ids) for table in (self.weight, self.first, self.second))
+        rows, first, second = (table.index_select(0, ids) for table in (self.weight, *self.moments))
         last = self.last.index_select(0, ids).long()
         moved, epsilon, *decays = self._factors(last).to(rows.dtype)[:, :, None]
         rows.addcdiv_(first * moved, second.sqrt().add_(epsilon), value=-self.learning_rate)
@@ -136,7 +141,7 @@ class RowAdam:
         return torch.stack([total, EPS * mean, powers[2], powers[3]])
 
     def _put(self, ids: Tensor, rows: Tensor, first: Tensor, second: Tensor) -> None:
-        for table, values in ((self.weight, rows), (self.first, first), (self.second, second)):
+        for table, values in zip((self.weight, *self.moments), (rows, first, second), strict=True):
             table.data.index_copy_(0, ids, values)
             table.data[0] = 0  # padding
         self.last.index_fill_(0, ids, self.steps)
