@@ -86,3 +86,50 @@ class LabelAwareAttention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, form={self.form}"
+
+
+class SelfAttentivePooling(nn.Module):
+    """Several interests per user by self-attention: each is a weighted sum of the behaviours.
+
+    .. math:: A = softmax_j(W_2^\\top \\tanh(W_1 (H + P)^\\top)), \\qquad V = A H
+
+    Source: ComiRec-SA (Cen et al., KDD 2020, §3.2), after Lin et al. (ICLR 2017). P holds a learned vector for each
+    place in the history, the oldest behaviour first; it starts at zero. It decides on the weights alone: the sum is of
+    the behaviours themselves, so that an interest stays among the item vectors that it is compared with.
+
+    Args:
+        size: D.
+        num_interests: K.
+        max_length: the longest history L.
+        hidden: rows of W_1.
+        positions: whether there is a P.
+    """
+
+    def __init__(self, *, size: int, num_interests: int, max_length: int, hidden: int, positions: bool) -> None:
+        super().__init__()
+        require(num_interests >= 1, f"K: {num_interests} is not allowed; the number of interests is at least 1")
+        require(hidden >= 1, f"attention_size: {hidden} is not allowed; it is at least 1")
+        self.max_length = max_length
+        self.positions = nn.Parameter(torch.zeros(max_length, size)) if positions else None
+        self.inner = nn.Linear(size, hidden, bias=False)  # W_1
+        self.outer = nn.Linear(hidden, num_interests, bias=False)  # W_2
+
+    def forward(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool ``behaviors`` [B, L, D], real where ``mask`` [B, L] is true.
+
+        Returns:
+            interests ``[B, K, D]`` and the weights ``[B, K, L]``, 0 on padding; a row of only padding gives zeros.
+
+        Raises:
+            InputError: L is longer than ``max_length``.
+        """
+        L = behaviors.shape[1]
+        require(
+            self.max_length >= L, f"a history of {L} behaviours is too long; MAX_ITEM_LIST_LENGTH is {self.max_length}"
+        )
+        placed = behaviors if self.positions is None else behaviors + self.positions[:L]
+        logits = self.outer(self.inner(placed).tanh()).transpose(1, 2)  # [B, K, L]
+        allowed = mask[:, None, :]  # [B, 1, L]
+        # a large finite number: a row that is wholly barred must not divide by zero
+        weights = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min).softmax(2) * allowed
+        return weights @ behaviors, weights

@@ -34,6 +34,8 @@ class RetrievalModel(SequentialRecommender):
     RecBole's ``config`` is read here, once; ``properties/model/*.yaml`` documents the keys.
     """
 
+    num_interests: int | None = None  # K, for a model that has interests
+
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.size: int = config["embedding_size"]

@@ -8,6 +8,7 @@ Shape legend: B users, L history length (padded), K interests, D embedding size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -62,6 +63,18 @@ def active_interests(lengths: Tensor, num_interests: int, *, adaptive: bool) -> 
     if not adaptive:
         return (index >= 0).expand(len(lengths), num_interests)
     return index < interest_counts(lengths, num_interests)[:, None]
+
+
+def like_lengths(ordered: Tensor) -> Iterator[tuple[int, int, int]]:
+    """Cut histories of ascending lengths ``ordered`` [B] into groups of like length.
+
+    Yields:
+        first row, row after the last, and longest history of each group; K' is the same in all of a group.
+    """
+    bounds = torch.searchsorted(ordered, ordered.new_tensor(_GROUPS), right=True).tolist()
+    for start, end in pairwise([0, *bounds, len(ordered)]):
+        if start < end:
+            yield start, end, int(ordered[end - 1])
 
 
 class _Unit(torch.autograd.Function):
@@ -291,13 +304,10 @@ class _Ragged(torch.autograd.Function):
     ) -> Tensor:
         (B, K, _), D = logits.shape, votes.shape[1]
         ordered, order = lengths.sort()
-        bounds = [0, *torch.searchsorted(ordered, ordered.new_tensor(_GROUPS), right=True).tolist(), B]
         sums = votes.new_zeros(B, K, D)
         ctx.size, ctx.groups = len(votes), []
-        for start, end in pairwise(bounds):
-            if start == end:
-                continue
-            rows, longest = order[start:end], int(ordered[end - 1])
+        for start, end, longest in like_lengths(ordered):
+            rows = order[start:end]
             k = int(interest_counts(ordered[end - 1 : end], K)) if routing.adaptive else K
             columns = place[rows, :longest]
             group = votes.index_select(0, columns.flatten()).view(len(rows), longest, D)

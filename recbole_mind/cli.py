@@ -51,7 +51,7 @@ def _run(arguments: Sequence[str]) -> int:
     parser = _Parser(
         prog="run_recbole",
         allow_abbrev=False,
-        description="Train and test a recommender: MIND, YouTubeDNN or any model of RecBole.",
+        description="Train and test a recommender: MIND, ComiRec, YouTubeDNN or any model of RecBole.",
         epilog="Every setting of RecBole and of the model: --key=value or --key value, such as --K=5 --p inf.",
     )
     parser.add_argument("--model", "-m", help="the model's name, such as MIND")

@@ -216,8 +216,8 @@ class InterestLayers(nn.Module):
         hidden: widths of the hidden ReLU layers; the last layer maps to D and is linear, since ReLU there would bar
             an interest from half of each axis of the item space.
 
-    Where every hidden layer has 2 D units or more, the layers start near the identity on the capsule (x is
-    relu(x) - relu(-x)), as S does in the routing: an interest starts beside the items that it was made of.
+    Where every hidden layer has 2 D units or more, or there is none, the layers start near the identity on the capsule
+    (x is relu(x) - relu(-x)), as S does in the routing: an interest starts beside the items that it was made of.
     """
 
     def __init__(self, *, size: int, profile_size: int, hidden: list[int]) -> None:
@@ -227,7 +227,7 @@ class InterestLayers(nn.Module):
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], size))
-        if hidden and min(hidden) >= 2 * size:
+        if all(width >= 2 * size for width in hidden):
             _start_as_identity([layer for layer in self.layers if isinstance(layer, nn.Linear)], size)
 
     def forward(self, capsules: Tensor, profile: Tensor) -> Tensor:
@@ -246,7 +246,9 @@ def _start_as_identity(linear: list[nn.Linear], size: int) -> None:
     for index, layer in enumerate(linear):
         layer.weight *= 0.1
         layer.bias.zero_()
-        if index == 0:
+        if len(linear) == 1:
+            layer.weight[:, :size] = eye
+        elif index == 0:
             layer.weight[: 2 * size, :size] = torch.cat([eye, -eye])
         elif index < len(linear) - 1:
             layer.weight[: 2 * size, : 2 * size] = torch.eye(2 * size)

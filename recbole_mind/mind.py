@@ -21,6 +21,7 @@ class MIND(RetrievalModel):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        self.num_interests = config["K"]
         self.routing = BehaviorToInterestRouting(
             size=self.size,
             num_interests=config["K"],

@@ -19,8 +19,6 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     Raises:
         InputError: a value is out of its range, or the loss cannot be fed.
     """
-    from recbole_mind.attention import ATTENTION_FORMS
-    from recbole_mind.capsule import ROUTING_INIT, ROUTING_SOFTMAX
     from recbole_mind.losses import LOSSES
     from recbole_mind.negatives import PROPOSALS
 
@@ -38,20 +36,7 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     widths = settings["relu_layers"] = settings["relu_layers"] or []
     good = isinstance(widths, (list, tuple)) and all(isinstance(w, int) and w > 0 for w in widths)
     require(good, f"relu_layers: {widths!r} is not allowed; allowed: a list of whole numbers, each at least 1")
-    if "K" in settings:
-        for key in ("K", "routing_iterations"):
-            number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
-        number(settings, "sigma", "a finite number above 0", low=0, strict=True)
-        number(settings, "p", "a number from 0 to inf", low=0, strict=False)
-        if settings["routing_scale"] is not None:
-            number(settings, "routing_scale", "a finite number above 0, or ~", low=0, strict=True)
-        choice(settings, "routing_softmax", ROUTING_SOFTMAX)
-        choice(settings, "routing_init", ROUTING_INIT)
-        choice(settings, "attention_form", ATTENTION_FORMS)
-        require(
-            isinstance(settings["adaptive_K"], bool),
-            f"adaptive_K: {settings['adaptive_K']!r} is not allowed; allowed: True, False",
-        )
+    _check_interests(settings)
     _load_features(settings)
     loss = str(settings["loss_type"])
     settings["loss_type"] = {"ce": "CE", "full": "CE", "bpr": "BPR"}.get(loss.lower(), loss)
@@ -59,6 +44,38 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     choice(settings, "negatives", PROPOSALS)
     _feed_loss(settings, set(given))
     _choose_updates(settings)
+
+
+def _check_interests(settings: dict[str, Any]) -> None:
+    """Check and convert, in place, what makes and weighs several interests: each model has some of the keys."""
+    from recbole_mind.attention import ATTENTION_FORMS
+    from recbole_mind.capsule import ROUTING_INIT, ROUTING_SOFTMAX
+    from recbole_mind.comirec_routing import ROUTING_MAPS
+
+    whole, above = "a whole number, at least 1", "a finite number above 0"
+    numbers: dict[str, dict[str, Any]] = {
+        "K": {"allowed": whole, "low": 1, "strict": False, "whole": True},
+        "routing_iterations": {"allowed": whole, "low": 1, "strict": False, "whole": True},
+        "attention_size": {"allowed": f"{whole}, or ~", "low": 1, "strict": False, "whole": True},
+        "sigma": {"allowed": above, "low": 0, "strict": True},
+        "routing_scale": {"allowed": f"{above}, or ~", "low": 0, "strict": True},
+        "p": {"allowed": "a number from 0 to inf", "low": 0, "strict": False},
+    }
+    for key, limits in numbers.items():
+        if key in settings and not (settings[key] is None and key in ("attention_size", "routing_scale")):
+            number(settings, key, **limits)
+    choices = {
+        "routing_softmax": ROUTING_SOFTMAX,
+        "routing_init": ROUTING_INIT,
+        "routing_maps": ROUTING_MAPS,
+        "attention_form": ATTENTION_FORMS,
+    }
+    for key, allowed in choices.items():
+        if key in settings:
+            choice(settings, key, allowed)
+    for key in ("adaptive_K", "positions"):
+        good = isinstance(settings.get(key, True), bool)
+        require(good, f"{key}: {settings.get(key)!r} is not allowed; allowed: True, False")
 
 
 def sampler_fed(settings: Any) -> bool:

@@ -360,7 +360,7 @@ def _build_trainer(config: Any, model: Any) -> Any:
 
 def describe_interests(model: Any, eval_data: Any) -> dict[str, float]:
     """Statistics of the interests on the histories of ``eval_data``; empty for a single-vector model."""
-    if getattr(model, "routing", None) is None:
+    if not mends.is_ours(type(model)) or model.num_interests is None:
         return {}
     device = next(model.parameters()).device
     return interest_statistics(model.interests(batch[0].to(device)) for batch in eval_data)

@@ -14,7 +14,12 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-MODELS = {"MIND": "recbole_mind.mind", "YouTubeDNN": "recbole_mind.youtube_dnn"}
+MODELS = {
+    "MIND": "recbole_mind.mind",
+    "ComiRecSA": "recbole_mind.comirec",
+    "ComiRecDR": "recbole_mind.comirec",
+    "YouTubeDNN": "recbole_mind.youtube_dnn",
+}
 
 _PREFIX = "recbole.model.sequential_recommender."
 _ALIASES = {_PREFIX + name.lower(): (name, module) for name, module in MODELS.items()}

@@ -141,6 +141,50 @@ def route_batch(behaviors, lengths, S, logits, *, iterations, softmax_over, adap
     return all_interests, all_coupling
 
 
+# -- ComiRec (Cen et al., KDD 2020) ------------------------------------------------------------------------------------
+
+
+def pool(behaviors, inner, outer, positions=None):
+    """Interests [K][D] and weights [K][J] of one user's J real behaviours: softmax_j(W_2' tanh(W_1 (e_j + P_j))).
+
+    ``inner`` is W_1 and ``outer`` the transpose of W_2; the sum is of the behaviours without P.
+    """
+    logits = []  # [J][K]
+    for j, behavior in enumerate(behaviors):
+        placed = [x + y for x, y in zip(behavior, positions[j], strict=True)] if positions else behavior
+        hidden = [math.tanh(dot(row, placed)) for row in inner]
+        logits.append([dot(row, hidden) for row in outer])
+    weights = [softmax(column) for column in zip(*logits, strict=True)]
+    size = len(behaviors[0])
+    interests = [[sum(w * e[d] for w, e in zip(row, behaviors, strict=True)) for d in range(size)] for row in weights]
+    return interests, weights
+
+
+def route_mapped(behaviors, maps, *, iterations, scale=None, gap=math.inf):
+    """Interests [K][D] and coupling [K][J] of one user's J real behaviours; ``maps`` [J][K] holds matrices.
+
+    Logits start at zero; those of one behaviour are kept within ``gap`` of its largest.
+    """
+    all_votes = []  # [J][K][D]
+    for behavior, own in zip(behaviors, maps, strict=True):
+        if scale is not None:
+            length = math.sqrt(dot(behavior, behavior))
+            behavior = [scale * x / length for x in behavior]
+        all_votes.append([[dot(row, behavior) for row in matrix] for matrix in own])
+    logits = [[0.0] * len(maps[0]) for _ in behaviors]  # [J][K]
+    for iteration in range(iterations):
+        coupling = [softmax([max(b, max(row) - gap) for b in row]) for row in logits]
+        interests = []
+        for k in range(len(maps[0])):
+            weighted = [[c[k] * x for x in vote[k]] for c, vote in zip(coupling, all_votes, strict=True)]
+            interests.append(squash([sum(column) for column in zip(*weighted, strict=True)]))
+        if iteration < iterations - 1:
+            for row, vote in zip(logits, all_votes, strict=True):
+                for k, interest in enumerate(interests):
+                    row[k] += dot(interest, vote[k])
+    return interests, [list(row) for row in zip(*coupling, strict=True)]
+
+
 # -- attention and scores ----------------------------------------------------------------------------------------------
 
 

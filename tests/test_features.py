@@ -178,11 +178,12 @@ def test_interest_layers_map_capsule_and_profile_through_relu_layers(hidden, pro
     torch.testing.assert_close(layer(capsules, profile), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("hidden", [[6], [8, 6]])
-def test_wide_interest_layers_start_near_the_identity_on_the_capsule(hidden):
-    layer = InterestLayers(size=3, profile_size=0, hidden=hidden)
+@pytest.mark.parametrize("hidden", [[], [6], [8, 6]])
+@pytest.mark.parametrize("profile_size", [0, 2])
+def test_wide_interest_layers_start_near_the_identity_on_the_capsule(hidden, profile_size):
+    layer = InterestLayers(size=3, profile_size=profile_size, hidden=hidden)
     capsules = torch.nn.functional.normalize(torch.randn(50, 4, 3, generator=torch.Generator().manual_seed(0)), dim=2)
-    interests = layer(capsules, torch.zeros(50, 0))
+    interests = layer(capsules, torch.full((50, profile_size), 0.1))
     assert torch.nn.functional.cosine_similarity(interests, capsules, dim=2).min() > 0.9
 
 

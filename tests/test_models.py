@@ -11,25 +11,41 @@ from recbole.data.interaction import Interaction
 
 from recbole_mind import InputError, quick_start
 from recbole_mind.registry import MODELS
+from tests import references
 from tests.data import small_settings
 
 FEATURES = {"item_features": ["genre", "tags"], "user_features": ["job"]}
-CAPSULES = {"K": 3, "routing_scale": 5.0}
+INTERESTS = {"K": 3, "routing_scale": 5.0}
+# name: model and settings; each runs the whole contract
+CASES = {
+    "MIND": ("MIND", INTERESTS | {"p": 2}),
+    "MIND-1": ("MIND", INTERESTS | {"K": 1}),
+    "ComiRecSA": ("ComiRecSA", {"K": 3}),
+    "ComiRecSA, no positions": ("ComiRecSA", {"K": 3, "positions": False, "attention_size": 5, "user_features": []}),
+    "ComiRecDR": ("ComiRecDR", INTERESTS),
+    "ComiRecDR, bare": ("ComiRecDR", INTERESTS | {"routing_maps": "interest", "relu_layers": [], "user_features": []}),
+    "YouTubeDNN": ("YouTubeDNN", {}),
+}
+several = pytest.mark.parametrize("case", [case for case in CASES if case != "YouTubeDNN"])
 
 
-def built(small, name, **more):
-    settings = small_settings(small, **FEATURES, **more)
+def built(small, case, **more):
+    name, own = CASES[case]
+    settings = small_settings(small, **(FEATURES | own | more))
     config = quick_start.build_config(name, "small", overrides=settings)
     _, train, valid, test = quick_start.build_data(config)
     torch.manual_seed(0)
     return config, quick_start.build_model(config, train), train, valid, test
 
 
-@pytest.fixture(scope="module", params=sorted(MODELS))
-def contract(request, small, tmp_path_factory):
+def test_every_model_is_under_contract():
+    assert {name for name, _ in CASES.values()} == set(MODELS)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def contract(request, small):
     """(model, a batch of training rows, the test loader) of each model, trained for a few steps."""
-    more = CAPSULES if request.param == "MIND" else {}
-    _, model, train, _, test = built(small, request.param, **more)
+    _, model, train, _, test = built(small, request.param)
     batch = next(iter(train))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(20):
@@ -123,10 +139,9 @@ def test_interests_depend_neither_on_the_batch_nor_on_the_padding(contract):
     ],
     ids=lambda value: "-".join(str(v) for v in value.values())[:40],
 )
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_loss_reaches_every_parameter_and_goes_down(small, name, loss):
-    more = CAPSULES | {"p": 2} if name == "MIND" else {}
-    _, model, train, _, _ = built(small, name, dropout=0, **loss, **more)
+@pytest.mark.parametrize("case", CASES)
+def test_every_loss_reaches_every_parameter_and_goes_down(small, case, loss):
+    _, model, train, _, _ = built(small, case, dropout=0, **loss)
     batch = next(iter(train))
     model.calculate_loss(batch).backward()
     untouched = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.abs().sum()]
@@ -161,31 +176,105 @@ def test_sampler_fed_negatives_belong_to_their_row(small):
     assert math.isclose(model.calculate_loss(batch).item(), total / (3 * rows), rel_tol=1e-5)
 
 
-def test_one_interest_is_the_single_interest_model(small):
-    _, model, train, _, _ = built(small, "MIND", K=1, routing_scale=5.0)
+@several
+def test_one_interest_is_the_single_interest_model(small, case):
+    _, model, train, _, _ = built(small, case, K=1)
     batch = next(iter(train))
     model.eval()
     interests, active = model.interests(batch)
     assert interests.shape[1] == 1
     assert active.all()
-    capsules = model.capsules(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
-    lengths = batch[model.ITEM_SEQ_LEN]
-    assert torch.equal(capsules.coupling.sum((1, 2)).round().long(), lengths)  # each behaviour counts once
     torch.testing.assert_close(model.user_vector(interests, active, interests[:, 0]), interests[:, 0])
 
 
-def test_profile_and_item_features_change_the_result(small):
-    for key, other in (("user_features", "job"), ("item_features", "genre")):
-        more = {"item_features": [], "user_features": []} | {key: [other]}
-        config = quick_start.build_config("MIND", "small", overrides=small_settings(small, **more))
+def test_one_capsule_takes_all_of_every_behaviour(small):
+    _, model, train, _, _ = built(small, "MIND-1")
+    batch = next(iter(train))
+    lengths = batch[model.ITEM_SEQ_LEN]
+    capsules = model.eval().capsules(batch[model.ITEM_SEQ], lengths)
+    assert torch.equal(capsules.coupling.sum((1, 2)).round().long(), lengths)
+
+
+@pytest.mark.parametrize("case", ["ComiRecSA", "ComiRecDR"])
+def test_comirec_has_all_interests_for_every_user(small, case):
+    _, model, train, _, _ = built(small, case)
+    batch = next(iter(train))
+    assert int(batch[model.ITEM_SEQ_LEN].min()) == 1
+    interests, active = model.interests(batch)
+    assert interests.shape[1] == 3
+    assert active.all()
+
+
+@pytest.mark.parametrize("name", ["ComiRecSA", "ComiRecDR"])
+def test_comirec_uses_an_interest_as_it_is_unless_layers_or_a_profile_are_asked_for(small, name):
+    def layers(**more):
+        settings = small_settings(small, **more)
+        if not more.get("relu_layers"):
+            del settings["relu_layers"]  # the default
+        config = quick_start.build_config(name, "small", overrides=settings)
         _, train, _, _ = quick_start.build_data(config)
         model = quick_start.build_model(config, train)
-        encoder = model.profile_encoder if key == "user_features" else model.item_encoder
         batch = next(iter(train))
-        before = model.full_sort_predict(batch)
-        encoder.features[0].embedding.weight.data += torch.randn_like(encoder.features[0].embedding.weight)
-        model.interest_layers.layers[0].weight.data += 0.1
-        assert not torch.allclose(before, model.full_sort_predict(batch))
+        vectors, place = model.eval().behaviors(batch[model.ITEM_SEQ])
+        lengths = batch[model.ITEM_SEQ_LEN]
+        mask = torch.arange(place.shape[1]) < lengths[:, None]
+        extracted = model.extract(vectors[place], mask).detach()
+        as_it_is = torch.allclose(model.interests(batch)[0], model.compared(extracted), atol=1e-6, rtol=0)
+        return len(model.interest_layers.layers), as_it_is
+
+    assert layers() == (0, True)
+    assert layers(user_features=["job"]) == (1, False)
+    assert layers(relu_layers=[8]) == (3, False)  # too narrow to start as the identity
+
+
+@several
+def test_histories_read_together_and_one_by_one_give_the_same(small, case):
+    """Training reads histories of like length together; a padded batch as a whole gives the same."""
+    _, model, train, _, _ = built(small, case, dropout=0)
+    batch = next(iter(train))
+    lengths, users = batch[model.ITEM_SEQ_LEN], batch[model.USER_ID]
+    vectors, place = model.behaviors(batch[model.ITEM_SEQ])
+    whole, _ = model.eval().read(vectors, place, lengths, users)
+    for row in range(0, len(batch), 11):
+        length = int(lengths[row])
+        alone, _ = model.read(vectors, place[row : row + 1, :length], lengths[row : row + 1], users[row : row + 1])
+        torch.testing.assert_close(alone[0], whole[row], atol=1e-6, rtol=0)
+
+
+@several
+def test_records_describe_the_interests(small, case):
+    _, model, _, _, test = built(small, case)
+    found = quick_start.describe_interests(model, test)
+    rows = [model.interests(batch[0]) for batch in test]
+    cosines = [
+        references.pairwise_cosines(v, f)
+        for interests, active in rows
+        for v, f in zip(interests.tolist(), active.tolist(), strict=True)
+    ]
+    active = sum(int(flags.sum()) for _, flags in rows)
+    assert found["mean_active_interests"] == pytest.approx(active / len(cosines))
+    means = [sum(row) / len(row) for row in cosines if row]
+    assert ("mean_pairwise_cosine" in found) == bool(means)
+    if means:
+        assert found["mean_pairwise_cosine"] == pytest.approx(sum(means) / len(means), abs=1e-5)
+
+
+def test_a_single_vector_has_no_interests_to_describe(small):
+    _, model, _, _, test = built(small, "YouTubeDNN")
+    assert quick_start.describe_interests(model, test) == {}
+
+
+@several
+@pytest.mark.parametrize(("key", "field"), [("user_features", "job"), ("item_features", "genre")])
+def test_profile_and_item_features_change_the_result(small, case, key, field):
+    more = {"item_features": [], "user_features": [], "relu_layers": [32]} | {key: [field]}
+    _, model, train, _, _ = built(small, case, **more)
+    encoder = model.profile_encoder if key == "user_features" else model.item_encoder
+    batch = next(iter(train))
+    before = model.full_sort_predict(batch)
+    encoder.features[0].embedding.weight.data += torch.randn_like(encoder.features[0].embedding.weight)
+    model.interest_layers.layers[0].weight.data += 0.1
+    assert not torch.allclose(before, model.full_sort_predict(batch))
 
 
 def test_the_model_survives_a_copy(contract):

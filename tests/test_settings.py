@@ -70,6 +70,41 @@ def test_a_setting_out_of_range_is_refused_by_name(small, bad, words):
 
 
 @pytest.mark.parametrize(
+    ("name", "bad", "words"),
+    [
+        ("ComiRecSA", {"K": 0}, ["K: 0", "at least 1"]),
+        ("ComiRecSA", {"p": -1}, ["p: -1", "from 0 to inf"]),
+        ("ComiRecSA", {"attention_form": "exp"}, ["attention_form: 'exp'", "pow, scale"]),
+        ("ComiRecSA", {"attention_size": 0}, ["attention_size: 0", "at least 1, or ~"]),
+        ("ComiRecSA", {"attention_size": 1.5}, ["attention_size: 1.5", "whole number"]),
+        ("ComiRecSA", {"positions": "yes"}, ["positions: 'yes'", "True, False"]),
+        ("ComiRecSA", {"positions": None}, ["positions: None", "True, False"]),
+        ("ComiRecSA", {"routing_maps": "position"}, ["unknown key 'routing_maps' for ComiRecSA"]),
+        ("ComiRecDR", {"K": 2.5}, ["K: 2.5", "whole number"]),
+        ("ComiRecDR", {"routing_iterations": 0}, ["routing_iterations: 0", "at least 1"]),
+        ("ComiRecDR", {"routing_scale": -1}, ["routing_scale: -1", "above 0, or ~"]),
+        ("ComiRecDR", {"routing_maps": "positions"}, ["did you mean 'position'", "position, interest"]),
+        ("ComiRecDR", {"sigma": 1}, ["unknown key 'sigma' for ComiRecDR"]),
+        ("ComiRecDR", {"relu_layers": [0]}, ["relu_layers: [0]", "list of whole numbers"]),
+        ("YouTubeDNN", {"K": 4}, ["unknown key 'K' for YouTubeDNN"]),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_a_setting_of_another_model_is_refused_by_name(small, name, bad, words):
+    with pytest.raises(InputError) as error:
+        quick_start.build_config(name, "small", overrides=small_settings(small) | bad)
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_may_be_left_open_may_be_given_as_none(small):
+    for name, key in (("ComiRecSA", "attention_size"), ("ComiRecDR", "routing_scale"), ("MIND", "routing_scale")):
+        config = quick_start.build_config(name, "small", overrides=small_settings(small, **{key: None}))
+        assert config[key] is None
+
+
+@pytest.mark.parametrize(
     ("bad", "words"),
     [
         ({"item_features": ["colour"]}, ["item_features: 'colour'", "small.item", "genre, tags"]),

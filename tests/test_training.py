@@ -30,7 +30,7 @@ LOSSES = {
     "sampler": SAMPLER,
     "BPR": {"loss_type": "BPR", "train_neg_sample_args": {"sample_num": 2}},
 }
-models = pytest.mark.parametrize("name", ["MIND", "YouTubeDNN"])
+models = pytest.mark.parametrize("name", ["MIND", "ComiRecSA", "ComiRecDR", "YouTubeDNN"])
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,10 @@ def read(model, items, batch, logits):
     """Interests and flags: padded histories looked up in all item vectors, routed as a whole."""
     seq, lengths = batch["item_id_list"], batch["item_length"]
     mask = torch.arange(seq.shape[1]) < lengths[:, None]
-    if hasattr(model, "routing"):
+    if hasattr(model, "extract"):
+        interests = model.extract(items[seq], mask)
+        active = torch.ones(interests.shape[:2], dtype=torch.bool)
+    elif hasattr(model, "routing"):
         capsules = model.routing.route(model.routing.vote(items[seq]), mask, logits)
         interests, active = capsules.interests, capsules.active
     else:
@@ -120,6 +123,8 @@ def straightforward(model, batch, drawn):
 @models
 def test_loss_and_gradients_are_those_of_a_straightforward_model(small, monkeypatch, name, loss, features, similarity):
     more = {"temperature": 0.07 if similarity == "cosine" else 1.0, "similarity": similarity, "dropout": 0.0}
+    if name != "YouTubeDNN":
+        more["p"] = 2
     _, model, train, _, _ = built(small, name, train_batch_size=50, **LOSSES[loss], **features, **more)
     for table in model.modules():  # large enough for gradients of every part
         if isinstance(table, torch.nn.Embedding):
@@ -360,6 +365,8 @@ SHARED = {
     "in_batch": ("MIND", UNIFORM | {"negatives": "in_batch"}, 3),
     "CE": ("MIND", {"loss_type": "CE"}, 1),
     "YouTubeDNN": ("YouTubeDNN", UNIFORM | {"sparse_updates": False}, 5),
+    "ComiRecSA": ("ComiRecSA", UNIFORM, 1),
+    "ComiRecDR": ("ComiRecDR", UNIFORM | {"negatives": "in_batch"}, 1),
     "clipped": ("MIND", UNIFORM | {"clip_grad_norm": {"max_norm": 0.05, "norm_type": 2}, "item_features": []}, 1),
     "resumed": ("MIND", UNIFORM | {"lazy_sequences": False}, 1),
 }
@@ -405,7 +412,7 @@ def shared(wide, tmp_path_factory):
     one, two = {}, {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in ("MIND", "YouTubeDNN"):
+        for name in {name for name, _ in cases.values()}:
             Path("log", name).mkdir(parents=True)
         torch.multiprocessing.spawn(share_work, args=arguments, nprocs=2, join=True)
         while not queue.empty():

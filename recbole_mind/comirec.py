@@ -1,0 +1,96 @@
+"""ComiRec (Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020), as RecBole models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_mind.attention import LabelAwareAttention, SelfAttentivePooling
+from recbole_mind.base import RetrievalModel, history_mask
+from recbole_mind.capsule import like_lengths
+from recbole_mind.comirec_routing import MappedRouting
+
+
+class ComiRec(RetrievalModel):
+    """K interests for every user, trained with hard attention: what ComiRec-SA and ComiRec-DR share.
+
+    A subclass implements :meth:`extract`. An interest is used as it is, without MIND's ReLU layers, unless
+    ``relu_layers`` or ``user_features`` ask for them.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.num_interests = config["K"]
+        self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
+        if not config["relu_layers"] and not self.profile_encoder.size:
+            self.interest_layers.layers = nn.Sequential()
+
+    def extract(self, behaviors: Tensor, mask: Tensor) -> Tensor:
+        """The interests ``[B, K, D]`` in ``behaviors`` [B, L, D], real where ``mask`` [B, L] is true."""
+        raise NotImplementedError
+
+    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        extracted = self._whole(vectors, place, lengths) if place.is_cuda else self._ragged(vectors, place, lengths)
+        interests = self.compared(self.interest_layers(extracted, self.profile(users)))
+        return interests, torch.ones(interests.shape[:2], dtype=torch.bool, device=interests.device)
+
+    def _whole(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+        behaviors = vectors.index_select(0, place.flatten()).view(*place.shape, -1)  # [B, L, D]
+        return self.extract(behaviors, history_mask(lengths, place.shape[1]))
+
+    def _ragged(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+        """What :meth:`_whole` does, histories of like length together, so that little of the work is padding."""
+        ordered, order = lengths.sort()
+        groups = list(like_lengths(ordered))
+        places = [place[order[start:end], :longest] for start, end, longest in groups]
+        behaviors = vectors.index_select(0, torch.cat([part.flatten() for part in places]))
+        parts = torch.split(behaviors, [part.numel() for part in places])
+        found = [
+            self.extract(rows.view(*part.shape, -1), history_mask(ordered[start:end], longest))
+            for rows, part, (start, end, longest) in zip(parts, places, groups, strict=True)
+        ]
+        return torch.cat(found).index_select(0, order.argsort())
+
+    def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
+        vector: Tensor = self.attention(interests, active, label)
+        return vector
+
+
+class ComiRecSA(ComiRec):
+    """ComiRec with self-attentive interests (:class:`~recbole_mind.attention.SelfAttentivePooling`)."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.pooling = SelfAttentivePooling(
+            size=self.size,
+            num_interests=config["K"],
+            max_length=self.max_seq_length,
+            hidden=config["attention_size"] or 4 * self.size,
+            positions=config["positions"],
+        )
+
+    def extract(self, behaviors: Tensor, mask: Tensor) -> Tensor:
+        interests, _ = self.pooling(behaviors, mask)
+        result: Tensor = interests
+        return result
+
+
+class ComiRecDR(ComiRec):
+    """ComiRec with dynamic routing (:class:`~recbole_mind.comirec_routing.MappedRouting`)."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.routing = MappedRouting(
+            size=self.size,
+            num_interests=config["K"],
+            max_length=self.max_seq_length,
+            iterations=config["routing_iterations"],
+            maps=config["routing_maps"],
+            scale=config["routing_scale"],
+        )
+
+    def extract(self, behaviors: Tensor, mask: Tensor) -> Tensor:
+        result: Tensor = self.routing(behaviors, mask).interests
+        return result
