@@ -57,7 +57,9 @@ def settings(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mask", [True, False])
-@pytest.mark.parametrize("name", ["MIND", "YouTubeDNN", "GRU4Rec", "SASRec", "NARM", "SHAN", "Caser", "NextItNet"])
+@pytest.mark.parametrize(
+    "name", ["MIND", "ComiRecSA", "ComiRecDR", "YouTubeDNN", "GRU4Rec", "SASRec", "NARM", "SHAN", "Caser", "NextItNet"]
+)
 def test_exact_search_gives_every_metric_of_recboles_evaluator(name, mask, settings):
     trainer, valid, test = trainer_of(name, settings, mask_history=mask)
     for loader in (valid, test):
