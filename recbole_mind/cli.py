@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, settings
+from recbole_mind import __version__, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -225,7 +225,11 @@ def _describe_protocol(result: RunResult) -> str:
     parameters = ", ".join(f"{key}={value:g}" for key, value in search.get("parameters", {}).items())
     how = names.get(search["factory"], f"by '{search['factory']}', {parameters or 'no parameters'}")
     found = [f"; {key} {value} of the exact search" for key, value in search.items() if key.startswith("recall@")]
-    return f"split {protocol['split']}, {order}, {ranked}, {masked}\nranked {how}{''.join(found)}"
+    named = "" if protocol["name"] is None else f"protocol {protocol['name']}"
+    named += f", but for {', '.join(protocol['changed'])}" if protocol["changed"] else ""
+    named += ": " if named else ""
+    split = protocols.user_split(protocol) or f"split {protocol['split']}"
+    return f"{named}{split}, {order}, {ranked}, {masked}\nranked {how}{''.join(found)}"
 
 
 def _print_report(result: RunResult) -> None:

@@ -7,6 +7,7 @@ all rows at once here, with the same result.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_mind import inter_file, splits
+from recbole_mind import inter_file, protocols, splits
+from recbole_mind.errors import require
 from recbole_mind.mends import HISTORY_ROW
 from recbole_mind.sequences import History, Joined, Length, Recipe, Row, Samples, Store, Target
 
@@ -125,6 +127,9 @@ class SequentialDataset(RecBoleDataset):
     """
 
     inter_feat: Any
+    targets_to_end = (
+        False  # whether all of a user's behaviours from the row on are its targets, as a split by users has it
+    )
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -173,6 +178,8 @@ class SequentialDataset(RecBoleDataset):
             for numbers, (bans, _) in zip(codes, banned, strict=True):
                 kept &= ~bans[numbers]
         if not kept.all():
+            asked = [f"{name}_inter_num_interval: '{self.config[f'{name}_inter_num_interval']}'" for _, name in sides]
+            require(bool(kept.any()), f"{' and '.join(asked)} leave no interaction of '{self.dataset_name}'")
             self.inter_feat.drop(self.inter_feat.index[~kept], inplace=True)
 
     def _banned(
@@ -243,7 +250,7 @@ class SequentialDataset(RecBoleDataset):
             if field != self.uid_field:
                 name = getattr(self, f"{field}_list_field")
                 recipes[name] = History(self._list_column(store.columns, field, name))
-        if self.config["mask_history"]:
+        if self.config["mask_history"] or protocols.user_split(self.config["eval_args"]):
             recipes[HISTORY_ROW] = Row()
         self.inter_feat = LazyInteraction(Samples(store, recipes))
 
@@ -338,6 +345,52 @@ class SequentialDataset(RecBoleDataset):
         everything = self.inter_feat.interaction.chosen(groups.part(0, groups.counts), of=groups)
         times = everything[self.time_field].numpy()
         return self._parts(groups, splits.by_time(groups, times, shares))
+
+    def build(self) -> list[Any]:
+        asked = protocols.user_split(self.config["eval_args"])
+        if asked is None:
+            return list(super().build())
+        self._change_feat_format()
+        return self.split_by_users(asked)
+
+    def split_by_users(self, asked: protocols.UserSplit) -> list[Any]:
+        """All samples of the training users; of each other user one, with its targets from the cut on.
+
+        Raises:
+            InputError: a part is left without a user.
+        """
+        self._drop_unused_col()
+        samples = self.inter_feat.interaction
+        starts = samples.store.offsets.numpy()
+        counts = np.diff(starts)
+        found, cuts = splits.users(counts, asked.ratios, asked.seed), splits.cuts(counts, asked.history)
+        whole = np.where(counts > 1, 1, 0)  # in training a cut after each behaviour
+        kept, datasets, few, none = [], [], [], []
+        for phase, part, first in zip(("training", "validation", "test"), found, (whole, cuts, cuts), strict=True):
+            users = part[(first[part] >= 1) & (first[part] < counts[part])]
+            number = counts[users] - 1 if phase == "training" else np.ones(len(users), np.int64)
+            rows = splits.ranges(starts[users] + first[users], number)
+            dataset = self.copy(LazyInteraction(Samples(samples.store, samples.fields, torch.from_numpy(rows))))
+            dataset.targets_to_end = phase != "training"
+            datasets.append(dataset)
+            kept.append(f"{len(users)} for {phase}")
+            few.append(len(part) - len(users))
+            none += [] if len(users) else [phase]
+        what = f"{asked}: {', '.join(kept)}; {sum(few)} dropped, too short to be cut ({', '.join(map(str, few))})"
+        name = self.config["protocol"]
+        under = "" if name is None else f"protocol: '{name}' on "
+        require(not none, f"{under}dataset '{self.dataset_name}' leaves no user for {', '.join(none)}; {what}")
+        logging.getLogger().info(what)
+        return datasets
+
+    def targets(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Row numbers and items ``[P]`` of the different targets of a batch, where they reach to the user's end."""
+        items, starts = self.history
+        first = batch[HISTORY_ROW].numpy()
+        number = starts[batch[self.uid_field].numpy() + 1] - first
+        pairs = np.column_stack([np.repeat(np.arange(len(first)), number), items[splits.ranges(first, number)]])
+        rows, different = torch.from_numpy(np.unique(pairs.astype(np.int64), axis=0)).unbind(1)
+        return rows, different
 
     # -- figures -------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_mind import checkpoint, model_settings, settings
+from recbole_mind import checkpoint, model_settings, protocols, settings
 from recbole_mind.errors import InputError, require
 from recbole_mind.registry import MODELS
 
@@ -135,6 +135,7 @@ def _mend_config(Config: Any) -> None:
             for key in set(self.cmd_config_dict) - settings.known_keys(model):
                 self.external_config_dict.pop(key)
                 logging.getLogger().warning(f"argument '--{key}' is no setting of {model} and is not used")
+        self.internal_config_dict.update(protocols.chosen(self.external_config_dict))
 
     @_wrap(Config, "_set_default_parameters")
     def parameters(original: Callable[..., Any], self: Any) -> None:
@@ -144,6 +145,7 @@ def _mend_config(Config: Any) -> None:
         settings.check_common(final)
         kind = final["MODEL_TYPE"].name
         settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")
+        protocols.check(final, self.model, sequential=kind == "SEQUENTIAL")
         if is_ours(self.model_class):
             model_settings.check_ours(final, given)
             loss = final["loss_type"]
@@ -259,6 +261,8 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
         interaction, history, positive_u, positive_i = original(self, index)
         if not self.is_sequential and self.config["mask_history"] is False:
             history = None
+        if getattr(self._dataset, "targets_to_end", False):
+            positive_u, positive_i = self._dataset.targets(interaction)
         if self.is_sequential and self.config["mask_history"]:
             history = _history(self._dataset, interaction, positive_u, positive_i)
         return interaction, history, positive_u, positive_i
@@ -341,6 +345,11 @@ def _mend_trainer(module: Any) -> None:
         require(
             str(found).lower() == self.config["model"].lower(),
             f"checkpoint '{resume_file}' is of model {found}, not {self.config['model']}",
+        )
+        protocol = content["settings"].get("protocol")
+        require(
+            protocol == self.config["protocol"],
+            f"checkpoint '{resume_file}' was trained under protocol {protocol}, not {self.config['protocol']}",
         )
         order = content["settings"].get("timestamp_order", "recbole")
         require(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from recbole_mind import checkpoint, mends, settings
+from recbole_mind import checkpoint, mends, protocols, settings
 from recbole_mind.diagnostics import interest_statistics
 from recbole_mind.errors import InputError, require
 from recbole_mind.results import RunResult, protocol_of, versions
@@ -91,6 +91,7 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
             )
     try:
         dataset = create_dataset(config)
+        protocols.check_data(config, dataset)
         require(dataset.item_num > 2, f"dataset: '{name}' has {dataset.item_num - 1} item; at least 2 are needed")
         loaders = data_preparation(config, dataset)
     except InputError:
@@ -100,7 +101,8 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
     most = max(config["topk"])
     require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
     for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
-        require(len(loader.dataset) > 0 or phase == "validation", f"dataset: '{name}' leaves no row for {phase}")
+        needed = phase != "validation" or config["protocol"] is not None
+        require(len(loader.dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}")
         if len(loader.dataset) and mends.is_ours(config.model_class) and config["benchmark_filename"]:
             lengths = loader.dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
             low, high, most = int(lengths.min()), int(lengths.max()), config["MAX_ITEM_LIST_LENGTH"]
@@ -303,6 +305,13 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
     content = checkpoint.load(path)
     stored = {"timestamp_order": "recbole"} | content["settings"]  # RecBole's own checkpoints know no other order
     given = dict(overrides or {})
+    name = given.get("protocol")
+    trained = stored.get("protocol")
+    require(
+        name in (None, trained),
+        f"protocol: '{name}' splits the data in another way than '{path}' was trained with, which is under "
+        f"{'no protocol' if trained is None else trained}",
+    )
     if "eval_search" in given:
         stored["search_parameters"] = None  # they were another index's
     stored |= given
@@ -331,11 +340,13 @@ def build_model(config: Any, train_data: Any) -> Any:
 
     model_class = get_model(config["model"])
     try:
-        return model_class(config, train_data._dataset).to(config["device"])
+        model = model_class(config, train_data._dataset).to(config["device"])
     except (KeyError, ValueError) as error:
         if mends.is_ours(model_class):
             raise
         raise InputError(f"model: '{config['model']}' cannot be built on '{config['dataset']}': {error!r}") from error
+    protocols.warn_of_users(config, model, train_data._dataset)
+    return model
 
 
 def trainer_for(loaded: Loaded) -> Any:

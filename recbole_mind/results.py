@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import __version__, settings
+from recbole_mind import __version__, protocols, settings
 from recbole_mind.files import write_atomic
 
 _VERSIONS = ("recbole", "torch", "numpy", "pandas", "scipy", "faiss-cpu")
@@ -21,7 +21,8 @@ class RunResult:
 
     Attributes:
         model, dataset, seed: what ran.
-        protocol: split, order, ties, candidates and whether the history was kept out of the ranking.
+        protocol: its name and which of its settings were changed, split, order, ties, candidates and whether the
+            history was kept out of the ranking.
         config: every setting in force; a run from them gives the same numbers.
         valid, test: metric to value, of the best epoch.
         interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
@@ -60,6 +61,8 @@ def protocol_of(config: Any) -> dict[str, Any]:
     asked = config["mask_history"]
     masked = bool(asked) if sequential or asked is not None else not config["repeatable"]
     return {
+        "name": config["protocol"],
+        "changed": protocols.changed(config),
         "split": config["eval_args"]["split"],
         "order": config["eval_args"]["order"],
         "group_by": config["eval_args"]["group_by"],

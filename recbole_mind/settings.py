@@ -20,7 +20,7 @@ from recbole_mind.registry import MODELS
 
 # What every model takes through our commands; MIND's YAML describes them.
 DATA_KEYS = ("mask_history", "timestamp_order", "lazy_sequences")
-COMMON = (*DATA_KEYS, "packed", "eval_search", "search_parameters", "checkpoint_minutes")
+COMMON = (*DATA_KEYS, "protocol", "packed", "eval_search", "search_parameters", "checkpoint_minutes")
 
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
 _UNLISTED = (  # noqa: SIM905
@@ -274,7 +274,7 @@ def check_valid_metric(settings: Mapping[str, Any]) -> None:
 
 
 def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:
-    """Refuse a protocol that could not be kept, and have RecBole load the time that a sequence needs."""
+    """Refuse a protocol that could not be kept, and have RecBole load the time that a sequence or an order needs."""
     mode = settings["eval_args"].get("mode", "full") if isinstance(settings["eval_args"], dict) else "full"
     modes = set(mode.values()) if isinstance(mode, dict) else {mode}
     if settings.get("mask_history"):
@@ -286,7 +286,8 @@ def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential
         require(not asked, "timestamp_order: 'data' needs TIME_FIELD to stay out of numerical_features")
         settings["timestamp_order"] = "recbole"
     columns = settings.get("load_col")
-    if sequential and "load_col" not in given and columns and isinstance(columns.get("inter"), list):
+    by_time = sequential or (isinstance(settings["eval_args"], dict) and settings["eval_args"].get("order") == "TO")
+    if by_time and "load_col" not in given and columns and isinstance(columns.get("inter"), list):
         time = [field for field in [settings["TIME_FIELD"]] if field not in columns["inter"]]
         settings["load_col"] = columns | {"inter": columns["inter"] + time}
 

@@ -1,7 +1,8 @@
-"""Splits of samples by user, for all users at once: RecBole's rules in numpy, to the sample and its place."""
+"""Splits of samples, for all users at once: RecBole's by user to the sample and its place, and one of the users."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,11 @@ class Groups:
 
     def part(self, first: Ints | int, number: Ints) -> Ints:
         """Of each group, ``number`` [G] samples from its ``first`` [G] on, group by group."""
-        samples = _ranges(self.starts + first, number)
+        samples = ranges(self.starts + first, number)
         return samples if self.order is None else self.order[samples]
 
 
-def _ranges(starts: Ints, counts: Ints) -> Ints:
+def ranges(starts: Ints, counts: Ints) -> Ints:
     """``counts`` [G] numbers from each of ``starts`` [G], one range after the other; 32 bits wide if they can be."""
     ends = counts.cumsum()
     last = int((starts + counts).max(initial=0))
@@ -107,3 +108,32 @@ def by_time(data: Groups, times: npt.NDArray[np.floating[Any]], ratios: Sequence
     numbers = np.add.reduceat(early, data.counts.cumsum() - data.counts, dtype=np.int64)
     train = (numbers * (ratios[0] / (1 - ratios[2]))).astype(np.int64)
     return [data.part(0, train), data.part(train, numbers - train), data.part(numbers, data.counts - numbers)]
+
+
+def users(counts: Ints, ratios: Sequence[float], seed: int) -> list[Ints]:
+    """Share the users who have behaviours out among disjoint parts, whatever those behaviours are.
+
+    Each user gets a 64-bit random number, in the order of their ids; the users in the order of their numbers are cut
+    into parts. The numbers are PCG64's own, which no release of numpy changes.
+
+    Args:
+        counts: ``[U]`` behaviours of each user.
+        ratios: shares of the parts; all but the first are rounded to the nearest number of users, halves up.
+        seed: of the numbers.
+
+    Returns:
+        user ids of each part, ascending.
+    """
+    present = np.flatnonzero(counts)
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(present)), kind="stable")
+    sizes = [math.floor(len(present) * ratio / sum(ratios) + 0.5) for ratio in ratios[1:]]
+    ends = np.cumsum([max(len(present) - sum(sizes), 0), *sizes])[:-1]
+    return [np.sort(part) for part in np.split(present[order], ends)]
+
+
+def cuts(counts: Ints, history: float | None) -> Ints:
+    """How many of ``counts`` [U] behaviours precede the cut: a share, rounded down; ``None`` for all but the last."""
+    if history is None:
+        return np.maximum(counts - 1, 0)
+    result: Ints = np.floor(counts * history + 1e-9).astype(np.int64)  # 0.29 * 100 is 29
+    return result
