@@ -120,6 +120,20 @@ def _main(arguments: Sequence[str]) -> int:
     )
     pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
     pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
+    board = commands.add_parser(
+        "leaderboard",
+        allow_abbrev=False,
+        help="models × data sets × protocols × seeds: run what is missing, one table with significance",
+        epilog="The same command goes on where it was stopped. A run that is done is made again only if its settings, "
+        "the code's version or the data changed.",
+    )
+    board.add_argument(
+        "spec", metavar="FILE.yaml", help="models, datasets, data_path, protocols, seeds, baseline, settings"
+    )
+    board.add_argument(
+        "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
+    )
+    _add_spread(board)
     known, rest = parser.parse_known_args(arguments)
     if known.command == "evaluate":
         return _evaluate(known, rest)
@@ -127,7 +141,16 @@ def _main(arguments: Sequence[str]) -> int:
         return _pack(known, rest)
     if rest:
         raise InputError(f"argument '{rest[0]}' is not understood")
+    if known.command == "leaderboard":
+        return _leaderboard(known)
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))
+
+
+def _add_spread(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", "-j", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="host:port of a Ray cluster, or auto; by default one here if N > 1"
+    )
 
 
 def _evaluate(known: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -166,6 +189,31 @@ def _pack(known: argparse.Namespace, rest: Sequence[str]) -> int:
     users, items = (f"{pack.tokens[field]:,}" for field in (pack.user, pack.item))
     print(f"{pack.interactions:,} interactions of {users} users with {items} items in {pack.folder}")
     return 0
+
+
+def _leaderboard(known: argparse.Namespace) -> int:
+    from recbole_mind.board_render import print_board, write
+    from recbole_mind.files import alone_in
+    from recbole_mind.leaderboard import Leaderboard, read_spec
+
+    spec, folder, console = read_spec(known.spec), Path(known.output), Console()
+    with alone_in(folder):
+        board = Leaderboard(spec, folder, known.jobs)
+        for cell, changed in board.outdated:
+            console.print(f"{cell}: made again, since the record's {changed} changed", markup=False, highlight=False)
+        try:
+            board.run(ray=known.ray)
+        except InterruptedRun:
+            write(board.board(), folder)
+            raise
+        result = board.board()
+        write(result, folder)
+        print_board(result, console)
+        failed = {cell: record["error"] for cell, record in board.done.items() if "error" in record}
+    console.print(f"{folder / 'leaderboard.html'} and .md, .tex, .csv; records in {folder / 'records'}", soft_wrap=True)
+    for cell, error in failed.items():
+        print(f"error: {cell}: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _demo(folder: Path) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import filelock
 
 from recbole_mind.errors import InputError, require
 
@@ -72,3 +75,26 @@ def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[st
     found = content.get("version")
     require(found == version, f"{name} '{folder}' has format version {found}; this release reads version {version}")
     return content
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | Path) -> Iterator[None]:
+    """Hold a folder, which is made, against another process that would write into it.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written.
+    """
+    lock = filelock.FileLock(Path(folder) / ".lock", timeout=0)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(
+            f"output: another run is writing to '{folder}'; wait for it or choose another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"output: '{folder}' cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,6 +121,7 @@ def run(
     record: str | Path | None = None,
     resume: str | Path | None = None,
     saved: bool = True,
+    observe: Callable[[Any, Any], None] | None = None,
 ) -> RunResult:
     """Train a model, ours or any of RecBole's, and test its best epoch.
 
@@ -133,6 +134,7 @@ def run(
         record: where to write the result as JSON.
         resume: a checkpoint to go on from.
         saved: whether to save the best epoch and test it; otherwise the last epoch is tested.
+        observe: is given the trainer and the test loader after the test; ``trainer.found`` then holds the test's hits.
 
     Raises:
         InputError: input that cannot be used; nothing has been written then.
@@ -162,8 +164,11 @@ def run(
             trainer.resume_checkpoint(resume)
         _, valid = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
         trained = time.perf_counter()
+        trainer.keeps_found = observe is not None
         test = trainer.evaluate(test_data, load_best_model=saved)
         phases = {"data": prepared - began} | getattr(trainer, "seconds", {}) | {"test": time.perf_counter() - trained}
+        if observe is not None:
+            observe(trainer, test_data)
         result = _result(
             trainer,
             (train_data, test_data),

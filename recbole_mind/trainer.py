@@ -38,6 +38,7 @@ class SafeTrainer:
     epochs: int
     start_epoch: int
     epochs_run = 0
+    found: torch.Tensor | None
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)  # type: ignore[call-arg]
@@ -53,6 +54,22 @@ class SafeTrainer:
         self._current_result: dict[str, float] | None = None
         self.seconds = {"training": 0.0, "validation": 0.0}
         self._saves, self._saved_at, self._interrupted = True, time.monotonic(), False
+        self.keeps_found, self.found = False, None
+        self._listen(self.evaluator)  # type: ignore[attr-defined]
+
+    def _listen(self, evaluator: Any) -> None:
+        """Keep, as ``found``, which of the items at the top of each row were targets, when ``keeps_found`` asks for it.
+
+        It is RecBole's ``rec.topk`` ``[R, k + 1]``, whose last column is the number of targets; ``None`` without one.
+        """
+        evaluate = evaluator.evaluate
+
+        def listening(struct: Any) -> Any:
+            if self.keeps_found:
+                self.found = struct.get("rec.topk").cpu() if "rec.topk" in struct else None
+            return evaluate(struct)
+
+        evaluator.evaluate = listening
 
     @property
     def last_file(self) -> str:
@@ -95,6 +112,7 @@ class SafeTrainer:
             # modules are in state_dict
             "other_parameter": {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)},
             "optimizer": self.optimizer.state_dict(),
+            "seconds": self.seconds,
             "position": None if self._position is None else self._position.state(),
             "best": Path(self.saved_model_file).name if path == self.last_file else None,
         }
@@ -111,6 +129,7 @@ class SafeTrainer:
         if math.isfinite(content["best_valid_score"]):
             require(best.is_file(), f"checkpoint '{resume_file}' goes with '{best}', which does not exist")
         self.saved_model_file = str(best)
+        self.seconds |= content.get("seconds") or {}
         self._resumed = content.get("position")
         if self._resumed is not None:
             self.start_epoch = int(self._resumed["epoch"])

@@ -1,0 +1,288 @@
+"""A leaderboard: models × data sets × protocols × seeds, run, recorded and kept up to date.
+
+A run's record is written as it ends, and a run that has one is not made again unless its settings, the code's version
+or the data changed; so that the same command goes on wherever it was stopped.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recbole_mind import protocols, settings
+from recbole_mind.board import Board, build
+from recbole_mind.errors import InputError, InterruptedRun, nearest, require
+from recbole_mind.runs_progress import RunsProgress
+from recbole_mind.spread import spread, threads
+from recbole_mind.trial import Trial, execute, fingerprint
+
+KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "not_run")
+_NO_USER_VECTOR = "the protocol's test users are not in training, and the model needs each user there"
+
+
+class Cell(NamedTuple):
+    """One run of a leaderboard."""
+
+    dataset: str
+    protocol: str
+    label: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.label}, {self.dataset}, {self.protocol}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a leaderboard's file says.
+
+    Attributes:
+        models: labels of the rows, in order: a model's name, or any name whose settings say which ``model`` it is.
+        datasets, protocols, seeds: each model runs on each combination of them.
+        baseline: the label that others are compared with.
+        data_path: the folder that holds the data sets.
+        settings: for ``all``, for a data set, or for a label; a later one of these wins.
+        tuned: whether to start from the settings that ship for a data set (``properties/leaderboard/``).
+        not_run: label, or data set and label, to the reason why its runs are left out.
+    """
+
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    protocols: tuple[str, ...] = ("leave-one-out",)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    baseline: str = "YouTubeDNN"
+    data_path: str | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tuned: bool = True
+    not_run: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def cells(self) -> list[Cell]:
+        """Every run, the first seed of all of them first."""
+        return [
+            Cell(dataset, protocol, label, seed)
+            for seed in self.seeds
+            for dataset in self.datasets
+            for protocol in self.protocols
+            for label in self.models
+        ]
+
+    def model(self, label: str) -> str:
+        """The model behind a label."""
+        return str(self.settings.get(label, {}).get("model", label))
+
+    def overrides(self, cell: Cell) -> dict[str, Any]:
+        """The settings of a run, other than its seed."""
+        model = self.model(cell.label)
+        common: dict[str, Any] = {}
+        for source in ("all", cell.dataset):
+            given = self.settings.get(source, {})
+            common |= {key: value for key, value in given.items() if key in settings.known_keys(model)}
+        chosen = settings.defaults("leaderboard", cell.dataset).get(cell.label, {}) if self.tuned else {}
+        own = {key: value for key, value in self.settings.get(cell.label, {}).items() if key != "model"}
+        where = {} if self.data_path is None else {"data_path": self.data_path}
+        return {"show_progress": False} | where | chosen | common | own | {"protocol": cell.protocol}
+
+
+def read_spec(path: str | Path) -> Spec:
+    """Read a leaderboard's YAML file.
+
+    Raises:
+        InputError: the file, a key or a value cannot be used.
+    """
+    content = settings.read_file(path)
+    try:
+        return _spec(content)
+    except InputError as error:
+        raise InputError(f"leaderboard '{path}': {error}") from None
+
+
+def _spec(content: dict[str, Any]) -> Spec:
+    for key in content:
+        require(key in KEYS, f"unknown key '{key}'{nearest(key, KEYS)}; allowed: {', '.join(KEYS)}")
+    lists: dict[str, Any] = {}
+    for key in ("models", "datasets", "protocols", "seeds"):
+        if key not in content and key in ("protocols", "seeds"):
+            continue
+        value: Any = content.get(key)
+        value = [value] if isinstance(value, (str, int)) else value
+        kind, word = (int, "whole numbers") if key == "seeds" else (str, "names")
+        good = isinstance(value, list) and bool(value)
+        good = good and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+        require(good, f"{key}: {content.get(key)!r} is not allowed; allowed: a list of {word}")
+        require(len(set(value)) == len(value), f"{key}: {value!r} names one twice")
+        lists[key] = tuple(value)
+    require(all(0 <= seed < 2**32 for seed in lists.get("seeds", ())), "seeds: each is at least 0 and below 2**32")
+    given = _settings(content.get("settings"), lists)
+    named = protocols.known()
+    for protocol in lists.get("protocols", ()):
+        require(
+            protocol in named,
+            f"protocols: '{protocol}' is unknown{nearest(protocol, named)}; allowed: {', '.join(named)}",
+        )
+    for name in lists["models"] + lists["datasets"]:
+        require(not set(name) & set('/\\:*?"<>|') and name not in (".", ".."), f"'{name}' is no name for a file")
+    for label in lists["models"]:
+        settings.check_model(given.get(label, {}).get("model", label))
+    baseline = content.get("baseline", "YouTubeDNN" if "YouTubeDNN" in lists["models"] else lists["models"][0])
+    require(baseline in lists["models"], f"baseline: '{baseline}' is not among the models")
+    tuned = content.get("tuned", True)
+    require(isinstance(tuned, bool), f"tuned: {tuned!r} is not allowed; allowed: True, False")
+    folder = content.get("data_path")
+    require(folder is None or isinstance(folder, str), f"data_path: {folder!r} is not allowed; allowed: a path")
+    missing = _not_run(content.get("not_run"), lists)
+    return Spec(**lists, baseline=baseline, data_path=folder, settings=given, tuned=tuned, not_run=missing)
+
+
+def _settings(given: Any, lists: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    given = {} if given is None else given
+    good = isinstance(given, dict) and all(isinstance(value, dict) for value in given.values())
+    require(good, f"settings: {given!r} is not allowed; allowed: 'all', a data set or a model, each with its settings")
+    known = ("all", *lists["datasets"], *lists["models"])
+    for name, values in given.items():
+        require(name in known, f"settings: '{name}' is unknown{nearest(name, known)}; allowed: {', '.join(known)}")
+        for key in ("seed", "protocol", "checkpoint_dir", "data_path"):
+            require(key not in values, f"settings: {name}: '{key}' is a key of the leaderboard, not of a model")
+    models = {label: given.get(label, {}).get("model", label) for label in lists["models"]}
+    for label, model in models.items():
+        name = settings.check_model(model)
+        own = {key: value for key, value in given.get(label, {}).items() if key != "model"}
+        settings.check_keys(own, name, f"settings: {label}")
+    for name in {"all", *lists["datasets"]} & set(given):
+        for key in given[name]:
+            keys = [settings.known_keys(model) for model in models.values()]
+            hint = nearest(key, frozenset().union(*keys))
+            require(any(key in known for known in keys), f"settings: {name}: no model has a key '{key}'{hint}")
+    return dict(given)
+
+
+def _not_run(given: Any, lists: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """The reason for each data set and label."""
+    given = {} if given is None else given
+    allowed = "allowed: a model with a reason, or with data sets and a reason for each"
+    require(isinstance(given, dict), f"not_run: {given!r} is not allowed; {allowed}")
+    reasons = {}
+    for label, why in given.items():
+        require(label in lists["models"], f"not_run: '{label}' is not among the models")
+        by_dataset = dict.fromkeys(lists["datasets"], why) if isinstance(why, str) else why
+        good = isinstance(by_dataset, dict) and all(isinstance(text, str) for text in by_dataset.values())
+        require(good, f"not_run: {label}: {why!r} is not allowed; {allowed}")
+        for dataset, text in by_dataset.items():
+            require(dataset in lists["datasets"], f"not_run: {label}: '{dataset}' is not among the data sets")
+            reasons[dataset, label] = text
+    return reasons
+
+
+class Leaderboard:
+    """The runs of ``spec`` in ``folder``: which are done, which remain, and the board they make.
+
+    Args:
+        spec: what to run.
+        folder: where ``records/`` stands.
+        jobs: how many runs at a time; each gets its share of this machine's cores.
+
+    Raises:
+        InputError: settings that a model refuses, a data set that is not there, a file that is no record.
+    """
+
+    def __init__(self, spec: Spec, folder: str | Path, jobs: int = 1) -> None:
+        self.spec, self.folder, self.jobs = spec, Path(folder), jobs
+        self.absent: dict[tuple[str, str, str], str] = {}
+        self.trials: dict[Cell, Trial] = {}
+        self.done: dict[Cell, dict[str, Any]] = {}
+        self.outdated: list[tuple[Cell, str]] = []  # and what of it changed
+        plans: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, str]] | None] = {}
+        for cell in spec.cells():
+            key = cell[:3]
+            if key not in plans:
+                plans[key] = self._plan(cell)
+            plan = plans[key]
+            if plan is None:
+                continue
+            overrides, mark = plan
+            path = self.folder / "records" / f"{'.'.join(map(str, cell))}.json"
+            about = {"label": cell.label, "fingerprint": mark}
+            trial = Trial(spec.model(cell.label), cell.dataset, cell.seed, overrides, path, about, threads(jobs))
+            record = trial.finished()
+            if record is None:
+                self.trials[cell] = trial
+                found = trial.found()
+                if found is not None and "error" not in found and isinstance(found["fingerprint"], dict):
+                    changed = [name for name, value in mark.items() if found["fingerprint"].get(name) != value]
+                    self.outdated.append((cell, ", ".join(changed) or "hits missing"))
+            else:
+                self.done[cell] = record
+
+    def _plan(self, cell: Cell) -> tuple[dict[str, Any], dict[str, str]] | None:
+        """The settings of a run and their fingerprint; ``None`` where it is not to be made."""
+        from recbole.utils import ModelType, get_model
+
+        from recbole_mind import quick_start
+
+        reason = self.spec.not_run.get((cell.dataset, cell.label))
+        by_users = "US" in settings.defaults("protocol", cell.protocol)["eval_args"]["split"]
+        if reason is None and by_users and get_model(self.spec.model(cell.label)).type != ModelType.SEQUENTIAL:
+            reason = _NO_USER_VECTOR
+        if reason is not None:
+            self.absent[cell[:3]] = reason
+            return None
+        overrides = self.spec.overrides(cell)
+        try:
+            config = quick_start.build_config(self.spec.model(cell.label), cell.dataset, overrides=overrides)
+        except InputError as error:
+            raise InputError(f"{cell.label}, {cell.dataset}, {cell.protocol}: {error}") from None
+        place = Path(config["data_path"])
+        require(
+            (place / f"{cell.dataset}.inter").is_file(),
+            f"datasets: there is no file '{place / cell.dataset}.inter'; data_path is the folder that holds "
+            f"'{cell.dataset}/'",
+        )
+        return overrides, fingerprint(config)
+
+    def run(self, *, ray: str | None = None, show_progress: bool = True) -> None:
+        """Make the runs that remain, on this machine or on the Ray cluster at ``ray``.
+
+        Raises:
+            InterruptedRun: Ctrl-C; what is done is recorded.
+        """
+        cells = list(self.trials)
+        trials = [self.trials[cell] for cell in cells]
+        finished = [(cell[:3], record["seconds"]) for cell, record in self.done.items()]
+        with RunsProgress(
+            "leaderboard", [cell[:3] for cell in cells], finished, self.jobs, enabled=show_progress
+        ) as progress:
+            try:
+                started = lambda place: progress.started(cells[place], cells[place][:3])  # noqa: E731
+                for place, record in spread(execute, trials, jobs=self.jobs, ray=ray, started=started):
+                    cell = cells[place]
+                    if isinstance(record, Exception):  # its worker died, again and again
+                        first = (str(record).splitlines() or [""])[0]
+                        record = {**trials[place].about, "error": f"{type(record).__name__}: {first}"}
+                    self.done[cell] = record
+                    progress.ended(cell, _outcome(record), failed="error" in record)
+            except (KeyboardInterrupt, InterruptedRun):
+                number = f"{len(self.done)} of {len(self.done) + len(set(cells) - set(self.done))}"
+                raise InterruptedRun(f"stopped: {number} runs are done; the same command goes on") from None
+
+    def board(self) -> Board:
+        """What the runs that are done come to."""
+        from recbole_mind.significance import Hits
+
+        @functools.cache
+        def hits_of(key: tuple[str, str, str, int]) -> Hits | None:
+            path = self.folder / "records" / f"{'.'.join(map(str, key))}.hits.npz"
+            return Hits.load(path) if path.exists() else None
+
+        spec = self.spec
+        names = (spec.models, spec.datasets, spec.protocols, spec.seeds, spec.baseline)
+        return build(*names, dict(self.done.items()), hits_of, self.absent)
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    """A run in a few words."""
+    if "error" in record:
+        return f"failed: {record['error']}"
+    metric, value = next(iter(record["test"].items()))
+    return f"{metric} {value:.4f}"

@@ -1,0 +1,112 @@
+"""Work spread over processes or machines by Ray, or done here one piece after the other."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from recbole_mind.errors import InputError, require
+
+_ANSWER = 10  # seconds that a cluster has to answer
+
+
+def spread(
+    work: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    *,
+    jobs: int = 1,
+    ray: str | None = None,
+    started: Callable[[int], None] = lambda task: None,
+) -> Iterator[tuple[int, Any]]:
+    """Do ``work(task)`` for each task and yield the task's place and the result, in the order in which they end.
+
+    Args:
+        work: a function of a module of this package, so that a worker that imports it knows our models.
+        tasks: what can be pickled, in the order in which to start them.
+        jobs: how many at a time. One, without ``ray``, runs in this process.
+        ray: a cluster's address, ``host:port`` or ``auto``; ``None`` starts one here when ``jobs`` is above 1.
+        started: is told the place of each task that starts.
+
+    A worker that dies has its task done again by another. An exception in ``work`` is yielded in place of a result.
+
+    Raises:
+        InputError: ``jobs`` is below 1, or nobody answers at the address.
+    """
+    _check(jobs)
+    if jobs == 1 and ray is None:
+        for place, task in enumerate(tasks):
+            started(place)
+            yield place, work(task)
+        return
+    yield from _by_ray(work, tasks, jobs, ray, started)
+
+
+def _check(jobs: int) -> None:
+    require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
+
+
+def threads(jobs: int) -> int:
+    """How many threads each of ``jobs`` processes should use on this machine.
+
+    Raises:
+        InputError: ``jobs`` is below 1.
+    """
+    _check(jobs)
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+def _by_ray(
+    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, address: str | None, started: Callable[[int], None]
+) -> Iterator[tuple[int, Any]]:
+    import ray
+
+    local = address is None
+    if address is not None:
+        check_address(address)
+    else:
+        address = "local"
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level="ERROR",
+            **({"num_cpus": jobs, "include_dashboard": False} if local else {}),
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
+    remote: Any = ray.remote(num_cpus=1, max_retries=3)(work)
+    waiting = list(range(len(tasks)))[::-1]
+    running: dict[Any, int] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                place = waiting.pop()
+                running[remote.remote(tasks[place])] = place
+                started(place)
+            done, _ = ray.wait(list(running))
+            for reference in done:
+                place = running.pop(reference)
+                try:
+                    yield place, ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    yield place, error.cause if error.cause is not None else error
+                except ray.exceptions.RayError as error:
+                    yield place, error
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Raise :class:`InputError` unless somebody listens at ``host:port``; ``auto`` is Ray's to find."""
+    if address == "auto":
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    require(bool(colon and host) and port.isdigit(), f"ray: '{address}' is not allowed; allowed: host:port, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"ray: nobody answers at '{address}': {error}") from None

@@ -1,0 +1,193 @@
+"""One run of many: trained, tested and recorded in a process that may die at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import traceback
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_mind.errors import InputError, InterruptedRun, require
+from recbole_mind.files import sha256, write_atomic
+from recbole_mind.settings import to_json
+
+# Settings that say where and how a run happens, not what comes out of it.
+_ELSEWHERE = {
+    "data_path", "checkpoint_dir", "show_progress", "state", "log_wandb", "wandb_project", "tensorboard_dir", "packed",
+    "checkpoint_minutes", "worker", "use_gpu", "gpu_id", "save_dataset", "save_dataloaders", "dataset_save_path",
+    "dataloaders_save_path", "seed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run to be made.
+
+    Attributes:
+        model, dataset, seed, overrides: what :func:`recbole_mind.quick_start.run` takes.
+        record: where its record goes; the users' hits go beside it, as ``.hits.npz``.
+        about: what the record says beside the result, ``fingerprint`` among it (:func:`fingerprint`).
+        threads: of torch.
+    """
+
+    model: str
+    dataset: str
+    seed: int
+    overrides: dict[str, Any]
+    record: Path
+    about: dict[str, Any]
+    threads: int
+
+    @property
+    def hits(self) -> Path:
+        """Where the hits of each user go."""
+        return self.record.with_suffix(".hits.npz")
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints stand while it runs."""
+        return self.record.parent.parent / "running" / self.record.stem
+
+    def finished(self) -> dict[str, Any] | None:
+        """Its record, if the run is done and neither settings, nor code, nor data have changed since.
+
+        Raises:
+            InputError: there is a file that is no record.
+        """
+        content = self.found()
+        same = content is not None and content.get("fingerprint") == self.about["fingerprint"]
+        return content if same and content is not None and "error" not in content and self.hits.exists() else None
+
+    def found(self) -> dict[str, Any] | None:
+        """Whatever record there is.
+
+        Raises:
+            InputError: the file is no record.
+        """
+        return read_record(self.record) if self.record.exists() else None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record of :func:`execute`.
+
+    Raises:
+        InputError: the file is unreadable, or no record.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"record '{path}' cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(
+            f"record '{path}' is corrupt: it is not JSON; move it away and the run is made again"
+        ) from None
+    known = isinstance(content, dict) and "fingerprint" in content and ("error" in content or "test" in content)
+    require(known, f"'{path}' is not a record of a leaderboard; move it away")
+    return dict(content)
+
+
+def fingerprint(config: Any) -> dict[str, str]:
+    """What a run's figures depend on, but for its seed: hashes of its settings and data, and versions."""
+    from recbole_mind import checkpoint
+    from recbole_mind.results import versions
+
+    settings = {key: value for key, value in checkpoint.settings_of(config).items() if key not in _ELSEWHERE}
+    found = versions()
+    code = " ".join(f"{name} {found[name]}" for name in ("recbole-mind", "recbole", "torch") if name in found)
+    return {
+        "settings": _hash(to_json(settings)),
+        "code": code,
+        "data": data_hash(config["data_path"], config["dataset"]),
+    }
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def data_hash(folder: str, dataset: str) -> str:
+    """One hash of a data set's files in RecBole's atomic format."""
+    parts = []
+    for path in sorted(Path(folder).glob(f"{dataset}.*")):
+        if path.is_file():
+            parts.append(f"{path.suffix} {sha256(path)}")
+    return _hash("\n".join(parts))
+
+
+def execute(trial: Trial) -> dict[str, Any]:
+    """Make the run and write its record, as soon as it ends and whole; an unfinished run goes on where it was.
+
+    Returns:
+        the record; of a run that failed, one with ``error`` and without figures.
+    """
+    import torch
+
+    torch.set_num_threads(trial.threads)
+    try:
+        record = _run(trial)
+    except InterruptedRun:
+        raise  # its checkpoint stays, to go on from
+    except InputError as error:
+        record = {**trial.about, "error": str(error)}
+    except MemoryError as error:
+        record = {**trial.about, "error": f"out of memory: {error}"}
+    except Exception as error:  # one run's fault must not take the others with it
+        kind = "out of memory" if "out of memory" in str(error).lower() else type(error).__name__
+        first = (str(error).splitlines() or [""])[0]
+        record = {**trial.about, "error": f"{kind}: {first}", "traceback": traceback.format_exc()}
+    write_atomic(trial.record, to_json(record))
+    shutil.rmtree(trial.folder, ignore_errors=True)
+    return record
+
+
+def _run(trial: Trial) -> dict[str, Any]:
+    from recbole_mind import quick_start
+
+    more: dict[str, Any] = {}
+
+    def observe(trainer: Any, test_data: Any) -> None:
+        more["parameters"] = sum(parameter.numel() for parameter in trainer.model.parameters())
+        found = trainer.found
+        if found is not None:
+            _write_hits(trial.hits, found.numpy(), tokens_of(test_data))
+
+    mark, now = trial.folder / "fingerprint", json.dumps([trial.about["fingerprint"], trial.overrides], default=str)
+    unfinished = sorted(trial.folder.glob("*.last.pth"))
+    known = mark.is_file() and mark.read_text("utf-8") == now
+    if unfinished and not known:
+        shutil.rmtree(trial.folder)
+    write_atomic(mark, now)
+    result = quick_start.run(
+        trial.model,
+        trial.dataset,
+        overrides=trial.overrides | {"checkpoint_dir": str(trial.folder)},
+        seed=trial.seed,
+        resume=unfinished[-1] if unfinished and known else None,
+        observe=observe,
+    )
+    return {**trial.about, **asdict(result), "checkpoint": None, **more, "threads": trial.threads}
+
+
+def tokens_of(test_data: Any) -> Any:
+    """The users of an evaluation's rows, as they stand in the file: ``[R]``."""
+    data = test_data.dataset
+    users = getattr(test_data, "uid_list", None)
+    if users is None:
+        users = data.inter_feat[data.uid_field]
+    return data.id2token(data.uid_field, np.asarray(users))
+
+
+def _write_hits(path: Path, found: Any, tokens: Any) -> None:
+    """Keep ``found`` [R, k + 1], RecBole's ``rec.topk``, in the order of the users' tokens."""
+    from recbole_mind.significance import Hits
+
+    order = np.argsort(tokens, kind="stable")
+    users = _hash("\n".join(tokens[order].tolist()))
+    Hits(found[order, :-1].astype(bool), found[order, -1].astype(np.int64), users).save(path)

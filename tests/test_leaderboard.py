@@ -1,0 +1,315 @@
+"""The leaderboard's runner: what runs, what is kept, what is made again, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from recbole_mind import InputError, cli, quick_start, spread, trial
+from recbole_mind.leaderboard import Cell, Leaderboard, read_spec
+from recbole_mind.significance import Hits, per_user
+from tests.data import LOAD, write_small
+
+SMALL = {
+    "load_col": LOAD,
+    "MAX_ITEM_LIST_LENGTH": 10,
+    "embedding_size": 16,
+    "relu_layers": [32],
+    "train_batch_size": 64,
+    "epochs": 2,
+    "topk": [5, 10],
+    "valid_metric": "NDCG@10",
+}
+MODELS = {"MIND-1": {"model": "MIND", "K": 1}, "MIND": {"K": 2}}
+
+
+def spec_file(folder: Path, data: Path, **more: object) -> Path:
+    content = {
+        "models": ["Pop", "YouTubeDNN", "MIND-1", "MIND"],
+        "datasets": ["small"],
+        "data_path": str(data),
+        "protocols": ["leave-one-out"],
+        "seeds": [1, 2],
+        "settings": {"all": SMALL, **MODELS},
+    } | more
+    path = folder / "board.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return path
+
+
+def made(path: Path, folder: Path, jobs: int = 1) -> tuple[Leaderboard, dict[Cell, int]]:
+    """Run what is missing; returns the leaderboard, and when each record was written."""
+    board = Leaderboard(read_spec(path), folder, jobs)
+    board.run(show_progress=False)
+    times = {cell: (folder / f"records/{'.'.join(map(str, cell))}.json").stat().st_mtime_ns for cell in board.done}
+    return board, times
+
+
+def figures(folder: Path) -> list[list[str]]:
+    """The table of ``leaderboard.csv`` without what a clock decides."""
+    with open(folder / "leaderboard.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [[value for key, value in row.items() if "seconds" not in key] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def run_once(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("board")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        status = cli.main(["leaderboard", str(spec_file(folder, small)), "--output", str(folder / "out")])
+    assert status == 0
+    return folder
+
+
+def test_every_run_leaves_a_record_with_the_figures_of_the_plain_command(run_once, small):
+    records = run_once / "out/records"
+    assert len(list(records.glob("*.json"))) == 8
+    record = json.loads((records / "small.leave-one-out.MIND-1.2.json").read_text())
+    assert (record["label"], record["model"], record["config"]["K"], record["seed"]) == ("MIND-1", "MIND", 1, 2)
+    assert record["protocol"]["name"] == "leave-one-out"
+    overrides = SMALL | {"data_path": str(small), "protocol": "leave-one-out", "K": 1, "show_progress": False}
+    torch.set_num_threads(record["threads"])
+    result = quick_start.run("MIND", "small", overrides=overrides, seed=2)
+    torch.set_num_threads(1)
+    assert record["test"] == pytest.approx(result.test, abs=1e-3)
+    assert record["epochs"] == result.epochs
+    model = quick_start.load(result.checkpoint).model
+    assert record["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert not (run_once / "out/running").exists() or not list((run_once / "out/running").iterdir())
+
+
+@pytest.mark.parametrize("label", ["Pop", "YouTubeDNN", "MIND"])
+def test_the_hits_beside_a_record_are_its_figures(run_once, label):
+    path = run_once / f"out/records/small.leave-one-out.{label}.1.json"
+    record, hits = json.loads(path.read_text()), Hits.load(path.with_suffix(".hits.npz"))
+    assert len(hits.found) == 40
+    assert (hits.numbers == 1).all()
+    for metric, value in record["test"].items():
+        assert per_user(hits, metric).mean() == pytest.approx(value, abs=1e-4)
+
+
+def test_all_models_are_judged_on_the_same_users(run_once):
+    files = (run_once / "out/records").glob("*.hits.npz")
+    assert len({Hits.load(path).users for path in files}) == 1
+
+
+def test_a_finished_leaderboard_runs_nothing_again(run_once):
+    before = {path: path.stat().st_mtime_ns for path in (run_once / "out/records").iterdir()}
+    table = figures(run_once / "out")
+    assert cli.main(["leaderboard", str(run_once / "board.yaml"), "--output", str(run_once / "out")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (run_once / "out/records").iterdir()} == before
+    assert figures(run_once / "out") == table
+
+
+def test_only_what_changed_is_made_again(tmp_path):
+    data = write_small(tmp_path / "data")
+    path = spec_file(tmp_path, data, models=["YouTubeDNN", "MIND"], seeds=[1], settings={"all": SMALL})
+    _, first = made(path, tmp_path / "out")
+    path = spec_file(
+        tmp_path, data, models=["YouTubeDNN", "MIND"], seeds=[1, 2], settings={"all": SMALL, "MIND": {"K": 3}}
+    )
+    board, second = made(path, tmp_path / "out")
+    mind, youtube = Cell("small", "leave-one-out", "MIND", 1), Cell("small", "leave-one-out", "YouTubeDNN", 1)
+    assert board.outdated == [(mind, "settings")]
+    assert second[youtube] == first[youtube]
+    assert second[mind] > first[mind]
+    assert len(second) == 4
+    trial.data_hash.cache_clear()
+    with open(data / "small/small.inter", "a") as file:
+        file.write("u0\ti1\t999999999\n")
+    board = Leaderboard(read_spec(path), tmp_path / "out")
+    assert {changed for _, changed in board.outdated} == {"data"}
+    assert len(board.trials) == 4
+    trial.data_hash.cache_clear()
+
+
+def test_a_record_of_another_version_is_made_again(tmp_path, small):
+    path = spec_file(
+        tmp_path, small, models=["Pop"], seeds=[1], settings={"Pop": {"topk": [5], "valid_metric": "NDCG@5"}}
+    )
+    board, _ = made(path, tmp_path / "out")
+    (cell,) = board.done
+    record = tmp_path / "out/records/small.leave-one-out.Pop.1.json"
+    content = json.loads(record.read_text())
+    content["fingerprint"]["code"] = "recbole-mind 0.0.1"
+    record.write_text(json.dumps(content))
+    assert Leaderboard(read_spec(path), tmp_path / "out").outdated == [(cell, "code")]
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(tmp_path, small, capsys):
+    more = {"all": SMALL, "MIND": {"learning_rate": 1e30, "K": 2, "similarity": "dot"}}
+    path = spec_file(tmp_path, small, models=["YouTubeDNN", "MIND"], seeds=[1], settings=more)
+    assert cli.main(["leaderboard", str(path), "--output", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "error: MIND, small, leave-one-out, seed 1: the training loss is" in error
+    assert "Traceback" not in error
+    assert [row for row in figures(tmp_path / "out") if "YouTubeDNN" in row]
+    board = Leaderboard(read_spec(path), tmp_path / "out")
+    assert [cell.label for cell in board.trials] == ["MIND"]  # it is tried again, and is not said to have changed
+    assert board.outdated == []
+
+
+KILLED = """
+import sys
+from recbole_mind.cli import main
+sys.exit(main(["leaderboard", sys.argv[1], "--output", sys.argv[2]]))
+"""
+
+
+def start(spec: Path, folder: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(spec), str(folder)],
+        cwd=Path(__file__).parent.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_leaderboard_ends_with_the_same_table(run_once, small, tmp_path, how):
+    spec, folder = spec_file(tmp_path, small), tmp_path / "out"
+    for records in (1, 4):  # stopped twice, once between two runs or in one
+        process = start(spec, folder)
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("records/*.json"))) < records and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(how)
+        error = process.communicate()[1].decode()
+        if how == signal.SIGINT:
+            assert process.returncode == 2
+            assert "the same command goes on" in error
+            assert "Traceback" not in error
+    done = {path: path.stat().st_mtime_ns for path in folder.glob("records/*.json")}
+    assert records <= len(done) < 8
+    process = start(spec, folder)
+    assert process.wait(120) == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert figures(folder) == figures(run_once / "out")
+
+
+def test_two_leaderboards_cannot_write_one_folder(tmp_path, small, capsys):
+    from recbole_mind.files import alone_in
+
+    with alone_in(tmp_path / "out"):
+        assert cli.main(["leaderboard", str(spec_file(tmp_path, small)), "--output", str(tmp_path / "out")]) == 2
+    assert "another run is writing to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": ["MINDD"]}, "did you mean 'MIND'"),
+        ({"models": None}, "models: None is not allowed; allowed: a list of names"),
+        ({"models": ["MIND", "MIND"]}, "names one twice"),
+        ({"models": ["MIND"], "settings": {"MIND": {"KK": 2}}}, "settings: MIND: unknown key 'KK'"),
+        ({"models": ["MIND"], "settings": {"all": {"epoch": 2}}}, "no model has a key 'epoch'; did you mean 'epochs'?"),
+        ({"settings": {"MIDN": {"K": 2}}}, "settings: 'MIDN' is unknown; did you mean 'MIND'?"),
+        ({"settings": {"all": {"seed": 2}}, "models": ["MIND"]}, "'seed' is a key of the leaderboard"),
+        ({"settings": []}, "settings: [] is not allowed"),
+        ({"protocols": ["leave-two-out"]}, "protocols: 'leave-two-out' is unknown; did you mean 'leave-one-out'?"),
+        ({"seeds": [1.5]}, "seeds: [1.5] is not allowed; allowed: a list of whole numbers"),
+        ({"seeds": [-1]}, "seeds: each is at least 0"),
+        ({"baseline": "SASRec"}, "baseline: 'SASRec' is not among the models"),
+        ({"datasets": ["nowhere"]}, "nowhere.inter'"),
+        ({"datasets": ["../small"]}, "'../small' is no name"),
+        ({"data_path": 3}, "data_path: 3 is not allowed"),
+        ({"tuned": "no"}, "tuned: 'no' is not allowed"),
+        ({"model": ["MIND"]}, "unknown key 'model'; did you mean 'models'?"),
+        ({"settings": {"all": SMALL | {"metrics": ["Recal"]}, **MODELS}}, "Recal"),
+        ({"settings": {"all": SMALL, **MODELS, "MIND": {"K": 0}}}, "MIND, small, leave-one-out: K: 0 is not allowed"),
+        ({"not_run": {"SASRec": "slow"}}, "not_run: 'SASRec' is not among the models"),
+        ({"not_run": {"MIND": 3}}, "not_run: MIND: 3 is not allowed"),
+    ],
+)
+def test_bad_files_get_one_line(tmp_path, small, capsys, change, message):
+    if "settings" not in change and "models" in change:
+        change = change | {"settings": None}
+    if "settings" in change and change["settings"] and "MIND-1" not in change["settings"] and "models" not in change:
+        change = change | {"settings": change["settings"] | MODELS}
+    path = spec_file(tmp_path, small, **change)
+    assert cli.main(["leaderboard", str(path), "--output", str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not list(tmp_path.glob("out/records/*"))
+
+
+def test_a_file_that_is_no_record_is_refused(tmp_path, small):
+    path = spec_file(
+        tmp_path, small, models=["Pop"], seeds=[1], settings={"Pop": {"topk": [5], "valid_metric": "NDCG@5"}}
+    )
+    record = tmp_path / "out/records/small.leave-one-out.Pop.1.json"
+    record.parent.mkdir(parents=True)
+    for text, message in (
+        ("{", "is corrupt: it is not JSON"),
+        ("[]", "is not a record"),
+        ('{"a": 1}', "is not a record"),
+    ):
+        record.write_text(text)
+        with pytest.raises(InputError, match=message):
+            Leaderboard(read_spec(path), tmp_path / "out")
+
+
+def test_what_is_left_out_is_named(tmp_path, small):
+    path = spec_file(
+        tmp_path, small, models=["YouTubeDNN", "MIND", "Pop"], seeds=[1], protocols=["leave-one-out", "comirec"],
+        settings={"all": {key: value for key, value in SMALL.items() if key not in ("topk", "valid_metric")}},
+        not_run={"MIND": {"small": "an hour an epoch"}},
+    )  # fmt: skip
+    board = Leaderboard(read_spec(path), tmp_path / "out")
+    assert board.absent[("small", "leave-one-out", "MIND")] == "an hour an epoch"
+    assert "test users are not in training" in board.absent[("small", "comirec", "Pop")]
+    assert {cell[:3] for cell in board.trials} == {
+        ("small", "leave-one-out", "YouTubeDNN"), ("small", "leave-one-out", "Pop"), ("small", "comirec", "YouTubeDNN"),
+    }  # fmt: skip
+
+
+# -- spread -------------------------------------------------------------------------------------------------------
+
+
+def test_spread_here_keeps_the_order():
+    started = []
+    assert list(spread.spread(str, [3, 1, 2], started=started.append)) == [(0, "3"), (1, "1"), (2, "2")]
+    assert started == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_two_jobs_by_ray_give_the_same_table(run_once, small, tmp_path):
+    spec = spec_file(tmp_path, small)
+    assert cli.main(["leaderboard", str(spec), "--output", str(tmp_path / "out"), "--jobs", "2"]) == 0
+    rows, expected = figures(tmp_path / "out"), figures(run_once / "out")
+    assert len(rows) == len(expected)
+    record, other = (
+        json.loads((folder / "records/small.leave-one-out.MIND.1.json").read_text())
+        for folder in (tmp_path / "out", run_once / "out")
+    )
+    assert record["test"] == pytest.approx(other["test"], abs=0.03)  # one thread in place of two
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "nobody answers at '127.0.0.1:1'"),
+        ("nowhere", "'nowhere' is not allowed"),
+        ("h:99999", "h:99999"),
+    ],
+)
+def test_a_cluster_that_is_not_there(address, message):
+    with pytest.raises(InputError, match=message):
+        list(spread.spread(str, [1], ray=address))
+
+
+def test_jobs_below_one():
+    with pytest.raises(InputError, match="jobs: 0 is not allowed"):
+        list(spread.spread(str, [1], jobs=0))
