@@ -1,0 +1,143 @@
+"""Settings for the leaderboard: the same number of trials for every model, judged on the validation set alone.
+
+    python -m benchmarks.tuning --dataset amazon-beauty --data_path DATA --output DIR
+
+draws each model's trials from ``benchmarks/tuning.yaml``, runs those that ``DIR`` has no record of, and writes the
+best settings of each model to ``properties/leaderboard/<dataset>.yaml`` and the trials with their figures to
+``benchmarks/records/tuning-<dataset>.json``. The test set plays no part in the choice. Stopped, it goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from recbole_mind import quick_start, settings
+from recbole_mind.files import alone_in, write_atomic
+from recbole_mind.runs_progress import RunsProgress
+from recbole_mind.spread import spread, threads
+from recbole_mind.trial import Trial, execute, fingerprint
+
+HERE = Path(__file__).parent
+PLAN = settings.read_file(HERE / "tuning.yaml")
+
+
+def draws(label: str) -> list[dict[str, Any]]:
+    """The trials of a model: its defaults, then different draws from its space."""
+    space = PLAN["spaces"].get(label, {})
+    random = np.random.default_rng([PLAN["seed"], *label.encode()])
+    size = int(np.prod([len(values) for values in space.values()])) if space else 1
+    drawn: list[dict[str, Any]] = [{}]
+    while len(drawn) < min(PLAN["trials"], size):
+        one = {key: values[random.integers(len(values))] for key, values in space.items()}
+        if one not in drawn:
+            drawn.append(one)
+    return drawn
+
+
+def plan(label: str, dataset: str, data_path: str, folder: Path, jobs: int) -> list[Trial]:
+    """The trials of a model as runs."""
+    made = []
+    fixed = {key: value for key, value in PLAN["models"][label].items() if key != "model"}
+    model = PLAN["models"][label]["model"]
+    common = {key: value for key, value in PLAN["settings"].items() if key in settings.known_keys(model)}
+    for number, drawn in enumerate(draws(label)):
+        overrides = {
+            **common, **fixed, **drawn, "epochs": PLAN["epochs"], "protocol": PLAN["protocol"], "data_path": data_path,
+            "show_progress": False,
+        }  # fmt: skip
+        config = quick_start.build_config(model, dataset, overrides=overrides)
+        about = {"label": label, "drawn": drawn, "fingerprint": fingerprint(config)}
+        path = folder / "records" / f"{dataset}.{label}.{number}.json"
+        made.append(Trial(model, dataset, PLAN["seed"], overrides, path, about, threads(jobs)))
+    return made
+
+
+def choose(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The record that validates best; the earlier one of two."""
+    good = [record for record in records if "error" not in record]
+    return max(good, key=score) if good else None
+
+
+def score(record: dict[str, Any]) -> float:
+    """The figure that decides: the protocol's ``valid_metric`` on the validation set."""
+    metric = str(settings.defaults("protocol", PLAN["protocol"])["valid_metric"]).lower()
+    return float(record["valid"][metric])
+
+
+HEADER = """\
+# The leaderboard's settings on {dataset}: of {trials} trials each ({epochs} epochs, seed {seed}, {protocol}), the one
+# that validated best. Made by `python -m benchmarks.tuning --dataset {dataset}`.
+"""
+
+
+def main() -> None:
+    """Run the trials that are lacking, then write what was chosen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--data_path", default="dataset/")
+    parser.add_argument("--output", type=Path, required=True, help="where the trials' records go")
+    parser.add_argument("--models", nargs="+", default=list(PLAN["models"]), choices=list(PLAN["models"]))
+    parser.add_argument("--jobs", type=int, default=1)
+    arguments = parser.parse_args()
+    dataset = arguments.dataset
+    with alone_in(arguments.output):
+        trials = {
+            label: plan(label, dataset, arguments.data_path, arguments.output, arguments.jobs)
+            for label in arguments.models
+        }
+        found = [(trial, trial.finished()) for made in trials.values() for trial in made]
+        waiting = [trial for trial, record in found if record is None]
+        before = [(record["label"], record["seconds"]) for _, record in found if record is not None]
+        with RunsProgress(dataset, [trial.about["label"] for trial in waiting], before, arguments.jobs) as progress:
+            names = [f"{trial.about['label']} {trial.about['drawn'] or 'defaults'}" for trial in waiting]
+            running = spread(
+                execute,
+                waiting,
+                jobs=arguments.jobs,
+                started=lambda place: progress.started(names[place], waiting[place].about["label"]),
+            )
+            for place, record in running:
+                failed = isinstance(record, Exception) or "error" in record
+                outcome = str(record.get("error") if failed else f"validation {score(record):.4f}")
+                progress.ended(names[place], outcome, failed=failed)
+        write(dataset, trials)
+
+
+def write(dataset: str, trials: dict[str, list[Trial]]) -> None:
+    """Write the choice and the record of the trials; models that were not asked for keep what there is."""
+    chosen = dict(settings.defaults("leaderboard", dataset))
+    target = HERE / f"records/tuning-{dataset}.json"
+    kept: dict[str, Any] = settings.read_file(target)["models"] if target.exists() else {}
+    for label, made in trials.items():
+        records = [record for trial in made if (record := trial.finished()) is not None]
+        best = choose(records)
+        if best is None:
+            continue
+        fixed = {key: value for key, value in PLAN["models"][label].items() if key != "model"}
+        chosen[label] = fixed | best["drawn"]
+        kept[label] = {
+            "chosen": best["drawn"],
+            "seconds": round(sum(record["seconds"] for record in records)),
+            "trials": [
+                {
+                    "settings": record["drawn"],
+                    "valid": record["valid"],
+                    "epochs": record["epochs"],
+                    "seconds": record["seconds"],
+                }
+                for record in records
+            ],
+        }
+    budget = {key: PLAN[key] for key in ("trials", "epochs", "protocol", "seed", "settings")}
+    write_atomic(target, settings.to_json({"dataset": dataset, "budget": budget, "models": kept}))
+    text = yaml.safe_dump(settings.plain(chosen), sort_keys=False, default_flow_style=None, width=120)
+    write_atomic(HERE.parent / f"properties/leaderboard/{dataset}.yaml", HEADER.format(**PLAN, dataset=dataset) + text)
+
+
+if __name__ == "__main__":
+    main()
