@@ -233,12 +233,7 @@ class Leaderboard:
             config = quick_start.build_config(self.spec.model(cell.label), cell.dataset, overrides=overrides)
         except InputError as error:
             raise InputError(f"{cell.label}, {cell.dataset}, {cell.protocol}: {error}") from None
-        place = Path(config["data_path"])
-        require(
-            (place / f"{cell.dataset}.inter").is_file(),
-            f"datasets: there is no file '{place / cell.dataset}.inter'; data_path is the folder that holds "
-            f"'{cell.dataset}/'",
-        )
+        _check_data(config)
         return overrides, fingerprint(config)
 
     def run(self, *, ray: str | None = None, show_progress: bool = True) -> None:
@@ -278,6 +273,20 @@ class Leaderboard:
         spec = self.spec
         names = (spec.models, spec.datasets, spec.protocols, spec.seeds, spec.baseline)
         return build(*names, dict(self.done.items()), hits_of, self.absent)
+
+
+def _check_data(config: Any) -> None:
+    """Raise :class:`InputError` if the data set is not there, or has no time for the protocol to go by."""
+    path = Path(config["data_path"]) / f"{config['dataset']}.inter"
+    require(path.is_file(), f"datasets: there is no file '{path}'; data_path is the folder that holds the data sets")
+    with open(path, encoding="utf-8", errors="replace") as file:
+        fields = [name.partition(":")[0] for name in file.readline().strip().split(config["field_separator"])]
+    time = config["TIME_FIELD"]
+    require(
+        time in fields,
+        f"datasets: '{path}' has no field '{time}', and protocol '{config['protocol']}' orders by time; TIME_FIELD "
+        "names another one",
+    )
 
 
 def _outcome(record: dict[str, Any]) -> str:

@@ -245,6 +245,26 @@ def test_bad_files_get_one_line(tmp_path, small, capsys, change, message):
     assert not list(tmp_path.glob("out/records/*"))
 
 
+def test_data_without_time_is_refused_before_anything_runs(tmp_path):
+    data = write_small(tmp_path / "data")
+    lines = (data / "small/small.inter").read_text().splitlines()
+    (data / "small/small.inter").write_text("\n".join("\t".join(line.split("\t")[:2]) for line in lines))
+    with pytest.raises(
+        InputError, match=r"small.inter' has no field 'timestamp', and protocol 'leave-one-out' orders by"
+    ):
+        Leaderboard(read_spec(spec_file(tmp_path, data)), tmp_path / "out")
+
+
+def test_a_protocol_that_leaves_no_test_user_fails_in_one_line(tmp_path, capsys):
+    data = write_small(tmp_path / "data", users=4)
+    settings = {"YouTubeDNN": {key: value for key, value in SMALL.items() if key not in ("topk", "valid_metric")}}
+    path = spec_file(tmp_path, data, models=["YouTubeDNN"], protocols=["comirec"], seeds=[1], settings=settings)
+    assert cli.main(["leaderboard", str(path), "--output", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "error: YouTubeDNN, small, comirec, seed 1: " in error
+    assert "Traceback" not in error
+
+
 def test_a_file_that_is_no_record_is_refused(tmp_path, small):
     path = spec_file(
         tmp_path, small, models=["Pop"], seeds=[1], settings={"Pop": {"topk": [5], "valid_metric": "NDCG@5"}}
