@@ -337,6 +337,7 @@ def accuracy(data_path: str) -> list[dict[str, Any]]:
                 results.append(quick_start.run("MIND", "amazon-beauty", overrides=overrides, seed=seed))
             print(name, seed, results[-1].test, results[-1].seconds, flush=True)
         row: dict[str, Any] = {"updates": name, "seeds": list(SEEDS), "seconds": [result.seconds for result in results]}
+        row["threads"] = torch.get_num_threads()
         for metric in results[0].test:
             values = [result.test[metric] for result in results]
             row[metric] = [round(float(np.mean(values)), 4), round(float(np.std(values, ddof=1)), 4)]
