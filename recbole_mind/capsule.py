@@ -77,6 +77,18 @@ def like_lengths(ordered: Tensor) -> Iterator[tuple[int, int, int]]:
             yield start, end, int(ordered[end - 1])
 
 
+def recency_weights(lengths: Tensor, L: int, recency: float) -> Tensor:
+    """What each behaviour of a history counts: ``[B, L]``, γ^a with a the number of behaviours after it, 0 on padding.
+
+    Args:
+        lengths: ``[B]`` real lengths.
+        L: the padded one.
+        recency: γ, above 0, at most 1; 1 counts all alike.
+    """
+    after = lengths[:, None] - 1 - torch.arange(L, device=lengths.device)  # [B, L], negative on padding
+    return torch.where(after >= 0, recency ** after.clamp(min=0), 0.0)
+
+
 class _Unit(torch.autograd.Function):
     """``x`` [..., D] brought to length ``scale``, with half the passes over memory of torch's normalize."""
 
@@ -152,7 +164,8 @@ class BehaviorToInterestRouting(nn.Module):
     Gradients flow through the last iteration only; the logits are constants. Departures from the paper, all optional:
     ``softmax="behaviors"`` shares each interest out among the real behaviours instead; ``scale`` normalises the
     behaviours and gives the routing a scale of its own (squash keeps |u| < 1, so with short behaviours the logits
-    hardly move and the interests stay alike).
+    hardly move and the interests stay alike); ``recency`` γ below 1 lets a behaviour count γ^a, with a the number of
+    behaviours after it (:func:`recency_weights`; the paper's future work names the behaviours' time).
 
     In training the logits are drawn per user from a generator. At evaluation they are a fixed draw from the same
     distribution, by interest and position in the history, kept with the weights: the result depends neither on the
@@ -167,6 +180,7 @@ class BehaviorToInterestRouting(nn.Module):
         softmax: ``"interests"`` (Algorithm 1) or ``"behaviors"``.
         init: ``"random"`` logits, or ``"kmeans++"``: the same plus :func:`seed_similarities`, times ``scale``.
         scale: length that behaviours are given before S; ``None`` leaves them as they are.
+        recency: γ, above 0, at most 1.
         adaptive: K'_u interests instead of K for all (:func:`interest_counts`).
         seed: of the logits used at evaluation.
     """
@@ -184,6 +198,7 @@ class BehaviorToInterestRouting(nn.Module):
         softmax: str,
         init: str,
         scale: float | None,
+        recency: float,
         adaptive: bool,
         seed: int,
     ) -> None:
@@ -195,7 +210,8 @@ class BehaviorToInterestRouting(nn.Module):
         require(softmax in ROUTING_SOFTMAX, f"routing_softmax: '{softmax}' is unknown; allowed: {allowed}")
         allowed = ", ".join(ROUTING_INIT)
         require(init in ROUTING_INIT, f"routing_init: '{init}' is unknown; allowed: {allowed}")
-        self.num_interests, self.iterations, self.sigma = num_interests, iterations, sigma
+        require(0 < recency <= 1, f"recency: {recency} is not allowed; it is above 0 and at most 1")
+        self.num_interests, self.iterations, self.sigma, self.recency = num_interests, iterations, sigma, recency
         self.softmax, self.init, self.scale, self.adaptive = softmax, init, scale, adaptive
         self.bilinear = nn.Linear(size, size, bias=False)  # S
         nn.init.eye_(self.bilinear.weight)
@@ -270,25 +286,32 @@ class BehaviorToInterestRouting(nn.Module):
     @torch.no_grad()
     def _iterate(self, votes: Tensor, mask: Tensor, logits: Tensor, active: Tensor | None) -> Tensor:
         """The coupling coefficients ``[B, K, L]`` after all iterations; no ``active`` means that all are."""
+        weights = (
+            mask if self.recency == 1 else recency_weights(mask.sum(1), mask.shape[1], self.recency).to(votes.dtype)
+        )
         if logits.shape[1] == 1 and self.softmax == "interests":  # it takes all of every behaviour
-            return self._couple(logits, mask, active)
+            return self._couple(logits, mask, active, weights)
         if self.init == "kmeans++":
             length = 1.0 if self.scale is None else self.scale
             logits = logits + length * seed_similarities(votes, mask, logits.shape[1])
         for _ in range(self.iterations - 1):
-            interests = squash(self._couple(logits, mask, active) @ votes)  # [B, K, D]
+            interests = squash(self._couple(logits, mask, active, weights) @ votes)  # [B, K, D]
             logits = logits + interests @ votes.transpose(1, 2)  # [B, K, L]
-        return self._couple(logits, mask, active)
+        return self._couple(logits, mask, active, weights)
 
-    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor | None) -> Tensor:
-        """Turn ``logits`` [B, K, L] into coupling coefficients; inactive interests and padding get none."""
+    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor | None, weights: Tensor) -> Tensor:
+        """Turn ``logits`` [B, K, L] into coupling coefficients; inactive interests and padding get none.
+
+        A behaviour shares out its weight, of ``weights`` [B, L].
+        """
         allowed = mask[:, None, :]  # [B, 1, L]
         if active is not None:
             allowed = allowed & active[:, :, None]  # [B, K, L]
         if active is not None or self.softmax == "behaviors":
             # a large finite number: a column or row that is wholly barred must not divide by zero
             logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
-        return logits.softmax(1 if self.softmax == "interests" else 2) * allowed
+        shares = logits.softmax(1 if self.softmax == "interests" else 2) * allowed
+        return shares if self.recency == 1 else shares * weights[:, None]
 
 
 class _Ragged(torch.autograd.Function):

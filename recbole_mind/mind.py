@@ -31,6 +31,7 @@ class MIND(RetrievalModel):
             softmax=config["routing_softmax"],
             init=config["routing_init"],
             scale=config["routing_scale"],
+            recency=config["recency"],
             adaptive=config["adaptive_K"],
             seed=config["seed"],
         )

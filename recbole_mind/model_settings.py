@@ -73,6 +73,10 @@ def _check_interests(settings: dict[str, Any]) -> None:
     for key, allowed in choices.items():
         if key in settings:
             choice(settings, key, allowed)
+    if "recency" in settings:
+        allowed_recency = "a number above 0, at most 1"
+        number(settings, "recency", allowed_recency, low=0, strict=True)
+        require(settings["recency"] <= 1, f"recency: {settings['recency']} is not allowed; allowed: {allowed_recency}")
     for key in ("adaptive_K", "positions"):
         good = isinstance(settings.get(key, True), bool)
         require(good, f"{key}: {settings.get(key)!r} is not allowed; allowed: True, False")

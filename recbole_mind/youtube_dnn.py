@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from recbole_mind.base import RetrievalModel, history_mask
+from recbole_mind.base import RetrievalModel
+from recbole_mind.capsule import recency_weights
 
 
 class YouTubeDNN(RetrievalModel):
     """One vector per user: the mean of the history's item vectors, joined by the profile, through the ReLU layers.
 
     Item vectors, profile, ReLU layers, similarity, losses and ranking are MIND's, so that the two differ in nothing
-    but the way they read a history.
+    but the way they read a history. ``recency`` below 1 makes the mean a weighted one, which the paper does not.
     """
 
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.recency: float = config["recency"]
+
     def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        share = history_mask(lengths, place.shape[1]).to(vectors.dtype) / lengths.clamp(min=1)[:, None]  # [B, L]
+        weights = recency_weights(lengths, place.shape[1], self.recency).to(vectors.dtype)  # [B, L]
+        share = weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
         mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=share, mode="sum")  # [B, D]
         interests = self.interest_layers(mean[:, None], self.profile(users))  # [B, 1, D]
         return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)

@@ -62,12 +62,14 @@ def votes(behaviors, S, scale=None):
     return result
 
 
-def couple(logits, softmax_over):
+def couple(logits, softmax_over, recency=1.0):
     """Coupling coefficients w [K'][J] of ``logits`` [K'][J], one user's active interests and real behaviours."""
     if softmax_over == "behaviors":
-        return [softmax(row) for row in logits]
-    columns = [softmax(column) for column in zip(*logits, strict=True)]
-    return [list(row) for row in zip(*columns, strict=True)]
+        shares = [softmax(row) for row in logits]
+    else:
+        columns = [softmax(column) for column in zip(*logits, strict=True)]
+        shares = [list(row) for row in zip(*columns, strict=True)]
+    return [[share * recency ** (len(row) - 1 - j) for j, share in enumerate(row)] for row in shares]
 
 
 def capsules(coupling, behavior_votes):
@@ -104,7 +106,7 @@ def seeds(vectors, number):
     return chosen
 
 
-def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scale=None):
+def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scale=None, recency=1.0):
     """Interests [K'][D] and coupling [K'][J] of one user's J real behaviours; ``logits`` is [K'][J]."""
     behavior_votes = votes(behaviors, S, scale)
     logits = [list(row) for row in logits]
@@ -113,7 +115,7 @@ def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scal
             for j, vote in enumerate(behavior_votes):
                 logits[k][j] += (scale or 1.0) * cosine(behavior_votes[seed], vote)
     for iteration in range(iterations):
-        coupling = couple(logits, softmax_over)
+        coupling = couple(logits, softmax_over, recency)
         interests = capsules(coupling, behavior_votes)
         if iteration < iterations - 1:
             for k, interest in enumerate(interests):
@@ -122,7 +124,9 @@ def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scal
     return interests, coupling
 
 
-def route_batch(behaviors, lengths, S, logits, *, iterations, softmax_over, adaptive, init="random", scale=None):
+def route_batch(
+    behaviors, lengths, S, logits, *, iterations, softmax_over, adaptive, init="random", scale=None, recency=1.0
+):
     """Padded interests [B][K][D] and coupling [B][K][L]; ``behaviors`` is [B][L][D] and ``logits`` [B][K][L]."""
     all_interests, all_coupling = [], []
     for user_behaviors, length, user_logits in zip(behaviors, lengths, logits, strict=True):
@@ -132,7 +136,7 @@ def route_batch(behaviors, lengths, S, logits, *, iterations, softmax_over, adap
             active = interest_count(length, K) if adaptive else K
             start = [row[:length] for row in user_logits[:active]]
             options = {"iterations": iterations, "softmax_over": softmax_over, "init": init, "scale": scale}
-            routed = route(user_behaviors[:length], S, start, **options)
+            routed = route(user_behaviors[:length], S, start, **options, recency=recency)
             for k in range(active):
                 interests[k] = routed[0][k]
                 coupling[k][:length] = routed[1][k]

@@ -9,6 +9,7 @@ from recbole_mind.capsule import (
     BehaviorToInterestRouting,
     active_interests,
     interest_counts,
+    recency_weights,
     seed_similarities,
     squash,
     unit,
@@ -33,6 +34,7 @@ def routing(**changes):
         "softmax": "interests",
         "init": "random",
         "scale": None,
+        "recency": 1.0,
         "adaptive": True,
         "seed": 0,
     }
@@ -65,6 +67,7 @@ def reference(layer, behaviors, mask):
         adaptive=layer.adaptive,
         init=layer.init,
         scale=layer.scale,
+        recency=layer.recency,
     )
 
 
@@ -143,9 +146,11 @@ def test_active_interests_stand_first_and_are_all_unless_adaptive():
 @inits
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("scale", [None, 5.0])
+@pytest.mark.parametrize("recency", [1.0, 0.7])
 @pytest.mark.parametrize(("num_interests", "iterations", "size"), [(1, 3, 8), (4, 1, 8), (4, 3, 16), (7, 5, 3)])
-def test_routing_equals_reference(softmax, init, adaptive, scale, num_interests, iterations, size):
+def test_routing_equals_reference(softmax, init, adaptive, scale, recency, num_interests, iterations, size):
     layer = routing(
+        recency=recency,
         softmax=softmax,
         init=init,
         adaptive=adaptive,
@@ -160,6 +165,12 @@ def test_routing_equals_reference(softmax, init, adaptive, scale, num_interests,
     interests, coupling = reference(layer, behaviors, mask)
     torch.testing.assert_close(found.interests, torch.tensor(interests), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.coupling, torch.tensor(coupling), atol=1e-5, rtol=0)
+
+
+def test_recency_weights_by_hand():
+    found = recency_weights(torch.tensor([1, 3, 0]), 4, 0.5)
+    assert found.tolist() == [[1, 0, 0, 0], [0.25, 0.5, 1, 0], [0, 0, 0, 0]]
+    assert recency_weights(torch.tensor([2]), 3, 1.0).tolist() == [[1, 1, 0]]
 
 
 @softmaxes
@@ -435,6 +446,8 @@ def test_a_history_beyond_max_length_is_refused():
         ("sigma", 0.0, "sigma"),
         ("sigma", -1.0, "sigma"),
         ("sigma", math.nan, "sigma"),
+        ("recency", 0.0, "recency"),
+        ("recency", 1.1, "recency"),
         ("iterations", 0, "routing_iterations"),
         ("softmax", "interest", "routing_softmax"),
         ("init", "kmeans", "routing_init"),

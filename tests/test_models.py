@@ -20,6 +20,7 @@ INTERESTS = {"K": 3, "routing_scale": 5.0}
 CASES = {
     "MIND": ("MIND", INTERESTS | {"p": 2}),
     "MIND-1": ("MIND", INTERESTS | {"K": 1}),
+    "MIND, recency": ("MIND", INTERESTS | {"recency": 0.5, "routing_softmax": "behaviors"}),
     "ComiRecSA": ("ComiRecSA", {"K": 3}),
     "ComiRecSA, no positions": ("ComiRecSA", {"K": 3, "positions": False, "attention_size": 5, "user_features": []}),
     "ComiRecDR": ("ComiRecDR", INTERESTS),
@@ -257,6 +258,20 @@ def test_records_describe_the_interests(small, case):
     assert ("mean_pairwise_cosine" in found) == bool(means)
     if means:
         assert found["mean_pairwise_cosine"] == pytest.approx(sum(means) / len(means), abs=1e-5)
+
+
+def test_the_mean_of_a_history_by_recency(small):
+    _, model, train, _, _ = built(small, "YouTubeDNN", recency=0.5, user_features=[])
+    model.eval()
+    batch = next(iter(train))
+    found, _ = model.interests(batch)
+    for row in range(0, len(batch), 9):
+        items = batch[model.ITEM_SEQ][row][: batch[model.ITEM_SEQ_LEN][row]]
+        weights = [0.5 ** (len(items) - 1 - j) for j in range(len(items))]
+        vectors = model.item_encoder(items)
+        mean = sum(w * vector for w, vector in zip(weights, vectors, strict=True)) / sum(weights)
+        expected = model.compared(model.interest_layers(mean[None, None], torch.zeros(1, 0)))
+        torch.testing.assert_close(found[row], expected[0])
 
 
 def test_a_single_vector_has_no_interests_to_describe(small):
