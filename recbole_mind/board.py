@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recbole_mind.errors import nearest, require
-from recbole_mind.significance import DECIMALS, Comparison, Hits, compare_values, holm, is_per_user, mean_per_user
+from recbole_mind.significance import DECIMALS, Comparison, Hits, compare, holm, is_per_user, mean_per_user
 
 Key = tuple[str, str, str, int]  # data set, name of the protocol, label, seed
 Record = Mapping[str, Any]
@@ -21,7 +21,7 @@ LEVEL = 0.05
 # metrics of RecBole of which less is better
 SMALLER = frozenset({"averagepopularity", "giniindex", "logloss", "mae", "rmse"})
 # what makes figures comparable; the rest of a protocol, such as the search, is how they were reached
-SHARED = ("split", "order", "group_by", "mode", "mask_history", "timestamp_order", "ties")
+SHARED = ("changed", "split", "order", "group_by", "mode", "mask_history", "timestamp_order", "ties")
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,16 @@ class Board:
 
 @dataclass
 class _Runs:
-    """What there is of one label in one table; ``untested`` says why it cannot be tested."""
+    """What there is of one label in one table; ``untested`` says why it cannot be tested.
+
+    A row that stands ``apart`` has other test users than the baseline's: it has neither a place nor a change.
+    """
 
     records: dict[int, Record]
     hits: list[Hits]
     untested: str
     notes: list[str]
+    apart: bool = False
 
 
 def build(
@@ -196,7 +200,8 @@ def _table(dataset: str, protocol: str, seeds: Sequence[int], baseline: str, run
         found.notes.extend(_differences(found, shared))
     comparisons, notes = _compare(cells, runs, baseline)
     for metric in metrics:
-        _rank(cells, metric)
+        _rank({label: row for label, row in cells.items() if not runs[label].apart}, metric)
+    notes += _made(runs)
     users = {len(hits.numbers) for found in runs.values() for hits in found.hits}
     rows = [_row(label, found, cells[label], len(seeds)) for label, found in runs.items()]
     statement = _statement(shared, seeds, users, baseline)
@@ -224,7 +229,12 @@ def _compare(cells: Mapping[str, dict[str, Cell]], runs: Mapping[str, _Runs], ba
     others = {label: found for label, found in runs.items() if label != baseline and found.records}
     if not base.records:
         return 0, [f"nothing is compared: the baseline {baseline} has no finished run"] if others else []
-    for label in others:
+    for label, found in others.items():
+        users = {hits.users for hits in found.hits}
+        found.apart = bool(users) and not base.untested and users != {base.hits[0].users}
+        if found.apart:
+            found.untested = f"its test users are not those of {baseline}"
+            continue
         for metric, cell in cells[label].items():
             cells[label][metric] = replace(cell, change=_change(cell, cells[baseline].get(metric)))
     if base.untested:
@@ -232,17 +242,34 @@ def _compare(cells: Mapping[str, dict[str, Cell]], runs: Mapping[str, _Runs], ba
     means = {metric: mean_per_user(base.hits, metric) for metric in _tested(cells[baseline], base)}
     tests: list[tuple[str, str, Comparison]] = []
     for label, found in others.items():
-        if not found.untested and found.hits[0].users != base.hits[0].users:
-            found.untested = f"its test users are not those of {baseline}"
         if found.untested:
-            found.notes.append(f"no test of significance: {found.untested}")
+            lacking = "no place, change or test" if found.apart else "no test of significance"
+            found.notes.append(f"{lacking}: {found.untested}")
             continue
         for metric in _tested(cells[label], found):
             if metric in means:
-                tests.append((label, metric, compare_values(mean_per_user(found.hits, metric), means[metric])))
+                tests.append((label, metric, compare(mean_per_user(found.hits, metric), means[metric])))
     for (label, metric, test), p in zip(tests, holm([test.p for _, _, test in tests]), strict=True):
         cells[label][metric] = replace(cells[label][metric], comparison=test, p=p)
     return len(tests), []
+
+
+def _made(runs: Mapping[str, _Runs]) -> list[str]:
+    """How the runs of a table were made: whose settings were tuned, and what was not the same for all."""
+    done = {label: list(found.records.values()) for label, found in runs.items() if found.records}
+    notes = []
+    tuned = [label for label, records in done.items() if any(record.get("tuned") for record in records)]
+    if tuned:
+        notes.append(f"settings chosen on the validation set: {', '.join(tuned)}; the defaults: the others")
+    for key, what in (
+        ("source", "states of recbole-mind's source"),
+        ("device", "devices"),
+        ("threads", "numbers of threads"),
+    ):
+        values = {record[key] for records in done.values() for record in records if key in record}
+        if len(values) > 1:
+            notes.append(f"made with {len(values)} {what}")
+    return notes
 
 
 def _cells(records: Sequence[Record], metrics: Sequence[str]) -> dict[str, Cell]:
@@ -310,6 +337,8 @@ def _words(value: Any) -> str:
 def _statement(protocol: Mapping[str, Any], seeds: Sequence[int], users: set[int], baseline: str) -> str:
     """One line that says how a table's figures came about."""
     parts = []
+    if protocol.get("changed"):
+        parts.append(f"with a {' and a '.join(protocol['changed'])} of its own")
     if "split" in protocol:
         parts.append(f"split {_words(protocol['split'])}")
     if protocol.get("order") == "RO":

@@ -199,6 +199,7 @@ def _leaderboard(known: argparse.Namespace) -> int:
     spec, folder, console = read_spec(known.spec), Path(known.output), Console()
     with alone_in(folder):
         board = Leaderboard(spec, folder, known.jobs)
+        board.clear()
         for cell, changed in board.outdated:
             console.print(f"{cell}: made again, since the record's {changed} changed", markup=False, highlight=False)
         try:
@@ -206,6 +207,7 @@ def _leaderboard(known: argparse.Namespace) -> int:
         except InterruptedRun:
             write(board.board(), folder)
             raise
+        board.clear()
         result = board.board()
         write(result, folder)
         print_board(result, console)

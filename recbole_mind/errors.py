@@ -21,10 +21,10 @@ class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong
     """Training was stopped with Ctrl-C; the message says what is left on disk."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name nearest to ``name``, or an empty string."""
-    by_fold = {item.casefold(): item for item in known}
-    close = difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
+    by_fold = {item.casefold(): item for item in map(str, known)}
+    close = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.6)
     return f"; did you mean '{by_fold[close[0]]}'?" if close else ""
 
 

@@ -6,20 +6,31 @@ or the data changed; so that the same command goes on wherever it was stopped.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
+
 from recbole_mind import protocols, settings
 from recbole_mind.board import Board, build
 from recbole_mind.errors import InputError, InterruptedRun, nearest, require
 from recbole_mind.runs_progress import RunsProgress
-from recbole_mind.spread import spread, threads
+from recbole_mind.spread import spread
 from recbole_mind.trial import Trial, execute, fingerprint
 
-KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "not_run")
+KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "threads", "not_run")
+# What must be the same for all models of a table, beside the protocol's own keys.
+_SHARED = frozenset(
+    {"user_inter_num_interval", "item_inter_num_interval", "val_interval", "filter_inter_by_user_or_item", "threshold"}
+    | {"rm_dup_inter", "timestamp_order", "repeatable", "benchmark_filename", "TIME_FIELD", "USER_ID_FIELD"}
+    | {"ITEM_ID_FIELD", "RATING_FIELD", "metric_decimal_place"}
+)
+_LONGEST = 80  # letters of a name, which becomes part of a file's
 _NO_USER_VECTOR = "the protocol's test users are not in training, and the model needs each user there"
 
 
@@ -34,6 +45,11 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         return f"{self.label}, {self.dataset}, {self.protocol}, seed {self.seed}"
 
+    @property
+    def file(self) -> str:
+        """The name of its record's file; names hold no ``@``."""
+        return f"{self.dataset}@{self.protocol}@{self.label}@{self.seed}.json"
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -45,7 +61,8 @@ class Spec:
         baseline: the label that others are compared with.
         data_path: the folder that holds the data sets.
         settings: for ``all``, for a data set, or for a label; a later one of these wins.
-        tuned: whether to start from the settings that ship for a data set (``properties/leaderboard/``).
+        tuned: whether to start from the settings that ship for a data set and protocol (``properties/leaderboard/``).
+        threads: of each run, whatever else runs, since figures depend on it in their last digits.
         not_run: label, or data set and label, to the reason why its runs are left out.
     """
 
@@ -57,6 +74,7 @@ class Spec:
     data_path: str | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: bool = True
+    threads: int = 1
     not_run: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
@@ -80,10 +98,14 @@ class Spec:
         for source in ("all", cell.dataset):
             given = self.settings.get(source, {})
             common |= {key: value for key, value in given.items() if key in settings.known_keys(model)}
-        chosen = settings.defaults("leaderboard", cell.dataset).get(cell.label, {}) if self.tuned else {}
         own = {key: value for key, value in self.settings.get(cell.label, {}).items() if key != "model"}
-        where = {} if self.data_path is None else {"data_path": self.data_path}
-        return {"show_progress": False} | where | chosen | common | own | {"protocol": cell.protocol}
+        where = {} if self.data_path is None else {"data_path": str(Path(self.data_path).resolve())}
+        return {"show_progress": False} | where | self.chosen(cell) | common | own | {"protocol": cell.protocol}
+
+    def chosen(self, cell: Cell) -> dict[str, Any]:
+        """The settings that ship for the data set, the protocol and the label, or else the label's model."""
+        known = settings.defaults("leaderboard", cell.dataset).get(cell.protocol, {}) if self.tuned else {}
+        return dict(known.get(cell.label) or known.get(self.model(cell.label)) or {})
 
 
 def read_spec(path: str | Path) -> Spec:
@@ -115,7 +137,6 @@ def _spec(content: dict[str, Any]) -> Spec:
         require(len(set(value)) == len(value), f"{key}: {value!r} names one twice")
         lists[key] = tuple(value)
     require(all(0 <= seed < 2**32 for seed in lists.get("seeds", ())), "seeds: each is at least 0 and below 2**32")
-    given = _settings(content.get("settings"), lists)
     named = protocols.known()
     for protocol in lists.get("protocols", ()):
         require(
@@ -123,17 +144,28 @@ def _spec(content: dict[str, Any]) -> Spec:
             f"protocols: '{protocol}' is unknown{nearest(protocol, named)}; allowed: {', '.join(named)}",
         )
     for name in lists["models"] + lists["datasets"]:
-        require(not set(name) & set('/\\:*?"<>|') and name not in (".", ".."), f"'{name}' is no name for a file")
+        good = not set(name) & set('/\\:*?"<>|@') and name not in (".", "..", "all", "") and len(name) <= _LONGEST
+        require(
+            good,
+            f"'{name}' is not allowed as a name; allowed: up to {_LONGEST} letters fit for a file, not 'all'",
+        )
+    twice = set(lists["models"]) & set(lists["datasets"])
+    require(not twice, f"'{min(twice, default='')}' is both a model and a data set; give the model another label")
+    given = _settings(content.get("settings"), lists)
     for label in lists["models"]:
         settings.check_model(given.get(label, {}).get("model", label))
     baseline = content.get("baseline", "YouTubeDNN" if "YouTubeDNN" in lists["models"] else lists["models"][0])
     require(baseline in lists["models"], f"baseline: '{baseline}' is not among the models")
     tuned = content.get("tuned", True)
     require(isinstance(tuned, bool), f"tuned: {tuned!r} is not allowed; allowed: True, False")
+    count = content.get("threads", 1)
+    good = isinstance(count, int) and not isinstance(count, bool) and count >= 1
+    require(good, f"threads: {count!r} is not allowed; allowed: a whole number, at least 1")
     folder = content.get("data_path")
     require(folder is None or isinstance(folder, str), f"data_path: {folder!r} is not allowed; allowed: a path")
     missing = _not_run(content.get("not_run"), lists)
-    return Spec(**lists, baseline=baseline, data_path=folder, settings=given, tuned=tuned, not_run=missing)
+    more = {"settings": given, "tuned": tuned, "threads": count, "not_run": missing}
+    return Spec(**lists, baseline=baseline, data_path=folder, **more)
 
 
 def _settings(given: Any, lists: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -143,8 +175,15 @@ def _settings(given: Any, lists: dict[str, Any]) -> dict[str, dict[str, Any]]:
     known = ("all", *lists["datasets"], *lists["models"])
     for name, values in given.items():
         require(name in known, f"settings: '{name}' is unknown{nearest(name, known)}; allowed: {', '.join(known)}")
+        for key in values:
+            require(isinstance(key, str), f"settings: {name}: {key!r} is not allowed; allowed: names of settings")
         for key in ("seed", "protocol", "checkpoint_dir", "data_path"):
             require(key not in values, f"settings: {name}: '{key}' is a key of the leaderboard, not of a model")
+    shared = _SHARED.union(*(settings.defaults("protocol", name) for name in lists.get("protocols", protocols.known())))
+    for label in lists["models"]:
+        for key in given.get(label, {}):
+            where = "'all' or a data set"
+            require(key not in shared, f"settings: {label}: '{key}' is the same for all models; set it for {where}")
     models = {label: given.get(label, {}).get("model", label) for label in lists["models"]}
     for label, model in models.items():
         name = settings.check_model(model)
@@ -181,14 +220,14 @@ class Leaderboard:
     Args:
         spec: what to run.
         folder: where ``records/`` stands.
-        jobs: how many runs at a time; each gets its share of this machine's cores.
+        jobs: how many runs at a time.
 
     Raises:
         InputError: settings that a model refuses, a data set that is not there, a file that is no record.
     """
 
     def __init__(self, spec: Spec, folder: str | Path, jobs: int = 1) -> None:
-        self.spec, self.folder, self.jobs = spec, Path(folder), jobs
+        self.spec, self.folder, self.jobs = spec, Path(folder).resolve(), jobs
         self.absent: dict[tuple[str, str, str], str] = {}
         self.trials: dict[Cell, Trial] = {}
         self.done: dict[Cell, dict[str, Any]] = {}
@@ -202,18 +241,33 @@ class Leaderboard:
             if plan is None:
                 continue
             overrides, mark = plan
-            path = self.folder / "records" / f"{'.'.join(map(str, cell))}.json"
-            about = {"label": cell.label, "fingerprint": mark}
-            trial = Trial(spec.model(cell.label), cell.dataset, cell.seed, overrides, path, about, threads(jobs))
+            path = self.folder / "records" / cell.file
+            about = {"label": cell.label, "fingerprint": mark, "tuned": bool(spec.chosen(cell))}
+            trial = Trial(spec.model(cell.label), cell.dataset, cell.seed, overrides, path, about, spec.threads)
             record = trial.finished()
             if record is None:
                 self.trials[cell] = trial
                 found = trial.found()
-                if found is not None and "error" not in found and isinstance(found["fingerprint"], dict):
+                if found is not None and "error" not in found:
                     changed = [name for name, value in mark.items() if found["fingerprint"].get(name) != value]
-                    self.outdated.append((cell, ", ".join(changed) or "hits missing"))
+                    self.outdated.append((cell, ", ".join(changed) or "hits"))
             else:
                 self.done[cell] = record
+
+    def clear(self) -> None:
+        """Remove what runs have left behind and nobody will go on from; only for who holds the folder."""
+        running = self.folder / "running"
+        wanted = {trial.folder.name for cell, trial in self.trials.items() if cell not in self.done}
+        for path in running.glob("*"):
+            if path.is_dir() and path.name not in wanted:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix == ".lock":
+                with contextlib.suppress(filelock.Timeout), filelock.FileLock(path, timeout=0):
+                    path.unlink()
+        for path in (self.folder / "records").glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or not there
+            running.rmdir()
 
     def _plan(self, cell: Cell) -> tuple[dict[str, Any], dict[str, str]] | None:
         """The settings of a run and their fingerprint; ``None`` where it is not to be made."""
@@ -234,7 +288,7 @@ class Leaderboard:
         except InputError as error:
             raise InputError(f"{cell.label}, {cell.dataset}, {cell.protocol}: {error}") from None
         _check_data(config)
-        return overrides, fingerprint(config)
+        return overrides, fingerprint(config, self.spec.threads)
 
     def run(self, *, ray: str | None = None, show_progress: bool = True) -> None:
         """Make the runs that remain, on this machine or on the Ray cluster at ``ray``.
@@ -267,8 +321,8 @@ class Leaderboard:
 
         @functools.cache
         def hits_of(key: tuple[str, str, str, int]) -> Hits | None:
-            path = self.folder / "records" / f"{'.'.join(map(str, key))}.hits.npz"
-            return Hits.load(path) if path.exists() else None
+            path = self.folder / "records" / f"{Cell(*key).file.removesuffix('.json')}.hits.npz"
+            return Hits.load(path) if self.done[Cell(*key)].get("hits") else None
 
         spec = self.spec
         names = (spec.models, spec.datasets, spec.protocols, spec.seeds, spec.baseline)

@@ -270,7 +270,7 @@ def _result(
         if outcome and config["single_spec"]
         else {},
         epochs=epochs,
-        seconds=round(time.perf_counter() - began, 2),
+        seconds=round(getattr(trainer, "earlier", 0.0) + time.perf_counter() - began, 2),
         phases={phase: round(seconds, 2) for phase, seconds in phases.items()},
         checkpoint=checkpoint_path,
         versions=versions(),

@@ -28,7 +28,7 @@ class RunResult:
         interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
         report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
         epochs: trained, early stopping included.
-        seconds: wall time, data preparation to test.
+        seconds: wall time, data preparation to test, with what a resumed run took before it was stopped.
         phases: of which ``data``, ``training``, ``validation`` and ``test``.
         checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
         versions: of Python and the libraries.

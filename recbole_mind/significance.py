@@ -162,8 +162,16 @@ class Comparison:
     losses: int
 
 
-def compare(ours: Sequence[Hits], baseline: Sequence[Hits], metric: str) -> Comparison:
-    """Test per-user values, averaged over the runs (seeds) of each model and paired over users.
+def mean_per_user(runs: Sequence[Hits], metric: str) -> Doubles:
+    """The metric of each user, averaged over runs on the same users, ``[R]``."""
+    total = per_user(runs[0], metric)
+    for run in runs[1:]:
+        total = total + per_user(run, metric)
+    return total / len(runs)
+
+
+def compare(ours: Doubles, baseline: Doubles) -> Comparison:
+    """Test values of each user, ``[R]`` each, paired over users: :func:`mean_per_user` of two models.
 
     The test is Wilcoxon's signed-rank test, two-sided. Most differences are zero, as most users have no hit with
     either model, and zeros are left out (``zero_method="wilcox"``): given which users differ, the signs of their
@@ -176,23 +184,8 @@ def compare(ours: Sequence[Hits], baseline: Sequence[Hits], metric: str) -> Comp
     The test says whether other users would be better off too. It does not know the spread over seeds that were not run.
 
     Raises:
-        InputError: a side has no run, the users differ, or see :func:`per_user`.
+        InputError: the numbers of users differ.
     """
-    require(len(ours) > 0 and len(baseline) > 0, "compare: each side needs the hits of at least one run")
-    require(len({run.users for run in (*ours, *baseline)}) == 1, "compare: the runs have different test users")
-    return compare_values(mean_per_user(ours, metric), mean_per_user(baseline, metric))
-
-
-def mean_per_user(runs: Sequence[Hits], metric: str) -> Doubles:
-    """The metric of each user, averaged over runs on the same users, ``[R]``."""
-    total = per_user(runs[0], metric)
-    for run in runs[1:]:
-        total = total + per_user(run, metric)
-    return total / len(runs)
-
-
-def compare_values(ours: Doubles, baseline: Doubles) -> Comparison:
-    """:func:`compare` for values of each user, ``[R]`` each."""
     require(ours.shape == baseline.shape, "compare: the runs have different test users")
     # equal values that were averaged differ in their last digit, which would make winners and break ties of rank
     difference = np.round(ours - baseline, DECIMALS)

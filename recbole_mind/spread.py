@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -29,32 +28,19 @@ def spread(
         ray: a cluster's address, ``host:port`` or ``auto``; ``None`` starts one here when ``jobs`` is above 1.
         started: is told the place of each task that starts.
 
-    A worker that dies has its task done again by another. An exception in ``work`` is yielded in place of a result.
+    Each task of a cluster has a CPU, and its share of the GPUs if there are any. A worker that dies has its task done
+    again by another. An exception in ``work`` is yielded in place of a result.
 
     Raises:
         InputError: ``jobs`` is below 1, or nobody answers at the address.
     """
-    _check(jobs)
+    require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
     if jobs == 1 and ray is None:
         for place, task in enumerate(tasks):
             started(place)
             yield place, work(task)
         return
     yield from _by_ray(work, tasks, jobs, ray, started)
-
-
-def _check(jobs: int) -> None:
-    require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
-
-
-def threads(jobs: int) -> int:
-    """How many threads each of ``jobs`` processes should use on this machine.
-
-    Raises:
-        InputError: ``jobs`` is below 1.
-    """
-    _check(jobs)
-    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def _by_ray(
@@ -76,7 +62,9 @@ def _by_ray(
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
-    remote: Any = ray.remote(num_cpus=1, max_retries=3)(work)
+    # a task that asks for none is not shown any GPU
+    gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
+    remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(work)
     waiting = list(range(len(tasks)))[::-1]
     running: dict[Any, int] = {}
     try:

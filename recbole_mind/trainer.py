@@ -52,7 +52,9 @@ class SafeTrainer:
         self._position: Position | None = None
         self._resumed: dict[str, Any] | None = None
         self._current_result: dict[str, float] | None = None
-        self.seconds = {"training": 0.0, "validation": 0.0}
+        self.seconds = {"training": 0.0, "validation": 0.0}  # of a resumed run, those before it was stopped too
+        self.earlier = 0.0  # of them, the seconds before
+        self._epoch_began: float | None = None
         self._saves, self._saved_at, self._interrupted = True, time.monotonic(), False
         self.keeps_found, self.found = False, None
         self._listen(self.evaluator)  # type: ignore[attr-defined]
@@ -112,7 +114,7 @@ class SafeTrainer:
             # modules are in state_dict
             "other_parameter": {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)},
             "optimizer": self.optimizer.state_dict(),
-            "seconds": self.seconds,
+            "seconds": self.seconds | {"training": self.seconds["training"] + self._in_epoch()},
             "position": None if self._position is None else self._position.state(),
             "best": Path(self.saved_model_file).name if path == self.last_file else None,
         }
@@ -130,6 +132,7 @@ class SafeTrainer:
             require(best.is_file(), f"checkpoint '{resume_file}' goes with '{best}', which does not exist")
         self.saved_model_file = str(best)
         self.seconds |= content.get("seconds") or {}
+        self.earlier = sum(self.seconds.values())
         self._resumed = content.get("position")
         if self._resumed is not None:
             self.start_epoch = int(self._resumed["epoch"])
@@ -163,15 +166,20 @@ class SafeTrainer:
             self._progress.epoch(epoch_idx, position.batch)
         keywords = {} if loss_func is None else {"loss_func": loss_func}
         watched = _Watched(train_data, position, self._step_done)
-        began = time.perf_counter()
+        self._epoch_began = time.perf_counter()
         with self._batch_boundary_interrupts():
             loss = super()._train_epoch(watched, epoch_idx, show_progress=False, **keywords)  # type: ignore[misc]
-        self.seconds["training"] += time.perf_counter() - began
+        self.seconds["training"] += self._in_epoch()
+        self._epoch_began = None
         if loss is None or (resumed and not isinstance(loss, tuple)):
             loss = float(position.loss)
         if self._progress is not None:
             self._progress.trained(sum(loss) if isinstance(loss, tuple) else loss)
         return loss
+
+    def _in_epoch(self) -> float:
+        """Seconds of the epoch that is being trained; 0 between two."""
+        return 0.0 if self._epoch_began is None else time.perf_counter() - self._epoch_began
 
     def _step_done(self) -> None:
         """A batch is done and the next one is not drawn."""

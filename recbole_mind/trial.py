@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 from recbole_mind.errors import InputError, InterruptedRun, require
@@ -23,6 +25,7 @@ _ELSEWHERE = {
     "checkpoint_minutes", "worker", "use_gpu", "gpu_id", "save_dataset", "save_dataloaders", "dataset_save_path",
     "dataloaders_save_path", "seed",
 }  # fmt: skip
+_CODE = ("recbole-mind", "recbole", "torch", "numpy", "faiss-cpu")  # whose versions decide figures
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,12 @@ class Trial:
     @property
     def hits(self) -> Path:
         """Where the hits of each user go."""
-        return self.record.with_suffix(".hits.npz")
+        return self.record.with_name(f"{self.record.name.removesuffix('.json')}.hits.npz")
 
     @property
     def folder(self) -> Path:
         """Where its checkpoints stand while it runs."""
-        return self.record.parent.parent / "running" / self.record.stem
+        return self.record.parent.parent / "running" / self.record.name.removesuffix(".json")
 
     def finished(self) -> dict[str, Any] | None:
         """Its record, if the run is done and neither settings, nor code, nor data have changed since.
@@ -61,8 +64,10 @@ class Trial:
             InputError: there is a file that is no record.
         """
         content = self.found()
-        same = content is not None and content.get("fingerprint") == self.about["fingerprint"]
-        return content if same and content is not None and "error" not in content and self.hits.exists() else None
+        if content is None or "error" in content or content["fingerprint"] != self.about["fingerprint"]:
+            return None
+        kept = content.get("hits")  # of the file that belongs to this record
+        return content if kept is None or (self.hits.is_file() and sha256(self.hits) == kept) else None
 
     def found(self) -> dict[str, Any] | None:
         """Whatever record there is.
@@ -87,22 +92,23 @@ def read_record(path: Path) -> dict[str, Any]:
         raise InputError(
             f"record '{path}' is corrupt: it is not JSON; move it away and the run is made again"
         ) from None
-    known = isinstance(content, dict) and "fingerprint" in content and ("error" in content or "test" in content)
+    known = isinstance(content, dict) and ("error" in content or {"test", "valid", "seconds"} <= set(content))
+    known = known and isinstance(content.get("fingerprint"), dict)
     require(known, f"'{path}' is not a record of a leaderboard; move it away")
     return dict(content)
 
 
-def fingerprint(config: Any) -> dict[str, str]:
+def fingerprint(config: Any, threads: int) -> dict[str, str]:
     """What a run's figures depend on, but for its seed: hashes of its settings and data, and versions."""
     from recbole_mind import checkpoint
     from recbole_mind.results import versions
 
     settings = {key: value for key, value in checkpoint.settings_of(config).items() if key not in _ELSEWHERE}
+    settings |= {"threads": threads, "device": config["device"].type}
     found = versions()
-    code = " ".join(f"{name} {found[name]}" for name in ("recbole-mind", "recbole", "torch") if name in found)
     return {
         "settings": _hash(to_json(settings)),
-        "code": code,
+        "code": " ".join(f"{name} {found[name]}" for name in _CODE if name in found),
         "data": data_hash(config["data_path"], config["dataset"]),
     }
 
@@ -114,65 +120,77 @@ def _hash(text: str) -> str:
 @cache
 def data_hash(folder: str, dataset: str) -> str:
     """One hash of a data set's files in RecBole's atomic format."""
-    parts = []
-    for path in sorted(Path(folder).glob(f"{dataset}.*")):
-        if path.is_file():
-            parts.append(f"{path.suffix} {sha256(path)}")
-    return _hash("\n".join(parts))
+    paths = [path for path in sorted(Path(folder).glob(f"{glob.escape(dataset)}.*")) if path.is_file()]
+    return _hash("\n".join(f"{path.suffix} {sha256(path)}" for path in paths))
+
+
+@cache
+def source_hash() -> str:
+    """One hash of this package's modules: the version does not tell two commits apart."""
+    return _hash("\n".join(f"{path.name} {sha256(path)}" for path in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 def execute(trial: Trial) -> dict[str, Any]:
     """Make the run and write its record, as soon as it ends and whole; an unfinished run goes on where it was.
+
+    Another process that makes the same run, such as a worker whose leaderboard was killed, is waited for.
 
     Returns:
         the record; of a run that failed, one with ``error`` and without figures.
     """
     import torch
 
-    torch.set_num_threads(trial.threads)
-    try:
-        record = _run(trial)
-    except InterruptedRun:
-        raise  # its checkpoint stays, to go on from
-    except InputError as error:
-        record = {**trial.about, "error": str(error)}
-    except MemoryError as error:
-        record = {**trial.about, "error": f"out of memory: {error}"}
-    except Exception as error:  # one run's fault must not take the others with it
-        kind = "out of memory" if "out of memory" in str(error).lower() else type(error).__name__
-        first = (str(error).splitlines() or [""])[0]
-        record = {**trial.about, "error": f"{kind}: {first}", "traceback": traceback.format_exc()}
-    write_atomic(trial.record, to_json(record))
-    shutil.rmtree(trial.folder, ignore_errors=True)
+    trial.folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{trial.folder}.lock"):
+        done = trial.finished()
+        if done is not None:
+            return done
+        torch.set_num_threads(trial.threads)
+        try:
+            record = _run(trial)
+        except InterruptedRun:
+            raise  # its checkpoint stays, to go on from
+        except InputError as error:
+            record = {**trial.about, "error": str(error)}
+        except MemoryError as error:
+            record = {**trial.about, "error": f"out of memory: {error}"}
+        except Exception as error:  # one run's fault must not take the others with it
+            kind = "out of memory" if "out of memory" in str(error).lower() else type(error).__name__
+            first = (str(error).splitlines() or [""])[0]
+            record = {**trial.about, "error": f"{kind}: {first}", "traceback": traceback.format_exc()}
+        write_atomic(trial.record, to_json(record))
+        shutil.rmtree(trial.folder, ignore_errors=True)
     return record
 
 
 def _run(trial: Trial) -> dict[str, Any]:
     from recbole_mind import quick_start
 
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"hits": None, "threads": trial.threads, "source": source_hash()}
 
     def observe(trainer: Any, test_data: Any) -> None:
-        more["parameters"] = sum(parameter.numel() for parameter in trainer.model.parameters())
-        found = trainer.found
-        if found is not None:
-            _write_hits(trial.hits, found.numpy(), tokens_of(test_data))
+        parameters = trainer.model.named_parameters()
+        more["parameters"] = sum(values.numel() for name, values in parameters if name != "fake_loss")  # RecBole's
+        more["device"] = trainer.device.type
+        if trainer.found is not None:
+            _write_hits(trial.hits, trainer.found.numpy(), tokens_of(test_data))
+            more["hits"] = sha256(trial.hits)
 
     mark, now = trial.folder / "fingerprint", json.dumps([trial.about["fingerprint"], trial.overrides], default=str)
     unfinished = sorted(trial.folder.glob("*.last.pth"))
-    known = mark.is_file() and mark.read_text("utf-8") == now
-    if unfinished and not known:
-        shutil.rmtree(trial.folder)
+    if not (mark.is_file() and mark.read_text("utf-8") == now):
+        shutil.rmtree(trial.folder, ignore_errors=True)
+        unfinished = []
     write_atomic(mark, now)
     result = quick_start.run(
         trial.model,
         trial.dataset,
         overrides=trial.overrides | {"checkpoint_dir": str(trial.folder)},
         seed=trial.seed,
-        resume=unfinished[-1] if unfinished and known else None,
+        resume=unfinished[-1] if unfinished else None,
         observe=observe,
     )
-    return {**trial.about, **asdict(result), "checkpoint": None, **more, "threads": trial.threads}
+    return {**trial.about, **asdict(result), "checkpoint": None, **more}
 
 
 def tokens_of(test_data: Any) -> Any:

@@ -13,7 +13,7 @@ from rich.console import Console
 from recbole_mind import board_render
 from recbole_mind.board import build
 from recbole_mind.errors import InputError
-from recbole_mind.significance import Hits, compare, holm, per_user
+from recbole_mind.significance import Hits, compare, holm, mean_per_user, per_user
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL = {
@@ -224,7 +224,10 @@ def test_p_values_are_those_of_compare_corrected_for_the_whole_table():
     table, rows = board.tables[0], rows_of(board)
     pairs = [(label, metric) for label in ("x", "y") for metric in ("recall@10", "ndcg@10")]
     base = [hits["base", 1], hits["base", 2]]
-    raw = [compare([hits[label, 1], hits[label, 2]], base, metric) for label, metric in pairs]
+    raw = [
+        compare(mean_per_user([hits[label, 1], hits[label, 2]], metric), mean_per_user(base, metric))
+        for label, metric in pairs
+    ]
     assert table.comparisons == 4
     for (label, metric), test, p in zip(pairs, raw, holm([test.p for test in raw]), strict=True):
         assert rows[label].cells[metric].comparison == test
@@ -284,11 +287,25 @@ def test_hits_that_were_not_kept_are_said(label, note):
 def test_other_users_are_not_compared():
     tests = {"base": [{"hit@1": 0.1}], "x": [{"hit@1": 0.2}]}
     board = make(tests, {("base", 1): some_hits(0.1, 1), ("x", 1): some_hits(0.1, 1, users="v")})
-    assert "no test of significance: its test users are not those of base" in rows_of(board)["x"].notes
+    assert "no place, change or test: its test users are not those of base" in rows_of(board)["x"].notes
+    cell = rows_of(board)["x"].cells["hit@1"]
+    assert (cell.change, cell.best, cell.p) == (None, False, None)
     both = {"base": [{"hit@1": 0.1}] * 2, "x": [{"hit@1": 0.2}] * 2}
     hits = {(label, seed): some_hits(0.1, seed, users=str(seed)) for label in both for seed in (1, 2)}
     board = make(both, hits, seeds=(1, 2))
     assert board.tables[0].notes == ("no tests of significance: base: its seeds have different test users",)
+
+
+def test_how_the_runs_were_made_is_said():
+    tests = {"base": [{"hit@1": 0.1}], "x": [{"hit@1": 0.2}]}
+    records = {
+        ("d", "loo", label, 1): record(figures[0], tuned=label == "x", source=label, threads=1)
+        for label, figures in tests.items()
+    }
+    board = build(["base", "x"], ["d"], ["loo"], [1], "base", records, lambda key: None, {})
+    assert "settings chosen on the validation set: x; the defaults: the others" in board.tables[0].notes
+    assert "made with 2 states of recbole-mind's source" in board.tables[0].notes
+    assert not [note for note in board.tables[0].notes if "threads" in note]
 
 
 def test_without_a_baseline_nothing_is_compared():
