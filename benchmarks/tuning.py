@@ -10,6 +10,8 @@ best settings of each model to ``properties/leaderboard/<dataset>.yaml`` and the
 from __future__ import annotations
 
 import argparse
+import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +19,41 @@ import numpy as np
 import yaml
 
 from recbole_mind import quick_start, settings
+from recbole_mind.errors import InterruptedRun
 from recbole_mind.files import alone_in, write_atomic
 from recbole_mind.runs_progress import RunsProgress
-from recbole_mind.spread import spread, threads
+from recbole_mind.spread import spread
 from recbole_mind.trial import Trial, execute, fingerprint
 
 HERE = Path(__file__).parent
 PLAN = settings.read_file(HERE / "tuning.yaml")
 
 
-def draws(label: str) -> list[dict[str, Any]]:
-    """The trials of a model: its defaults, then different draws from its space."""
-    space = PLAN["spaces"].get(label, {})
+def draws(label: str, usual: Any) -> list[dict[str, Any]]:
+    """The trials of a model: its defaults, which are in ``usual``, then different draws from its space."""
+    space = PLAN["spaces"][label]
     random = np.random.default_rng([PLAN["seed"], *label.encode()])
-    size = int(np.prod([len(values) for values in space.values()])) if space else 1
-    drawn: list[dict[str, Any]] = [{}]
-    while len(drawn) < min(PLAN["trials"], size):
-        one = {key: values[random.integers(len(values))] for key, values in space.items()}
-        if one not in drawn:
-            drawn.append(one)
-    return drawn
+    every = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    others = [one for one in every if any(settings.plain(usual[key]) != settings.plain(one[key]) for key in one)]
+    return [{}, *(others[place] for place in random.permutation(len(others))[: PLAN["trials"] - 1])]
 
 
-def plan(label: str, dataset: str, data_path: str, folder: Path, jobs: int) -> list[Trial]:
+def plan(label: str, dataset: str, data_path: str, folder: Path) -> list[Trial]:
     """The trials of a model as runs."""
     made = []
     fixed = {key: value for key, value in PLAN["models"][label].items() if key != "model"}
     model = PLAN["models"][label]["model"]
     common = {key: value for key, value in PLAN["settings"].items() if key in settings.known_keys(model)}
-    for number, drawn in enumerate(draws(label)):
-        overrides = {
-            **common, **fixed, **drawn, "epochs": PLAN["epochs"], "protocol": PLAN["protocol"], "data_path": data_path,
-            "show_progress": False,
-        }  # fmt: skip
-        config = quick_start.build_config(model, dataset, overrides=overrides)
-        about = {"label": label, "drawn": drawn, "fingerprint": fingerprint(config)}
-        path = folder / "records" / f"{dataset}.{label}.{number}.json"
-        made.append(Trial(model, dataset, PLAN["seed"], overrides, path, about, threads(jobs)))
+    common |= {"epochs": PLAN["epochs"], "protocol": PLAN["protocol"], "show_progress": False}
+    common |= {"data_path": str(Path(data_path).resolve())}
+    usual = quick_start.build_config(model, dataset, overrides=common | fixed)
+    for drawn in draws(label, usual):
+        overrides = common | fixed | drawn
+        mark = fingerprint(quick_start.build_config(model, dataset, overrides=overrides), PLAN["threads"])
+        about = {"label": label, "drawn": drawn, "fingerprint": mark}
+        name = "@".join([dataset, label, *(f"{key}={value}" for key, value in drawn.items())])
+        path = folder.resolve() / "records" / f"{name}.json"
+        made.append(Trial(model, dataset, PLAN["seed"], overrides, path, about, PLAN["threads"]))
     return made
 
 
@@ -86,10 +86,7 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = arguments.dataset
     with alone_in(arguments.output):
-        trials = {
-            label: plan(label, dataset, arguments.data_path, arguments.output, arguments.jobs)
-            for label in arguments.models
-        }
+        trials = {label: plan(label, dataset, arguments.data_path, arguments.output) for label in arguments.models}
         found = [(trial, trial.finished()) for made in trials.values() for trial in made]
         waiting = [trial for trial, record in found if record is None]
         before = [(record["label"], record["seconds"]) for _, record in found if record is not None]
@@ -101,23 +98,27 @@ def main() -> None:
                 jobs=arguments.jobs,
                 started=lambda place: progress.started(names[place], waiting[place].about["label"]),
             )
-            for place, record in running:
-                failed = isinstance(record, Exception) or "error" in record
-                outcome = str(record.get("error") if failed else f"validation {score(record):.4f}")
-                progress.ended(names[place], outcome, failed=failed)
-        write(dataset, trials)
+            try:
+                for place, record in running:
+                    error = record if isinstance(record, Exception) else record.get("error")
+                    outcome = f"validation {score(record):.4f}" if error is None else f"failed: {error}"
+                    progress.ended(names[place], outcome, failed=error is not None)
+            except (KeyboardInterrupt, InterruptedRun):
+                sys.exit("stopped; the same command goes on")
+            finally:
+                write(dataset, trials)
 
 
 def write(dataset: str, trials: dict[str, list[Trial]]) -> None:
     """Write the choice and the record of the trials; models that were not asked for keep what there is."""
-    chosen = dict(settings.defaults("leaderboard", dataset))
+    chosen = dict(settings.defaults("leaderboard", dataset).get(PLAN["protocol"], {}))
     target = HERE / f"records/tuning-{dataset}.json"
     kept: dict[str, Any] = settings.read_file(target)["models"] if target.exists() else {}
     for label, made in trials.items():
         records = [record for trial in made if (record := trial.finished()) is not None]
         best = choose(records)
-        if best is None:
-            continue
+        if best is None or len(records) < len(made):
+            continue  # chosen among all of its trials, or not at all
         fixed = {key: value for key, value in PLAN["models"][label].items() if key != "model"}
         chosen[label] = fixed | best["drawn"]
         kept[label] = {
@@ -135,7 +136,9 @@ def write(dataset: str, trials: dict[str, list[Trial]]) -> None:
         }
     budget = {key: PLAN[key] for key in ("trials", "epochs", "protocol", "seed", "settings")}
     write_atomic(target, settings.to_json({"dataset": dataset, "budget": budget, "models": kept}))
-    text = yaml.safe_dump(settings.plain(chosen), sort_keys=False, default_flow_style=None, width=120)
+    text = yaml.safe_dump(
+        settings.plain({PLAN["protocol"]: chosen}), sort_keys=False, default_flow_style=None, width=120
+    )
     write_atomic(HERE.parent / f"properties/leaderboard/{dataset}.yaml", HEADER.format(**PLAN, dataset=dataset) + text)
 
 
