@@ -8,9 +8,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from recbole_mind.errors import require
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 
 class RunsProgress:
@@ -47,13 +45,14 @@ class RunsProgress:
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=self.console,
             disable=not (enabled and self.console.is_terminal),
         )
-        self.whole = self.bar.add_task(what, total=self.total, completed=before, left="")
+        self.whole = self.bar.add_task(what, total=self.total, completed=before, left="", count="")
+        self._tell()
 
     def __enter__(self) -> RunsProgress:
         self.bar.start()
@@ -65,13 +64,12 @@ class RunsProgress:
     def started(self, name: Hashable, kind: Hashable) -> None:
         """The run ``name`` starts."""
         self.waiting[kind] -= 1
-        task = self.bar.add_task(f"  {name}", total=None, left="")
+        task = self.bar.add_task(f"  {name}", total=None, left="", count="")
         self.running[name] = time.monotonic(), task, kind
         self._tell()
 
     def ended(self, name: Hashable, outcome: str, *, failed: bool = False) -> None:
         """The run ``name`` has ended; ``outcome`` says in a few words what it came to."""
-        require(name in self.running, f"'{name}' was not started")
         began, task, kind = self.running.pop(name)
         took = time.monotonic() - began
         if not failed:
@@ -100,7 +98,8 @@ class RunsProgress:
         seconds = self.left()
         nothing = not self.running and not self.waiting.total()
         text = "" if seconds is None or nothing else f"about {_duration(seconds)} left"
-        self.bar.update(self.whole, left=f"{text}{f', {self.failed} failed' if self.failed else ''}")
+        failed = f", {self.failed} failed" if self.failed else ""
+        self.bar.update(self.whole, count=f"{self.done}/{self.total}{failed}", left=text)
         return text
 
 
