@@ -10,7 +10,7 @@ from recbole_mind.board_words import COLUMNS, EMPTY, change, heading, legend, ma
 
 WIDTH = 320  # of a chart, in units of its own; the page scales it
 LINE = 22
-CHARACTER = 7.6  # mean width of a letter of a label
+CHARACTER = 8.6  # width of a letter of a label, bold and wide ones
 LONGEST = 16  # letters of a label in a chart
 
 _STYLE = """
