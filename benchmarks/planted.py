@@ -78,7 +78,9 @@ class Model(torch.nn.Module):
         torch.manual_seed(seed)
         self.items = ItemEncoder(num_items=N, size=D)
         torch.nn.init.normal_(self.items.embedding.weight, std=item_std)
-        self.routing = BehaviorToInterestRouting(size=D, max_length=L, adaptive=False, seed=seed, **routing)
+        self.routing = BehaviorToInterestRouting(
+            size=D, max_length=L, adaptive=False, recency=1.0, seed=seed, **routing
+        )
         self.layers = InterestLayers(size=D, profile_size=0, hidden=[4 * D])
         if not identity:
             for layer in self.layers.layers[::2]:
