@@ -86,6 +86,8 @@ def recency_weights(lengths: Tensor, L: int, recency: float) -> Tensor:
         recency: γ, above 0, at most 1; 1 counts all alike.
     """
     after = lengths[:, None] - 1 - torch.arange(L, device=lengths.device)  # [B, L], negative on padding
+    if recency == 1:
+        return (after >= 0).float()
     return torch.where(after >= 0, recency ** after.clamp(min=0), 0.0)
 
 

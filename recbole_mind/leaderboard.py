@@ -21,7 +21,7 @@ from recbole_mind.board import Board, build
 from recbole_mind.errors import InputError, InterruptedRun, nearest, require
 from recbole_mind.runs_progress import RunsProgress
 from recbole_mind.spread import spread
-from recbole_mind.trial import Trial, execute, fingerprint
+from recbole_mind.trial import Trial, execute, fingerprint, hits_beside
 
 KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "threads", "not_run")
 # What must be the same for all models of a table, beside the protocol's own keys.
@@ -321,8 +321,9 @@ class Leaderboard:
 
         @functools.cache
         def hits_of(key: tuple[str, str, str, int]) -> Hits | None:
-            path = self.folder / "records" / f"{Cell(*key).file.removesuffix('.json')}.hits.npz"
-            return Hits.load(path) if self.done[Cell(*key)].get("hits") else None
+            cell = Cell(*key)
+            kept = self.done[cell].get("hits")
+            return Hits.load(hits_beside(self.folder / "records" / cell.file)) if kept else None
 
         spec = self.spec
         names = (spec.models, spec.datasets, spec.protocols, spec.seeds, spec.baseline)

@@ -50,7 +50,7 @@ class Trial:
     @property
     def hits(self) -> Path:
         """Where the hits of each user go."""
-        return self.record.with_name(f"{self.record.name.removesuffix('.json')}.hits.npz")
+        return hits_beside(self.record)
 
     @property
     def folder(self) -> Path:
@@ -76,6 +76,11 @@ class Trial:
             InputError: the file is no record.
         """
         return read_record(self.record) if self.record.exists() else None
+
+
+def hits_beside(record: Path) -> Path:
+    """The file of the users' hits that goes with a record's."""
+    return record.with_name(f"{record.name.removesuffix('.json')}.hits.npz")
 
 
 def read_record(path: Path) -> dict[str, Any]:
