@@ -30,7 +30,8 @@ def full_softmax(user: Tensor, items: Tensor, target: Tensor, *, temperature: fl
     Returns:
         the mean negative log-likelihood, a scalar.
     """
-    positive = (user * items[target]).sum(1) / temperature
+    # the gradient of items[target] would be summed by threads in no fixed order
+    positive = (user * items.index_select(0, target)).sum(1) / temperature
     rows = torch.arange(len(target), device=target.device)
     barred = (torch.cat([rows, rows]), torch.cat([target, torch.zeros_like(target)]))
     loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
