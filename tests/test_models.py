@@ -325,3 +325,30 @@ def test_a_candidate_out_of_range_is_refused(contract):
     bad[model.ITEM_ID].fill_(model.n_items + 3)
     with pytest.raises(InputError, match=f"item_id: item id {model.n_items + 3} is out of range"):
         model.predict(bad)
+
+
+@pytest.mark.parametrize("loss", ["CE", "sampled", "BPR"])
+@pytest.mark.parametrize("case", ["MIND", "ComiRecSA", "ComiRecDR", "YouTubeDNN"])
+def test_two_threads_sum_gradients_in_one_order(case, loss, small):
+    _, model, train, _, _ = built(small, case, loss_type=loss, sparse_updates=False)
+    one = next(iter(train))
+    rows = torch.arange(4096) % len(one)  # enough for torch to share a sum out among threads
+    batch = one[rows]
+    if model.sampler_fed:  # RecBole tiles: the negatives of a row stand a whole batch apart
+        B = len(one) // model.num_negatives
+        batch = one[torch.cat([torch.arange(4096) % B + t * B for t in range(model.num_negatives)])]
+
+    def gradients():
+        model.generator.manual_seed(3)
+        model.zero_grad()
+        model.calculate_loss(batch).backward()
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+    torch.set_num_threads(2)
+    try:
+        first = gradients()
+        assert first
+        for _ in range(5):
+            assert all(torch.equal(one, other) for one, other in zip(first, gradients(), strict=True))
+    finally:
+        torch.set_num_threads(1)
