@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_mind import protocols
 from recbole_mind.errors import nearest, require
 from recbole_mind.significance import DECIMALS, Comparison, Hits, compare, holm, is_per_user, mean_per_user
 
@@ -340,7 +341,7 @@ def _statement(protocol: Mapping[str, Any], seeds: Sequence[int], users: set[int
     if protocol.get("changed"):
         parts.append(f"with a {' and a '.join(protocol['changed'])} of its own")
     if "split" in protocol:
-        parts.append(f"split {_words(protocol['split'])}")
+        parts.append(str(protocols.user_split(protocol) or f"split {_words(protocol['split'])}"))
     if protocol.get("order") == "RO":
         parts.append("random order")
     elif "timestamp_order" in protocol:

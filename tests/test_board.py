@@ -197,6 +197,10 @@ def test_other_protocols_in_words():
     assert statement == (
         "split RS 0.8:0.1:0.1; random order; candidates 'uni100'; history not masked; seed 7; baseline b"
     )
+    changed["split"] = {"US": {"ratios": [8, 1, 1], "history": 0.8, "seed": 3}}
+    records = {("d", "p", "b", 7): record({"hit@1": 0.1}, protocol=changed)}
+    statement = build(["b"], ["d"], ["p"], [7], "b", records, lambda key: None, {}).tables[0].statement
+    assert statement.startswith("users 8:1:1 for training, validation, test (seed 3), the first 80% of a held-out user")
 
 
 def test_a_row_of_another_protocol_is_noted():
