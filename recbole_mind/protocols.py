@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from torch import nn
-
 from recbole_mind import settings
 from recbole_mind.errors import nearest, require
 
@@ -149,6 +147,8 @@ def warn_of_users(config: Any, model: Any, dataset: Any) -> None:
     """Say so where ``model`` learns a vector for each user, which no user of a test by users has learnt."""
     if not user_split(config["eval_args"]) or dataset.user_num == dataset.item_num:
         return
+    from torch import nn
+
     tables = [name for name, part in model.named_modules() if isinstance(part, nn.Embedding)]
     learnt = [name for name in tables if model.get_submodule(name).num_embeddings == dataset.user_num]
     if learnt:
