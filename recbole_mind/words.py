@@ -14,8 +14,16 @@ def number(value: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration."""
+    """Seconds as a figure of a table."""
     return EMPTY if value is None else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def md(text: str) -> str:
