@@ -107,7 +107,7 @@ def order(value: Value) -> tuple[int, float, str]:
 
 @dataclass(frozen=True)
 class Best:
-    """The best settings: those with the best mean over the seeds that they ran with, at least as many as any others.
+    """The best settings: those with the best mean among those that ran with the most seeds.
 
     ``value`` is that mean, ``sd`` the standard deviation (None for one run), ``runs`` the trials behind it.
     """
@@ -124,8 +124,8 @@ def best(runs: Sequence[Outcome], bigger: bool = True) -> Best | None:
     for run in runs:
         if run.value is not None:
             groups.setdefault(tuple(sorted(run.settings.items())), []).append(run)
-    most = max(map(len, groups.values()), default=0)
-    full = [group for group in groups.values() if len(group) == most]
+    seeds = [len({run.seed for run in group}) for group in groups.values()]
+    full = [group for group, count in zip(groups.values(), seeds, strict=True) if count == max(seeds)]
     if not full:
         return None
     found = min(full, key=lambda group: _cost(spread(group)[0], bigger))

@@ -145,9 +145,9 @@ def parallel(runs: Sequence[Outcome], metric: str, *, bigger: bool = True, width
         axes.plot([0, 1], [row, row], color=style.SOFT, linewidth=1, zorder=1)
         axes.text(-margin, row + 0.17, name, weight="bold", size=9.5, va="bottom", zorder=6, bbox=boxed)
         each = 2 * beside if scale.finite else min(2 * beside, space / max(1, len(scale.apart) - 1))
-        most = max(3, int(each / style.LETTER))
+        most = max(3, int(each / style.LETTER) - 1)
         ticks = [(place, style.short(label, most)) for place, label in scale.ticks()]
-        for place, label in style.fitting(ticks, space):
+        for place, label in style.fitting(ticks, space) if scale.finite else ticks:
             axes.plot([place, place], [row - 0.06, row + 0.06], color=style.SOFT, linewidth=1, zorder=1)
             axes.text(place, row - 0.12, style.plain(label), size=9, va="top", ha="center", zorder=5, bbox=boxed)
     axes.set(xlim=(-margin, 1 + margin), ylim=(rows[-1] - 0.42, 0.5))
@@ -358,6 +358,7 @@ def _progress(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[_Kind]
 def _png(figure: Figure, title: str) -> bytes:
     file = io.BytesIO()
     with style.styled():
+        figure.set_layout_engine("constrained")
         figure.suptitle(style.plain(textwrap.fill(" ".join(title.split()), 80)), size=11)
         figure.savefig(file, format="png", dpi=style.DPI, metadata={"Software": None})
     return file.getvalue()

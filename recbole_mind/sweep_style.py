@@ -82,6 +82,7 @@ def drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         with styled():
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it is done; each saving would do it twice again
         return figure
 
     return laid_out
@@ -125,7 +126,7 @@ def fitting(ticks: Sequence[tuple[float, str]], space: float, letters: int | Non
     """
     kept: list[tuple[float, str]] = []
     for place, label in ticks:
-        size = letters or (len(kept[-1][1]) + len(label) + 2) / 2 if kept else 0
+        size = letters or (len(kept[-1][1]) + len(label) + 1) / 2 if kept else 0
         touches = bool(kept) and (place - kept[-1][0]) * space < LETTER * size
         if touches and place == ticks[-1][0] and len(kept) > 1:
             kept.pop()
@@ -161,7 +162,7 @@ def axis(metric: str) -> str:
 
 def averaged(curve: Curve) -> str:
     """What a point of a curve is: of how many seeds."""
-    seeds = [len(group) for group in curve.values()]
+    seeds = [len({run.seed for run in group}) for group in curve.values()]
     low, high = min(seeds, default=1), max(seeds, default=1)
     return "one seed" if high == 1 else f"mean ± sd, {high if low == high else f'{low}–{high}'} seeds"
 
