@@ -6,53 +6,25 @@ import math
 from html import escape
 
 from recbole_mind.board import Board, Cell, Row, Table
-from recbole_mind.board_words import COLUMNS, EMPTY, change, heading, legend, mark, number, parameters, remark, seconds
+from recbole_mind.board_words import COLUMNS, change, heading, legend, mark, parameters, remark, seconds
+from recbole_mind.page import document
+from recbole_mind.words import EMPTY, number
 
 WIDTH = 320  # of a chart, in units of its own; the page scales it
 LINE = 22
 CHARACTER = 8.6  # width of a letter of a label, bold and wide ones
 LONGEST = 16  # letters of a label in a chart
 
-_STYLE = """
-:root { color-scheme: light dark; --page: #fff; --text: #1c2430; --soft: #5b6675; --line: #dde2e8; --tint: #f3f5f8;
-  --bar: #4a7fc1; --base: #a9b2bd; --good: #18794e; --bad: #c0362c; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #14181e; --text: #e6eaf0; --soft: #9aa6b4; --line: #303843; --tint: #1c222a;
-    --bar: #6ea0dd; --base: #5d6875; --good: #4cc38a; --bad: #ff8b7e; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 76rem; background: var(--page); color: var(--text);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.2rem; line-height: 1.3; margin: 3rem 0 .25rem; overflow-wrap: anywhere; }
-a { color: var(--bar); }
-nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; }
-.statement { margin: 0 0 1rem; color: var(--soft); overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .45rem .75rem; text-align: right; white-space: nowrap; vertical-align: top; }
-thead th { font-weight: 600; font-size: .875rem; background: var(--tint); border-bottom: 1px solid var(--line); }
-tbody tr + tr > * { border-top: 1px solid var(--line); }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--page); font-weight: 500;
-  min-width: 7rem; max-width: 14rem; white-space: normal; overflow-wrap: break-word; }
-thead th:first-child, tr.baseline > * { background: var(--tint); }
-td small, th small { display: block; color: var(--soft); font-size: .78rem; font-weight: 400; }
-td b { font-weight: 700; }
+_STYLE = """\
+tr.baseline > * { background: var(--tint); }
 td u { text-underline-offset: .2em; }
 .good { color: var(--good); } .bad { color: var(--bad); } .none, .none th { color: var(--soft); }
-.notes, .read { margin: .75rem 0; font-size: .875rem; overflow-wrap: anywhere; }
-.notes { padding-left: 1.1rem; }
-.read { color: var(--soft); max-width: 60rem; }
 .mark { display: inline-block; width: 1rem; } .tested td small { padding-right: 1rem; }
-.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
-figure { margin: 0; padding: .75rem .75rem .5rem; border: 1px solid var(--line); border-radius: 8px; }
-figcaption { font-size: .875rem; font-weight: 600; margin-bottom: .35rem; }
-svg { display: block; width: 100%; height: auto; }
 svg text { font-size: 12px; fill: var(--text); dominant-baseline: central; font-variant-numeric: tabular-nums; }
 svg .best { font-weight: 700; }
 svg .bar { fill: var(--bar); } svg .base { fill: var(--base); }
 svg .error { stroke: var(--text); stroke-width: 1.2; fill: none; }
 svg .rule { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 2 3; }
-@media (max-width: 40rem) { th, td { padding: .4rem .55rem; } th:first-child { min-width: 6rem; max-width: 9rem; } }
 """
 
 
@@ -60,13 +32,8 @@ def to_html(board: Board) -> str:
     """The page; it follows the reader's light or dark scheme and fits a phone."""
     links = "".join(f'<a href="#t{i}">{escape(heading(table))}</a>' for i, table in enumerate(board.tables))
     tables = "\n".join(_section(table, f"t{i}") for i, table in enumerate(board.tables))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(board.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(board.title)}</h1>\n" + (f"<nav>{links}</nav>\n" if len(board.tables) > 1 else "") + f"{tables}\n"
-        "</body>\n</html>\n"
-    )
+    contents = f"<nav>{links}</nav>\n" if len(board.tables) > 1 else ""
+    return document(board.title, f"{contents}{tables}\n", _STYLE)
 
 
 def _section(table: Table, name: str) -> str:

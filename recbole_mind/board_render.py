@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from rich.text import Text
 
 from recbole_mind.board import Board, Cell, Row, Table
 from recbole_mind.board_html import to_html
-from recbole_mind.board_words import COLUMNS, EMPTY, change, heading, legend, mark, number, parameters, remark, seconds
+from recbole_mind.board_words import COLUMNS, change, heading, legend, mark, parameters, remark, seconds
 from recbole_mind.files import write_atomic
+from recbole_mind.words import EMPTY, md, md_line, number
 
 __all__ = ["print_board", "to_csv", "to_html", "to_latex", "to_markdown", "write"]
 
@@ -44,30 +44,22 @@ def write(board: Board, folder: str | Path) -> list[Path]:
 
 def to_markdown(board: Board) -> str:
     """Tables of GitHub's Markdown, with ``<u>`` for the second of a column."""
-    parts = [f"# {_md(board.title)}"]
+    parts = [f"# {md(board.title)}"]
     for table in board.tables:
         lines = [
-            _md_line(["model", *map(_md, table.metrics), *COLUMNS]),
-            _md_line(["---", *["---:"] * (len(table.metrics) + 2)]),
+            md_line(["model", *map(md, table.metrics), *COLUMNS]),
+            md_line(["---", *["---:"] * (len(table.metrics) + 2)]),
         ]
         for row in table.rows:
-            label = _md(row.label) + (f" ({remark(row)})" if remark(row) else "")
+            label = md(row.label) + (f" ({remark(row)})" if remark(row) else "")
             cells = [_md_cell(row.cells.get(metric)) for metric in table.metrics]
-            lines.append(_md_line([label, *cells, seconds(row), parameters(row)]))
-        parts += [f"## {_md(heading(table))}", _md(table.statement), "\n".join(lines)]
+            lines.append(md_line([label, *cells, seconds(row), parameters(row)]))
+        parts += [f"## {md(heading(table))}", md(table.statement), "\n".join(lines)]
         if table.every_note:
-            parts.append("\n".join(f"- {_md(text)}" for text in table.every_note))
+            parts.append("\n".join(f"- {md(text)}" for text in table.every_note))
         if legend(table):
-            parts.append(_md(" ".join(legend(table))))
+            parts.append(md(" ".join(legend(table))))
     return "\n\n".join(parts) + "\n"
-
-
-def _md(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|~&#!])", r"\\\1", " ".join(text.split()))
-
-
-def _md_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _md_cell(cell: Cell | None) -> str:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 
+from recbole_mind import words
 from recbole_mind.board import LEVEL, Cell, Row, Table
 
-EMPTY = "–"
 COLUMNS = ("training s", "parameters")  # beside the metrics
-
-
-def number(value: float) -> str:
-    """A metric: four decimals, fewer for large ones."""
-    return f"{value:.4f}" if not abs(value) >= 100 else f"{value:,.1f}"
 
 
 def mark(cell: Cell) -> str:
@@ -27,12 +22,12 @@ def change(cell: Cell) -> str:
 
 def seconds(row: Row) -> str:
     """The seconds of training."""
-    return EMPTY if row.seconds is None else f"{row.seconds:,.1f}" if row.seconds < 10 else f"{row.seconds:,.0f}"
+    return words.seconds(row.seconds)
 
 
 def parameters(row: Row) -> str:
     """The number of parameters."""
-    return EMPTY if row.parameters is None else f"{row.parameters:,}"
+    return words.EMPTY if row.parameters is None else f"{row.parameters:,}"
 
 
 def remark(row: Row) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from recbole_mind.words import duration
+
 
 class RunsProgress:
     """A live list on a terminal, elsewhere one line a run, both on standard error.
@@ -78,7 +80,7 @@ class RunsProgress:
         self.bar.remove_task(task)
         self.bar.advance(self.whole)
         left = self._tell()
-        line = f"[{self.done}/{self.total}] {name}: {outcome}, {_duration(took)}{left and '; ' + left}"
+        line = f"[{self.done}/{self.total}] {name}: {outcome}, {duration(took)}{left and '; ' + left}"
         if self.enabled:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -97,14 +99,7 @@ class RunsProgress:
     def _tell(self) -> str:
         seconds = self.left()
         nothing = not self.running and not self.waiting.total()
-        text = "" if seconds is None or nothing else f"about {_duration(seconds)} left"
+        text = "" if seconds is None or nothing else f"about {duration(seconds)} left"
         failed = f", {self.failed} failed" if self.failed else ""
         self.bar.update(self.whole, count=f"{self.done}/{self.total}{failed}", left=text)
         return text
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

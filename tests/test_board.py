@@ -3,7 +3,6 @@ import io
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from recbole_mind import board_render
 from recbole_mind.board import build
 from recbole_mind.errors import InputError
 from recbole_mind.significance import Hits, compare, holm, mean_per_user, per_user
+from tests.pages import Page
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL = {
@@ -374,31 +374,6 @@ def test_csv(full):
     assert {(row["mean"], row["p"], row["seeds"], row["notes"]) for row in gone} == {
         ("", "", "0", "not run: too <costly> & slow")
     }
-
-
-class Page(HTMLParser):
-    """What a browser would load, and the text by element; elements must close in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.links, self.seen, self.texts = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
-        if tag not in ("meta", "rect", "line", "path"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self.open[-1] if self.open else "", data))
 
 
 def test_html_is_one_page_that_loads_nothing(full):

@@ -6,6 +6,7 @@ import pytest
 
 from recbole_mind import runs_progress
 from recbole_mind.runs_progress import RunsProgress
+from recbole_mind.words import duration
 
 
 @pytest.fixture
@@ -74,4 +75,4 @@ def test_silence(clock, capsys):
     ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (7500, "2 h 05 min")]
 )
 def test_durations(seconds, text):
-    assert runs_progress._duration(seconds) == text
+    assert duration(seconds) == text
