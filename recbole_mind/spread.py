@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -34,7 +35,7 @@ def spread(
     Raises:
         InputError: ``jobs`` is below 1, or nobody answers at the address.
     """
-    require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
+    check_jobs(jobs)
     if jobs == 1 and ray is None:
         for place, task in enumerate(tasks):
             started(place)
@@ -43,9 +44,16 @@ def spread(
     yield from _by_ray(work, tasks, jobs, ray, started)
 
 
-def _by_ray(
-    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, address: str | None, started: Callable[[int], None]
-) -> Iterator[tuple[int, Any]]:
+@contextlib.contextmanager
+def cluster(jobs: int, address: str | None) -> Iterator[float]:
+    """Be connected to the cluster at ``address``, or to one that is started here for ``jobs`` tasks at a time.
+
+    Yields:
+        each task's fair share of the GPUs.
+
+    Raises:
+        InputError: nobody answers at the address, or it is no cluster.
+    """
     import ray
 
     local = address is None
@@ -62,30 +70,45 @@ def _by_ray(
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
-    # a task that asks for none is not shown any GPU
-    gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
-    remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(work)
+    try:
+        yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
+    finally:
+        ray.shutdown()
+
+
+def _by_ray(
+    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, address: str | None, started: Callable[[int], None]
+) -> Iterator[tuple[int, Any]]:
+    import ray
+
     waiting = list(range(len(tasks)))[::-1]
     running: dict[Any, int] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                place = waiting.pop()
-                running[remote.remote(tasks[place])] = place
-                started(place)
-            done, _ = ray.wait(list(running))
-            for reference in done:
-                place = running.pop(reference)
-                try:
-                    yield place, ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    yield place, error.cause if error.cause is not None else error
-                except ray.exceptions.RayError as error:
-                    yield place, error
-    finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
-        ray.shutdown()
+    with cluster(jobs, address) as gpus:
+        # a task that asks for none is not shown any GPU
+        remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(work)
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    place = waiting.pop()
+                    running[remote.remote(tasks[place])] = place
+                    started(place)
+                done, _ = ray.wait(list(running))
+                for reference in done:
+                    place = running.pop(reference)
+                    try:
+                        yield place, ray.get(reference)
+                    except ray.exceptions.RayTaskError as error:
+                        yield place, error.cause if error.cause is not None else error
+                    except ray.exceptions.RayError as error:
+                        yield place, error
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise :class:`InputError` unless so many tasks can run at a time."""
+    require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
 
 
 def check_address(address: str) -> None:
