@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -45,8 +46,10 @@ def spread(
 
 
 @contextlib.contextmanager
-def cluster(jobs: int, address: str | None) -> Iterator[float]:
+def cluster(jobs: int, address: str | None, cpus: float = 1) -> Iterator[float]:
     """Be connected to the cluster at ``address``, or to one that is started here for ``jobs`` tasks at a time.
+
+    A task has ``cpus`` CPUs. Within another such context it is that one's cluster.
 
     Yields:
         each task's fair share of the GPUs.
@@ -56,6 +59,9 @@ def cluster(jobs: int, address: str | None) -> Iterator[float]:
     """
     import ray
 
+    if ray.is_initialized():
+        yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
+        return
     local = address is None
     if address is not None:
         check_address(address)
@@ -66,7 +72,7 @@ def cluster(jobs: int, address: str | None) -> Iterator[float]:
             address=address,
             log_to_driver=False,
             logging_level="ERROR",
-            **({"num_cpus": jobs, "include_dashboard": False} if local else {}),
+            **({"num_cpus": math.ceil(jobs * cpus), "include_dashboard": False} if local else {}),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
@@ -112,7 +118,7 @@ def check_jobs(jobs: int) -> None:
 
 
 def check_address(address: str) -> None:
-    """Raise :class:`InputError` unless somebody listens at ``host:port``; ``auto`` is Ray's to find."""
+    """Raise :class:`InputError` unless a cluster answers at ``host:port``; ``auto`` is Ray's to find."""
     if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -121,3 +127,10 @@ def check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER).close()
     except (OSError, OverflowError) as error:
         raise InputError(f"ray: nobody answers at '{address}': {error}") from None
+    import grpc  # a cluster speaks it; ray.init would try others for minutes
+
+    with grpc.insecure_channel(address.removeprefix("ray://")) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER)
+        except grpc.FutureTimeoutError:
+            raise InputError(f"ray: what answers at '{address}' is no cluster of Ray") from None

@@ -6,8 +6,9 @@ trial starts, and its record as soon as it ends, so that a sweep that was killed
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from recbole_mind.errors import InterruptedRun
 from recbole_mind.files import alone_in, write_atomic
 from recbole_mind.runs_progress import RunsProgress
 from recbole_mind.settings import to_json
-from recbole_mind.spread import check_address, check_jobs, spread
+from recbole_mind.spread import check_address, check_jobs, cluster, spread
 from recbole_mind.sweep_spec import read_spec
 from recbole_mind.sweep_state import Sweep, words
 from recbole_mind.trial import Trial, execute
@@ -86,8 +87,9 @@ def run(
     with alone_in(output):
         sweep.open(resume)
         try:
-            _run_trials(sweep, jobs, ray, show_progress)
-            _test_winner(sweep, jobs, ray, show_progress)
+            with _workers(sweep, jobs, ray):
+                _run_trials(sweep, jobs, ray, show_progress)
+                _test_winner(sweep, jobs, ray, show_progress)
         except InterruptedRun:
             sweep_report.write(sweep, result_of(sweep))
             raise
@@ -109,6 +111,17 @@ def result_of(sweep: Sweep) -> SweepResult:
     failed = {sweep.describe(number): record["error"] for number, record in sweep.records.items() if "error" in record}
     failed |= {f"test with seed {s}": record["error"] for s, record in sweep.tested.items() if "error" in record}
     return SweepResult(best, value, sweep.metric, sweep.bigger, sweep.trials(), test, failed)
+
+
+@contextlib.contextmanager
+def _workers(sweep: Sweep, jobs: int, ray: str | None) -> Iterator[None]:
+    """Hold one cluster for trials and tests, if there is anything left to do for one."""
+    left = len(sweep.records) < sweep.total or bool(sweep.tests())
+    if (jobs == 1 and ray is None) or not left:
+        yield
+        return
+    with cluster(jobs, ray, sweep.spec.cpu or 1):
+        yield
 
 
 class Watch:

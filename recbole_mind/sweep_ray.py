@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 from ray.air import session
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
+from recbole_mind.errors import require
 from recbole_mind.halving import Halving
 from recbole_mind.settings import to_json
 from recbole_mind.spread import cluster
@@ -94,6 +96,13 @@ def run_by_ray(sweep: Sweep, watch: Watch, jobs: int, address: str | None) -> No
     halving = sweep.halving()
     with _environment(_TUNE), cluster(jobs, address) as gpus:
         spec = sweep.spec
+        has = ray.cluster_resources()
+        for key, asked in (("cpu", spec.cpu), ("gpu", spec.gpu)):
+            most = has.get(key.upper(), 0)
+            require(
+                asked is None or asked <= most,
+                f"resources: {key}: {asked} is not allowed: the cluster has {most:g} in all",
+            )
         resources = {"cpu": 1.0 if spec.cpu is None else spec.cpu, "gpu": gpus if spec.gpu is None else spec.gpu}
         tune.run(
             work,

@@ -99,7 +99,6 @@ class Sweep:
         if not path.exists():
             strange = any(self.folder.glob("records/*.json"))
             require(not strange, f"output: '{self.folder}' holds records of something else; choose another folder")
-            self._save()
             return
         held = f"output: '{self.folder}' holds a sweep; --resume goes on with it, or choose another folder"
         require(resume, held)
