@@ -92,7 +92,7 @@ class Search:
         domain = Domain(_nothing, {each.name: _distribution(each) for each in self.space.parameters})
         trials = Trials()
         by_name = {each.name: each for each in self.space.parameters}
-        for number, point in sorted(self.points.items()):
+        for number, point in sorted(self.points.items()) if self.algo != "random" else ():
             known = {name: [by_name[name].encode(value)] for name, value in point.items()}
             vals = {name: known.get(name, []) for name in by_name}
             idxs = {name: [number] if name in known else [] for name in by_name}
