@@ -29,7 +29,9 @@ def write(sweep: Sweep, result: SweepResult) -> None:
         return
     figures: Any = importlib.import_module("recbole_mind.sweep_figures")
     title, metric = _title(sweep), sweep.metric
-    text = f"# {title}\n\n{_judged(result)}\n\n{_tested(sweep, result)}\n\n{figures.table(trials, metric, sweep.bigger)}"
+    text = (
+        f"# {title}\n\n{_judged(result)}\n\n{_tested(sweep, result)}\n\n{figures.table(trials, metric, sweep.bigger)}"
+    )
     write_atomic(sweep.folder / "trials.md", text.rstrip() + "\n")
     axes = list(sweep.spec.curves) or None
     figures.write(trials, sweep.folder, metric=metric, title=title, curves=axes, bigger=sweep.bigger)
