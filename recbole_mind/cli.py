@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, protocols, settings
+from recbole_mind import __version__, cli_sweep, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -134,11 +134,14 @@ def _main(arguments: Sequence[str]) -> int:
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
     _add_spread(board)
+    _add_spread(cli_sweep.add_parser(commands))
     known, rest = parser.parse_known_args(arguments)
     if known.command == "evaluate":
         return _evaluate(known, rest)
     if known.command == "pack":
         return _pack(known, rest)
+    if known.command == "sweep":
+        return cli_sweep.sweep(known, rest)
     if rest:
         raise InputError(f"argument '{rest[0]}' is not understood")
     if known.command == "leaderboard":

@@ -121,7 +121,9 @@ def run(
     record: str | Path | None = None,
     resume: str | Path | None = None,
     saved: bool = True,
+    test: bool = True,
     observe: Callable[[Any, Any], None] | None = None,
+    epoch_done: Callable[[Any, RunResult], bool] | None = None,
 ) -> RunResult:
     """Train a model, ours or any of RecBole's, and test its best epoch.
 
@@ -134,7 +136,10 @@ def run(
         record: where to write the result as JSON.
         resume: a checkpoint to go on from.
         saved: whether to save the best epoch and test it; otherwise the last epoch is tested.
-        observe: is given the trainer and the test loader after the test; ``trainer.found`` then holds the test's hits.
+        test: whether to test; otherwise the test set is not looked at, and the result has no test figures.
+        observe: is given the trainer and the test loader at the end; ``trainer.found`` holds the test's hits.
+        epoch_done: is given the trainer and what the run has come to, after each evaluation on the validation set, and
+            ends the training by returning ``True``.
 
     Raises:
         InputError: input that cannot be used; nothing has been written then.
@@ -162,24 +167,28 @@ def run(
         evaluator.check(trainer, valid_data, test_data)
         if resume is not None:
             trainer.resume_checkpoint(resume)
-        _, valid = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
+        more: dict[str, Any] = {"protocol": {"resumed": resume is not None}, "began": began}
+        more["checkpoint_path"] = str(trainer.saved_model_file) if saved else None
+        phases = {"data": prepared - began}
+        _, valid = trainer.fit(
+            train_data,
+            valid_data,
+            saved=saved,
+            show_progress=config["show_progress"],
+            **({} if epoch_done is None else {"callback_fn": _telling(trainer, train_data, epoch_done, phases, more)}),
+        )
         trained = time.perf_counter()
-        trainer.keeps_found = observe is not None
-        test = trainer.evaluate(test_data, load_best_model=saved)
-        phases = {"data": prepared - began} | getattr(trainer, "seconds", {}) | {"test": time.perf_counter() - trained}
+        phases |= getattr(trainer, "seconds", {})
+        figures: Mapping[str, Any] = {}
+        if test:
+            trainer.keeps_found = observe is not None
+            figures = trainer.evaluate(test_data, load_best_model=saved)
+            phases["test"] = time.perf_counter() - trained
         if observe is not None:
             observe(trainer, test_data)
-        result = _result(
-            trainer,
-            (train_data, test_data),
-            valid or {},
-            test,
-            protocol={"resumed": resume is not None},
-            began=began,
-            phases=phases,
-            epochs=getattr(trainer, "epochs_run", config["epochs"]),
-            checkpoint_path=str(trainer.saved_model_file) if saved else None,
-        )
+        epochs = getattr(trainer, "epochs_run", config["epochs"])
+        data_used = (train_data, test_data if test else None)
+        result = _result(trainer, data_used, valid or {}, figures, epochs=epochs, phases=phases, **more)
     if record is not None and config["local_rank"] == 0:
         result.write(record)
     if not config["single_spec"]:
@@ -238,6 +247,25 @@ def evaluate(
     return result
 
 
+def _telling(
+    trainer: Any,
+    train_data: Any,
+    epoch_done: Callable[[Any, RunResult], bool],
+    phases: Mapping[str, float],
+    more: Mapping[str, Any],
+) -> Callable[[int, float], None]:
+    """What RecBole's ``fit`` calls after each evaluation, to tell ``epoch_done`` of it."""
+    from recbole_mind.trainer import StopTraining
+
+    def tell(epoch: int, score: float) -> None:
+        spent, valid = {**phases, **trainer.seconds}, trainer.best_valid_result
+        result = _result(trainer, (train_data, None), valid, {}, epochs=epoch + 1, phases=spent, **more)
+        if epoch_done(trainer, result):
+            raise StopTraining
+
+    return tell
+
+
 def _result(
     trainer: Any,
     data: tuple[Any, Any],
@@ -250,7 +278,7 @@ def _result(
     epochs: int,
     checkpoint_path: str | None,
 ) -> RunResult:
-    """What a run or an evaluation that has just tested ``trainer.model`` came to."""
+    """What a run or an evaluation came to that has just tested ``trainer.model``, on the last of ``data`` if at all."""
     from recbole_mind import interest_report
 
     config, outcome = trainer.config, getattr(trainer, "outcome", None)
@@ -264,12 +292,13 @@ def _result(
         config=checkpoint.settings_of(config),
         valid={key: float(value) for key, value in valid.items()},
         test={key: float(value) for key, value in test.items()},
-        interests=describe_interests(trainer.model, test_data),
+        interests={} if test_data is None else describe_interests(trainer.model, test_data),
         # each of several processes knows its own rows alone
         report=interest_report.report(trainer, outcome, _popularity(train_data))
-        if outcome and config["single_spec"]
+        if outcome and test_data is not None and config["single_spec"]
         else {},
         epochs=epochs,
+        curve=list(getattr(trainer, "curve", [])),
         seconds=round(getattr(trainer, "earlier", 0.0) + time.perf_counter() - began, 2),
         phases={phase: round(seconds, 2) for phase, seconds in phases.items()},
         checkpoint=checkpoint_path,

@@ -28,6 +28,7 @@ class RunResult:
         interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
         report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
         epochs: trained, early stopping included.
+        curve: ``valid_metric`` on the validation set at each evaluation of it, in order.
         seconds: wall time, data preparation to test, with what a resumed run took before it was stopped.
         phases: of which ``data``, ``training``, ``validation`` and ``test``.
         checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
@@ -44,6 +45,7 @@ class RunResult:
     interests: dict[str, float]
     report: dict[str, Any]
     epochs: int
+    curve: list[float]
     seconds: float
     phases: dict[str, float]
     checkpoint: str | None

@@ -54,6 +54,7 @@ class RunsProgress:
             disable=not (enabled and self.console.is_terminal),
         )
         self.whole = self.bar.add_task(what, total=self.total, completed=before, left="", count="")
+        self.best = ""  # what to say of the best run so far
         self._tell()
 
     def __enter__(self) -> RunsProgress:
@@ -70,6 +71,17 @@ class RunsProgress:
         self.running[name] = time.monotonic(), task, kind
         self._tell()
 
+    def before(self, done: int, failed: int, best: str) -> None:
+        """Of the runs made before, so many were ``done``, some of which ``failed``; what to say of the ``best``."""
+        self.total += done - self.done
+        self.done, self.failed, self.best = done, failed, best
+        self.bar.update(self.whole, total=self.total, completed=done)
+        self._tell()
+
+    def describe(self, name: Hashable, text: str) -> None:
+        """Where the run ``name`` stands, in a few words, on a terminal."""
+        self.bar.update(self.running[name][1], count=text)
+
     def ended(self, name: Hashable, outcome: str, *, failed: bool = False) -> None:
         """The run ``name`` has ended; ``outcome`` says in a few words what it came to."""
         began, task, kind = self.running.pop(name)
@@ -80,7 +92,8 @@ class RunsProgress:
         self.bar.remove_task(task)
         self.bar.advance(self.whole)
         left = self._tell()
-        line = f"[{self.done}/{self.total}] {name}: {outcome}, {duration(took)}{left and '; ' + left}"
+        more = "".join(f"; {text}" for text in (self.best and f"best so far: {self.best}", left) if text)
+        line = f"[{self.done}/{self.total}] {name}: {outcome}, {duration(took)}{more}"
         if self.enabled:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -101,5 +114,7 @@ class RunsProgress:
         nothing = not self.running and not self.waiting.total()
         text = "" if seconds is None or nothing else f"about {duration(seconds)} left"
         failed = f", {self.failed} failed" if self.failed else ""
-        self.bar.update(self.whole, count=f"{self.done}/{self.total}{failed}", left=text)
+        running = f", {len(self.running)} running" if self.running else ""
+        best = f"; best so far: {self.best}" if self.best else ""
+        self.bar.update(self.whole, count=f"{self.done}/{self.total}{running}{failed}", left=text + best)
         return text

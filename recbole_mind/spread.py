@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -34,7 +36,7 @@ def spread(
     Raises:
         InputError: ``jobs`` is below 1, or nobody answers at the address.
     """
-    require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
+    check_jobs(jobs)
     if jobs == 1 and ray is None:
         for place, task in enumerate(tasks):
             started(place)
@@ -43,11 +45,23 @@ def spread(
     yield from _by_ray(work, tasks, jobs, ray, started)
 
 
-def _by_ray(
-    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, address: str | None, started: Callable[[int], None]
-) -> Iterator[tuple[int, Any]]:
+@contextlib.contextmanager
+def cluster(jobs: int, address: str | None, cpus: float = 1) -> Iterator[float]:
+    """Be connected to the cluster at ``address``, or to one that is started here for ``jobs`` tasks at a time.
+
+    A task has ``cpus`` CPUs. Within another such context it is that one's cluster.
+
+    Yields:
+        each task's fair share of the GPUs.
+
+    Raises:
+        InputError: nobody answers at the address, or it is no cluster.
+    """
     import ray
 
+    if ray.is_initialized():
+        yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
+        return
     local = address is None
     if address is not None:
         check_address(address)
@@ -58,38 +72,53 @@ def _by_ray(
             address=address,
             log_to_driver=False,
             logging_level="ERROR",
-            **({"num_cpus": jobs, "include_dashboard": False} if local else {}),
+            **({"num_cpus": math.ceil(jobs * cpus), "include_dashboard": False} if local else {}),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
-    # a task that asks for none is not shown any GPU
-    gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
-    remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(work)
-    waiting = list(range(len(tasks)))[::-1]
-    running: dict[Any, int] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                place = waiting.pop()
-                running[remote.remote(tasks[place])] = place
-                started(place)
-            done, _ = ray.wait(list(running))
-            for reference in done:
-                place = running.pop(reference)
-                try:
-                    yield place, ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    yield place, error.cause if error.cause is not None else error
-                except ray.exceptions.RayError as error:
-                    yield place, error
+        yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
         ray.shutdown()
 
 
+def _by_ray(
+    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, address: str | None, started: Callable[[int], None]
+) -> Iterator[tuple[int, Any]]:
+    import ray
+
+    waiting = list(range(len(tasks)))[::-1]
+    running: dict[Any, int] = {}
+    with cluster(jobs, address) as gpus:
+        # a task that asks for none is not shown any GPU
+        remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(work)
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    place = waiting.pop()
+                    running[remote.remote(tasks[place])] = place
+                    started(place)
+                done, _ = ray.wait(list(running))
+                for reference in done:
+                    place = running.pop(reference)
+                    try:
+                        yield place, ray.get(reference)
+                    except ray.exceptions.RayTaskError as error:
+                        yield place, error.cause if error.cause is not None else error
+                    except ray.exceptions.RayError as error:
+                        yield place, error
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise :class:`InputError` unless so many tasks can run at a time."""
+    require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
+
+
 def check_address(address: str) -> None:
-    """Raise :class:`InputError` unless somebody listens at ``host:port``; ``auto`` is Ray's to find."""
+    """Raise :class:`InputError` unless a cluster answers at ``host:port``; ``auto`` is Ray's to find."""
     if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -98,3 +127,10 @@ def check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER).close()
     except (OSError, OverflowError) as error:
         raise InputError(f"ray: nobody answers at '{address}': {error}") from None
+    import grpc  # a cluster speaks it; ray.init would try others for minutes
+
+    with grpc.insecure_channel(address.removeprefix("ray://")) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER)
+        except grpc.FutureTimeoutError:
+            raise InputError(f"ray: what answers at '{address}' is no cluster of Ray") from None

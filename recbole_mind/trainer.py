@@ -20,6 +20,10 @@ from recbole_mind.progress import TrainingProgress
 from recbole_mind.resume import Position
 
 
+class StopTraining(Exception):  # noqa: N818 - nothing went wrong
+    """Raised by the ``callback_fn`` of :meth:`SafeTrainer.fit` to end the training after this epoch."""
+
+
 class SafeTrainer:
     """A mixin that stands before one of RecBole's trainers (``type("T", (SafeTrainer, Trainer), {})``).
 
@@ -38,6 +42,7 @@ class SafeTrainer:
     epochs: int
     start_epoch: int
     epochs_run = 0
+    curve: list[float]  # the validation score of each evaluation so far
     found: torch.Tensor | None
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -54,6 +59,7 @@ class SafeTrainer:
         self._current_result: dict[str, float] | None = None
         self.seconds = {"training": 0.0, "validation": 0.0}  # of a resumed run, those before it was stopped too
         self.earlier = 0.0  # of them, the seconds before
+        self.curve = []
         self._epoch_began: float | None = None
         self._saves, self._saved_at, self._interrupted = True, time.monotonic(), False
         self.keeps_found, self.found = False, None
@@ -115,6 +121,7 @@ class SafeTrainer:
             "other_parameter": {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)},
             "optimizer": self.optimizer.state_dict(),
             "seconds": self.seconds | {"training": self.seconds["training"] + self._in_epoch()},
+            "curve": list(self.curve),
             "position": None if self._position is None else self._position.state(),
             "best": Path(self.saved_model_file).name if path == self.last_file else None,
         }
@@ -133,6 +140,7 @@ class SafeTrainer:
         self.saved_model_file = str(best)
         self.seconds |= content.get("seconds") or {}
         self.earlier = sum(self.seconds.values())
+        self.curve = list(content.get("curve") or [])
         self._resumed = content.get("position")
         if self._resumed is not None:
             self.start_epoch = int(self._resumed["epoch"])
@@ -146,6 +154,7 @@ class SafeTrainer:
         score, result = super()._valid_epoch(valid_data, show_progress=show_progress)  # type: ignore[misc]
         self.seconds["validation"] += time.perf_counter() - began
         self._current_result = result
+        self.curve.append(float(score))
         if self._progress is not None:
             self._progress.validated(score)
         return score, result
@@ -226,13 +235,16 @@ class SafeTrainer:
             InterruptedRun: Ctrl-C; the message names the checkpoint that goes on.
         """
         start = self.start_epoch
+        result: tuple[float, dict[str, float] | None]
         self._saves, self._saved_at, self._interrupted = saved, time.monotonic(), False
         try:
             with TrainingProgress(self.epochs, start, len(train_data), self.config, enabled=show_progress) as progress:
                 self._progress = progress
-                result: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
+                result = super().fit(  # type: ignore[misc]
                     train_data, valid_data, verbose, saved, show_progress=False, callback_fn=callback_fn
                 )
+        except StopTraining:
+            result = self.best_valid_score, self.best_valid_result  # type: ignore[attr-defined]
         except KeyboardInterrupt:
             raise InterruptedRun(f"stopped in epoch {self.epochs_run} of {self.epochs}: {self._kept()}") from None
         finally:

@@ -7,10 +7,11 @@ import hashlib
 import json
 import shutil
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
@@ -19,12 +20,16 @@ from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.files import sha256, write_atomic
 from recbole_mind.settings import to_json
 
+if TYPE_CHECKING:
+    from recbole_mind.results import RunResult
+
 # Settings that say where and how a run happens, not what comes out of it.
 _ELSEWHERE = {
     "data_path", "checkpoint_dir", "show_progress", "state", "log_wandb", "wandb_project", "tensorboard_dir", "packed",
     "checkpoint_minutes", "worker", "use_gpu", "gpu_id", "save_dataset", "save_dataloaders", "dataset_save_path",
     "dataloaders_save_path", "seed",
 }  # fmt: skip
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")  # what torch says
 _CODE = ("recbole-mind", "recbole", "torch", "numpy", "faiss-cpu")  # whose versions decide figures
 
 
@@ -37,6 +42,7 @@ class Trial:
         record: where its record goes; the users' hits go beside it, as ``.hits.npz``.
         about: what the record says beside the result, ``fingerprint`` among it (:func:`fingerprint`).
         threads: of torch.
+        test: whether the test set is looked at; otherwise the record has figures of the validation set alone.
     """
 
     model: str
@@ -46,6 +52,7 @@ class Trial:
     record: Path
     about: dict[str, Any]
     threads: int
+    test: bool = True
 
     @property
     def hits(self) -> Path:
@@ -135,10 +142,15 @@ def source_hash() -> str:
     return _hash("\n".join(f"{path.name} {sha256(path)}" for path in sorted(Path(__file__).parent.glob("*.py"))))
 
 
-def execute(trial: Trial) -> dict[str, Any]:
+def execute(trial: Trial, epoch_done: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
     """Make the run and write its record, as soon as it ends and whole; an unfinished run goes on where it was.
 
     Another process that makes the same run, such as a worker whose leaderboard was killed, is waited for.
+
+    Args:
+        trial: the run.
+        epoch_done: is given what the record would be, after each evaluation on the validation set, and stops the run
+            by returning ``True``; its record then says ``stopped``, the epoch.
 
     Returns:
         the record; of a run that failed, one with ``error`` and without figures.
@@ -152,7 +164,7 @@ def execute(trial: Trial) -> dict[str, Any]:
             return done
         torch.set_num_threads(trial.threads)
         try:
-            record = _run(trial)
+            record = _run(trial, epoch_done)
         except InterruptedRun:
             raise  # its checkpoint stays, to go on from
         except InputError as error:
@@ -160,7 +172,8 @@ def execute(trial: Trial) -> dict[str, Any]:
         except MemoryError as error:
             record = {**trial.about, "error": f"out of memory: {error}"}
         except Exception as error:  # one run's fault must not take the others with it
-            kind = "out of memory" if "out of memory" in str(error).lower() else type(error).__name__
+            lacks_memory = any(text in str(error).lower() for text in _NO_MEMORY)
+            kind = "out of memory" if lacks_memory else type(error).__name__
             first = (str(error).splitlines() or [""])[0]
             record = {**trial.about, "error": f"{kind}: {first}", "traceback": traceback.format_exc()}
         write_atomic(trial.record, to_json(record))
@@ -168,15 +181,28 @@ def execute(trial: Trial) -> dict[str, Any]:
     return record
 
 
-def _run(trial: Trial) -> dict[str, Any]:
+def _run(trial: Trial, epoch_done: Callable[[dict[str, Any]], bool] | None) -> dict[str, Any]:
     from recbole_mind import quick_start
 
     more: dict[str, Any] = {"hits": None, "threads": trial.threads, "source": source_hash()}
 
-    def observe(trainer: Any, test_data: Any) -> None:
+    def describe(trainer: Any) -> None:
         parameters = trainer.model.named_parameters()
         more["parameters"] = sum(values.numel() for name, values in parameters if name != "fake_loss")  # RecBole's
         more["device"] = trainer.device.type
+
+    def record(result: RunResult) -> dict[str, Any]:
+        return {**trial.about, **asdict(result), "checkpoint": None, **more}
+
+    def watch(trainer: Any, result: RunResult) -> bool:
+        describe(trainer)
+        stops = epoch_done is not None and epoch_done(record(result))
+        if stops:
+            more["stopped"] = result.epochs
+        return stops
+
+    def observe(trainer: Any, test_data: Any) -> None:
+        describe(trainer)
         if trainer.found is not None:
             _write_hits(trial.hits, trainer.found.numpy(), tokens_of(test_data))
             more["hits"] = sha256(trial.hits)
@@ -193,9 +219,11 @@ def _run(trial: Trial) -> dict[str, Any]:
         overrides=trial.overrides | {"checkpoint_dir": str(trial.folder)},
         seed=trial.seed,
         resume=unfinished[-1] if unfinished else None,
+        test=trial.test,
         observe=observe,
+        epoch_done=None if epoch_done is None else watch,
     )
-    return {**trial.about, **asdict(result), "checkpoint": None, **more}
+    return record(result)
 
 
 def tokens_of(test_data: Any) -> Any:
