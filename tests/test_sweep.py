@@ -603,6 +603,25 @@ def test_two_workers_make_the_same_trials(small, tmp_path):
 
 
 @pytest.mark.slow
+def test_bad_trials_end_early_on_workers_too(small, tmp_path):
+    said = content(
+        small, settings=FIXED | {"data_path": str(small), "epochs": 4}, algo="random", max_evals=8, final_seeds=[1],
+        early_stop={"grace": 1, "reduction": 2},
+    )  # fmt: skip
+    result = sweep.run(said, tmp_path / "out", jobs=2)
+    assert len(result.trials) == 8
+    assert result.failed == {}
+    stopped = [row for row in result.trials if row["stopped"]]
+    assert stopped
+    assert len(stopped) < 8
+    for row in result.trials:
+        record = json.loads((tmp_path / f"out/records/{row['number']}.json").read_text())
+        assert len(record["curve"]) == record["epochs"] == record.get("stopped", 4)
+        assert record["valid"]["ndcg@10"] == max(record["curve"])
+        assert record["test"] == {}
+
+
+@pytest.mark.slow
 def test_trials_of_a_node_that_dies_are_made_by_another(small, tmp_path):
     from ray.cluster_utils import Cluster
 
