@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from recbole_mind.spread import import_ray
+
 
 class Halving:
     """Which trials are stopped early; ``scheduler`` is Ray Tune's, and takes their results under the keys here.
@@ -20,6 +22,7 @@ class Halving:
     METRIC, TIME = "score", "epoch"
 
     def __init__(self, epochs: int, grace: int, reduction: int, bigger: bool) -> None:
+        import_ray()
         from ray.tune.schedulers import ASHAScheduler
 
         self.epochs = epochs

@@ -7,10 +7,22 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from recbole_mind.words import duration
+
+
+class _Bar(Progress):
+    """A list of bars under a line about the best run so far."""
+
+    best = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.best:
+            yield Text(f"best so far: {self.best}")
+        yield from super().get_renderables()
 
 
 class RunsProgress:
@@ -44,7 +56,7 @@ class RunsProgress:
         self.running: dict[Hashable, tuple[float, TaskID, Hashable]] = {}
         self.total, self.done, self.failed = before + self.waiting.total(), before, 0
         self.console = Console(stderr=True)
-        self.bar = Progress(
+        self.bar = _Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[count]}"),
@@ -54,7 +66,6 @@ class RunsProgress:
             disable=not (enabled and self.console.is_terminal),
         )
         self.whole = self.bar.add_task(what, total=self.total, completed=before, left="", count="")
-        self.best = ""  # what to say of the best run so far
         self._tell()
 
     def __enter__(self) -> RunsProgress:
@@ -74,9 +85,17 @@ class RunsProgress:
     def before(self, done: int, failed: int, best: str) -> None:
         """Of the runs made before, so many were ``done``, some of which ``failed``; what to say of the ``best``."""
         self.total += done - self.done
-        self.done, self.failed, self.best = done, failed, best
+        self.done, self.failed = done, failed
         self.bar.update(self.whole, total=self.total, completed=done)
         self._tell()
+        self.best(best)
+
+    def best(self, text: str) -> None:
+        """What to say of the best run so far: a line that stays on a terminal, elsewhere one when it changes."""
+        if text and text != self.bar.best:
+            self.bar.best = text
+            if self.enabled and not self.console.is_terminal:
+                self._print(f"best so far: {text}")
 
     def describe(self, name: Hashable, text: str) -> None:
         """Where the run ``name`` stands, in a few words, on a terminal."""
@@ -92,10 +111,12 @@ class RunsProgress:
         self.bar.remove_task(task)
         self.bar.advance(self.whole)
         left = self._tell()
-        more = "".join(f"; {text}" for text in (self.best and f"best so far: {self.best}", left) if text)
-        line = f"[{self.done}/{self.total}] {name}: {outcome}, {duration(took)}{more}"
+        line = f"[{self.done}/{self.total}] {name}: {outcome}, {duration(took)}{left and '; ' + left}"
         if self.enabled:
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def left(self) -> float | None:
         """Seconds that the rest will take; ``None`` before anything is known."""
@@ -115,6 +136,5 @@ class RunsProgress:
         text = "" if seconds is None or nothing else f"about {duration(seconds)} left"
         failed = f", {self.failed} failed" if self.failed else ""
         running = f", {len(self.running)} running" if self.running else ""
-        best = f"; best so far: {self.best}" if self.best else ""
-        self.bar.update(self.whole, count=f"{self.done}/{self.total}{running}{failed}", left=text + best)
+        self.bar.update(self.whole, count=f"{self.done}/{self.total}{running}{failed}", left=text)
         return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -57,8 +58,7 @@ def cluster(jobs: int, address: str | None, cpus: float = 1) -> Iterator[float]:
     Raises:
         InputError: nobody answers at the address, or it is no cluster.
     """
-    import ray
-
+    ray = import_ray()
     if ray.is_initialized():
         yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
         return
@@ -115,6 +115,14 @@ def _by_ray(
 def check_jobs(jobs: int) -> None:
     """Raise :class:`InputError` unless so many tasks can run at a time."""
     require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
+
+
+def import_ray() -> Any:
+    """The module ``ray``; the first import of 2.6.3 warns of its use of pkg_resources, which the pins cover."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        import ray
+    return ray
 
 
 def check_address(address: str) -> None:

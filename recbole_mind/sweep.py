@@ -132,14 +132,12 @@ class Watch:
 
     def started(self, number: int) -> None:
         """Trial ``number`` starts."""
-        self.progress.started(self.sweep.describe(number), "trial")
+        self.progress.started(self.sweep.name(number), "trial")
 
     def epoch(self, number: int, record: Mapping[str, Any]) -> None:
         """An epoch of it is done."""
         score = record["curve"][-1]
-        self.progress.describe(
-            self.sweep.describe(number), f"epoch {record['epochs']}: {self.sweep.metric} {score:.4f}"
-        )
+        self.progress.describe(self.sweep.name(number), f"epoch {record['epochs']}: {self.sweep.metric} {score:.4f}")
 
     def ended(self, number: int, record: dict[str, Any]) -> None:
         """It has ended, with this record."""
@@ -148,8 +146,9 @@ class Watch:
         value = sweep.figure(record)
         stopped = f", stopped after {record['stopped']} epochs" if "stopped" in record else ""
         outcome = f"failed: {record['error']}" if value is None else f"{sweep.metric} {value:.4f}{stopped}"
-        self.progress.best = sweep.best_words()
-        self.progress.ended(sweep.describe(number), outcome, failed=value is None)
+        text = f"{outcome} with {words(sweep.plan[number][0])}"
+        self.progress.ended(sweep.name(number), text, failed=value is None)
+        self.progress.best(sweep.best_words())
 
 
 def _run_trials(sweep: Sweep, jobs: int, ray: str | None, show_progress: bool) -> None:

@@ -260,10 +260,13 @@ class Sweep:
         winner = self.winner()
         return "" if winner is None else f"{self.metric} {winner[1]:.4f} with {words(winner[0])}"
 
+    def name(self, number: int) -> str:
+        """What a trial is called; a curve's point has several seeds."""
+        return f"trial {number}{f', seed {self.plan[number][1]}' if self.search is None else ''}"
+
     def describe(self, number: int) -> str:
         """A trial in a few words."""
-        drawn, seed = self.plan[number]
-        return f"trial {number} ({words(drawn)}{f', seed {seed}' if self.search is None else ''})"
+        return f"{self.name(number)} ({words(self.plan[number][0])})"
 
     def trials(self) -> list[dict[str, Any]]:
         """Each trial that ended, as the tables and figures take it."""
