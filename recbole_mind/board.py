@@ -261,7 +261,8 @@ def _made(runs: Mapping[str, _Runs]) -> list[str]:
     notes = []
     tuned = [label for label, records in done.items() if any(record.get("tuned") for record in records)]
     if tuned:
-        notes.append(f"settings chosen on the validation set: {', '.join(tuned)}; the defaults: the others")
+        others = "; the others have their defaults" if len(tuned) < len(done) else ""
+        notes.append(f"settings chosen on the validation set: {', '.join(tuned)}{others}")
     for key, what in (
         ("source", "states of recbole-mind's source"),
         ("device", "devices"),

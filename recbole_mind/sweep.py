@@ -146,7 +146,7 @@ class Watch:
         value = sweep.figure(record)
         stopped = f", stopped after {record['stopped']} epochs" if "stopped" in record else ""
         outcome = f"failed: {record['error']}" if value is None else f"{sweep.metric} {value:.4f}{stopped}"
-        text = f"{outcome} with {words(sweep.plan[number][0])}"
+        text = f"{words(sweep.plan[number][0])}: {outcome}"
         self.progress.ended(sweep.name(number), text, failed=value is None)
         self.progress.best(sweep.best_words())
 

@@ -307,7 +307,7 @@ def test_how_the_runs_were_made_is_said():
         for label, figures in tests.items()
     }
     board = build(["base", "x"], ["d"], ["loo"], [1], "base", records, lambda key: None, {})
-    assert "settings chosen on the validation set: x; the defaults: the others" in board.tables[0].notes
+    assert "settings chosen on the validation set: x; the others have their defaults" in board.tables[0].notes
     assert "made with 2 states of recbole-mind's source" in board.tables[0].notes
     assert not [note for note in board.tables[0].notes if "threads" in note]
 

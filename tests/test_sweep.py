@@ -336,7 +336,7 @@ def test_a_failed_trial_is_named_and_the_others_go_on(small, tmp_path, monkeypat
     path = spec_file(tmp_path, small, space=rates, algo="exhaustive", max_evals=None, settings=fixed)
     assert cli.main(["sweep", str(path), "--output", "out"]) == 0
     error = capsys.readouterr().err
-    assert "[2/3] trial 2 (learning_rate=1e+30): failed: the training loss is" in error
+    assert "[2/3] trial 2: learning_rate=1e+30: failed: the training loss is" in error
     assert "2 failed" not in error.splitlines()[0]
     rows = table(Path("out"))
     assert [row["status"] for row in rows] == ["failed", "failed", "done"]
