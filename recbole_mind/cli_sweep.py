@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recbole_mind import settings
 
@@ -39,6 +40,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def sweep(known: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command; exit status 1 if there is no winner, or its test failed."""
     from recbole_mind.sweep import run
+    from recbole_mind.sweep_state import words
 
     names = ("model", "dataset", "algo", "max_evals", "seed", "jobs", "ray", "resume")
     result = run(
@@ -51,20 +53,20 @@ def sweep(known: argparse.Namespace, rest: Sequence[str]) -> int:
     console, folder = Console(), Path(known.output)
     good = [trial for trial in result.trials if not trial["error"]]
     good.sort(key=lambda trial: trial["valid"][result.metric], reverse=result.bigger)
-    drawn = list(dict.fromkeys(name for trial in good[:_SHOWN] for name in trial["settings"]))
-    table = Table("trial", *drawn, result.metric, "epochs", box=None, pad_edge=False, header_style="bold")
+    table = Table("trial", result.metric, "epochs", "settings", box=None, pad_edge=False, header_style="bold")
     for trial in good[:_SHOWN]:
-        values = [str(trial["settings"].get(name, "")) for name in drawn]
         epochs = f"{trial['epochs']}{' (stopped)' if trial['stopped'] else ''}"
-        table.add_row(str(trial["number"]), *values, f"{trial['valid'][result.metric]:.4f}", epochs)
+        value = f"{trial['valid'][result.metric]:.4f}"
+        table.add_row(str(trial["number"]), value, epochs, Text(words(trial["settings"])))
     console.print()
     console.print(table)
     if result.best is not None:
         best = ", ".join(f"{name}={value}" for name, value in result.best.items())
-        console.print(f"\nbest on the validation set: {best}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"\nbest on the validation set: {best}\n", highlight=False, markup=False)
     for metric, (mean, sd) in result.test.items():
         console.print(f"test {metric} {mean:.4f}{'' if sd is None else f' ± {sd:.4f}'}", highlight=False)
-    console.print(f"{folder / 'best.yaml'}, trials.csv; records in {folder / 'records'}", soft_wrap=True)
+    files = f"{folder / 'best.yaml'}, trials.csv, trials.md"
+    console.print(f"{folder / 'sweep.html'} shows it; {files}; records in {folder / 'records'}", soft_wrap=True)
     for what, error in result.failed.items():
         print(f"failed: {what}: {error}", file=sys.stderr)
     tested = not any(what.startswith("test ") for what in result.failed)
