@@ -100,7 +100,9 @@ def test_a_record_says_everything_and_its_settings_give_the_same_numbers(small, 
     first = quick_start.run("MIND", "small", overrides=overrides, record=record)
     content = json.loads(record.read_text())
     keys = "model dataset protocol seed config valid test epochs seconds phases checkpoint versions interests report"
-    assert set(content) == set(keys.split())
+    assert set(content) == {*keys.split(), "curve"}
+    assert len(content["curve"]) == content["epochs"]
+    assert max(content["curve"]) == content["valid"][content["config"]["valid_metric"].lower()]
     assert content["model"] == "MIND"
     assert content["seed"] == 11
     assert content["config"]["p"] == "inf"
