@@ -8,6 +8,16 @@ import numpy as np
 
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 LOAD = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "genre", "tags"], "user": ["user_id", "job"]}
+# of a run that takes a second; the data set and its fields come beside it
+SHORT_RUN = {
+    "MAX_ITEM_LIST_LENGTH": 10,
+    "embedding_size": 16,
+    "relu_layers": [32],
+    "train_batch_size": 64,
+    "epochs": 2,
+    "topk": [5, 10],
+    "valid_metric": "NDCG@10",
+}
 
 
 def write_small(folder: Path, *, users: int = 40, items: int = 50, length: int = 12, seed: int = 0) -> Path:

@@ -19,18 +19,9 @@ from recbole_mind.errors import InterruptedRun
 from recbole_mind.leaderboard import Cell, Leaderboard, read_spec
 from recbole_mind.significance import Hits, per_user
 from recbole_mind.trainer import SafeTrainer
-from tests.data import LOAD, write_small
+from tests.data import LOAD, SHORT_RUN, write_small
 
-SMALL = {
-    "load_col": LOAD,
-    "MAX_ITEM_LIST_LENGTH": 10,
-    "embedding_size": 16,
-    "relu_layers": [32],
-    "train_batch_size": 64,
-    "epochs": 2,
-    "topk": [5, 10],
-    "valid_metric": "NDCG@10",
-}
+SMALL = SHORT_RUN | {"load_col": LOAD}
 MODELS = {"MIND-1": {"model": "MIND", "K": 1}, "MIND": {"K": 2}}
 
 

@@ -21,20 +21,10 @@ from recbole_mind.errors import InterruptedRun
 from recbole_mind.halving import Halving
 from recbole_mind.sweep_spec import read_spec
 from recbole_mind.sweep_state import Sweep
-from tests.data import write_small
+from tests.data import LOAD, SHORT_RUN, write_small
 
 ROOT = Path(__file__).parent.parent
-FIXED = {
-    "protocol": "leave-one-out",
-    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-    "MAX_ITEM_LIST_LENGTH": 10,
-    "embedding_size": 16,
-    "relu_layers": [32],
-    "train_batch_size": 64,
-    "epochs": 2,
-    "topk": [5, 10],
-    "valid_metric": "NDCG@10",
-}
+FIXED = SHORT_RUN | {"protocol": "leave-one-out", "load_col": {"inter": LOAD["inter"]}}
 SPACE = {
     "K": {"int": [1, 3]},
     "p": {"choice": [0, 2, float("inf")], "when": {"K": [2, 3]}},
