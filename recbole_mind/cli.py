@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, protocols, settings
+from recbole_mind import __version__, cli_production, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -134,7 +134,10 @@ def _main(arguments: Sequence[str]) -> int:
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
     _add_spread(board)
+    cli_production.add_parsers(commands)
     known, rest = parser.parse_known_args(arguments)
+    if known.command in cli_production.COMMANDS:
+        return cli_production.run(known, rest)
     if known.command == "evaluate":
         return _evaluate(known, rest)
     if known.command == "pack":
