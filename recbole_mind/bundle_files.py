@@ -146,9 +146,7 @@ def write(folder: str | Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict
             _clear(work)
             new.mkdir()
             described = fill(new)
-            files = {
-                name: {"sha256": sha256(new / name), "bytes": size} for name, size in sorted(_files(new)) if size >= 0
-            }
+            files = {name: {"sha256": sha256(new / name), "bytes": size} for name, size in sorted(_files(new))}
             created = datetime.now(timezone.utc).isoformat(timespec="seconds")
             manifest: dict[str, Any] = {
                 "format": FORMAT,
