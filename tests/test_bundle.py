@@ -26,6 +26,7 @@ from tests.bundles import exported, reseal, trained
 
 # -- the exported model is the model ---------------------------------------------------------------------------------
 
+ROOT = Path(__file__).parent.parent
 CASES = {
     "MIND": ("MIND", {"K": 3}),
     "MIND, kmeans++": (
@@ -82,7 +83,7 @@ def test_weights_say_which_behaviours_make_an_interest(small, tmp_path):
     history = ["i1", "i3", "i5", "i7", "i9", "i11", "i13", "i15"]
     _, _, weights, _, _ = recaller.interests(history)
     model = quick_start.load(checkpoint).model
-    rows = torch.tensor([recaller.bundle.item_tokens.ids(history) + 1])
+    rows = torch.from_numpy(recaller.bundle.item_tokens.ids(history) + 1)[None]
     coupling = model.capsules(rows, torch.tensor([8])).coupling[0]
     np.testing.assert_allclose(weights, coupling.detach(), atol=1e-5)
     np.testing.assert_allclose(weights.sum(0), np.ones(8), atol=1e-5)  # each behaviour shares itself out
@@ -148,7 +149,7 @@ def test_recall_needs_neither_recbole_nor_torch(whole):
         "assert len(r.recall(['i1', 'i3'], {'job': 'j1'}, n=5).items) == 5; "
         "print([name for name in ('torch', 'recbole', 'pandas', 'onnx') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, whole], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, whole], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
 
