@@ -23,7 +23,7 @@ import numpy.typing as npt
 from recbole_mind import exact, faiss_index, index_files
 from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Bools, Exclusions, Floats, Found, Ints
-from recbole_mind.vectors import as_array, as_exclusions, as_vectors, check_ids, is_whole, normalized
+from recbole_mind.vectors import LARGEST, as_array, as_exclusions, as_vectors, check_ids, is_whole, normalized
 
 METRICS = ("ip", "cosine")
 SMALL_POOL = 0.2  # below this share of the catalogue a pool is searched exactly: filtered IVF and HNSW lose most of it
@@ -39,7 +39,7 @@ class Pool(NamedTuple):
     Attributes:
         ids: ``[M]``, ascending.
         vectors: ``[M, D]`` of a small pool, ``None`` for a large one.
-        bitmap: one bit an item, for FAISS.
+        bitmap: one bit an item, for FAISS; empty for a small pool, which FAISS does not search.
         catalogue: ``[N, D]``, all of it.
     """
 
@@ -65,7 +65,8 @@ class MultiVectorIndex:
         self._items.flags.writeable = False
         self.factory, self.metric, self._index = factory, metric, index
         self.device, self.threads, self.memory = device, threads, MEMORY
-        self._largest_norm = max(float(exact.lengths(items[i : i + 2**16]).max()) for i in range(0, len(items), 2**16))
+        norms = [exact.lengths(items[i : i + 2**16]).max() for i in range(0, len(items), 2**16)]
+        self._largest_norm = float(np.max(norms))
         self._parameters: dict[str, float] = {}
         self._on_device = None
         if device != "cpu":
@@ -137,13 +138,16 @@ class MultiVectorIndex:
         index_files.save(Path(folder), description, self._items, self._index)
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto", threads: int | None = None) -> MultiVectorIndex:
-        """Open an index that :meth:`save` wrote; its content is checked against its hashes first.
+    def load(
+        cls, folder: str | Path, *, device: str = "auto", threads: int | None = None, hashed: bool = False
+    ) -> MultiVectorIndex:
+        """Open an index that :meth:`save` wrote; its content is checked against its hashes first, unless it is
+        ``hashed`` already. The item vectors are mapped from the file, which must not be changed while they are used.
 
         Raises:
             InputError: a file is missing, truncated, changed or of another version.
         """
-        description, items, index = index_files.load(Path(folder))
+        description, items, index = index_files.load(Path(folder), hashed=hashed)
         items.flags.writeable = False
         found = cls(
             items,
@@ -153,6 +157,7 @@ class MultiVectorIndex:
             device=_device(device) if index is None else "cpu",
             threads=_threads(threads),
         )
+        require(found._largest_norm < LARGEST, f"index '{folder}' is corrupt: its vectors are not all finite")
         found.set_parameters(**description["parameters"])
         return found
 
@@ -181,6 +186,11 @@ class MultiVectorIndex:
     def size(self) -> int:
         """D, the size of a vector."""
         return int(self._items.shape[1])
+
+    @property
+    def vectors(self) -> Floats:
+        """``[N, D]``, read-only."""
+        return self._items
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -228,10 +238,11 @@ class MultiVectorIndex:
             require(good, "allowed: a list of item ids or a boolean for each item is needed")
             check_ids(array, 0, N, "allowed")
             ids = np.unique(array.astype(np.int64))
+        if len(ids) < SMALL_POOL * N:
+            return Pool(ids, self._items[ids], np.zeros(0, np.uint8), self._items)
         inside = np.zeros(N, bool)
         inside[ids] = True
-        small = len(ids) < SMALL_POOL * N
-        return Pool(ids, self._items[ids] if small else None, np.packbits(inside, bitorder="little"), self._items)
+        return Pool(ids, None, np.packbits(inside, bitorder="little"), self._items)
 
     # -- searching -------------------------------------------------------------------------------------------------
 

@@ -116,6 +116,7 @@ class SafeTrainer:
             "cur_step": self.cur_step,  # type: ignore[attr-defined]
             "best_valid_score": float(self.best_valid_score),  # type: ignore[attr-defined]
             "best_valid_result": {key: float(value) for key, value in (result or {}).items()},
+            "train_loss": _total(self.train_loss_dict.get(epoch)),  # type: ignore[attr-defined]
             "state_dict": self.model.state_dict(),
             # modules are in state_dict
             "other_parameter": {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)},
@@ -260,6 +261,11 @@ class SafeTrainer:
             if Path(path).exists():
                 return f"the last good checkpoint is '{path}'; --resume={path} goes on"
         return "no checkpoint was written yet"
+
+
+def _total(loss: Any) -> float | None:
+    """The loss of an epoch, whose parts RecBole keeps apart; ``None`` for an epoch that was not run here."""
+    return None if loss is None else float(sum(loss) if isinstance(loss, tuple) else loss)
 
 
 class _Interrupts:

@@ -74,7 +74,7 @@ def read(model, items, batch, logits):
     seq, lengths = batch["item_id_list"], batch["item_length"]
     mask = torch.arange(seq.shape[1]) < lengths[:, None]
     if hasattr(model, "extract"):
-        interests = model.extract(items[seq], mask)
+        interests, _ = model.extract(items[seq], mask)
         active = torch.ones(interests.shape[:2], dtype=torch.bool)
     elif hasattr(model, "routing"):
         capsules = model.routing.route(model.routing.vote(items[seq]), mask, logits)
