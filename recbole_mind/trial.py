@@ -17,7 +17,7 @@ import numpy as np
 
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.files import sha256, write_atomic
-from recbole_mind.settings import to_json
+from recbole_mind.settings import WINDOW_KEYS, to_json
 
 # Settings that say where and how a run happens, not what comes out of it.
 _ELSEWHERE = {
@@ -110,6 +110,11 @@ def fingerprint(config: Any, threads: int) -> dict[str, str]:
 
     settings = {key: value for key, value in checkpoint.settings_of(config).items() if key not in _ELSEWHERE}
     settings |= {"threads": threads, "device": config["device"].type}
+    for key in WINDOW_KEYS:
+        if settings.get(key) is None:
+            settings.pop(key, None)  # as before there were windows
+    if "item_pool" in settings and Path(settings["item_pool"]).is_file():
+        settings["item_pool"] = sha256(settings["item_pool"])
     found = versions()
     return {
         "settings": _hash(to_json(settings)),
