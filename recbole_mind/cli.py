@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, protocols, settings
+from recbole_mind import __version__, cli_production, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def _main(arguments: Sequence[str]) -> int:
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
     _add_spread(board)
+    cli_production.add(commands)
     known, rest = parser.parse_known_args(arguments)
     if known.command == "evaluate":
         return _evaluate(known, rest)
@@ -141,6 +142,8 @@ def _main(arguments: Sequence[str]) -> int:
         return _pack(known, rest)
     if rest:
         raise InputError(f"argument '{rest[0]}' is not understood")
+    if known.command in cli_production.COMMANDS:
+        return cli_production.COMMANDS[known.command](known)
     if known.command == "leaderboard":
         return _leaderboard(known)
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))
