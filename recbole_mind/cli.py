@@ -134,16 +134,16 @@ def _main(arguments: Sequence[str]) -> int:
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
     _add_spread(board)
-    cli_production.add(commands)
+    cli_production.add_parsers(commands)
     known, rest = parser.parse_known_args(arguments)
+    if known.command in cli_production.COMMANDS:
+        return cli_production.run(known, rest)
     if known.command == "evaluate":
         return _evaluate(known, rest)
     if known.command == "pack":
         return _pack(known, rest)
     if rest:
         raise InputError(f"argument '{rest[0]}' is not understood")
-    if known.command in cli_production.COMMANDS:
-        return cli_production.COMMANDS[known.command](known)
     if known.command == "leaderboard":
         return _leaderboard(known)
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))

@@ -22,8 +22,8 @@ _STYLES = {"published": "green", "forced": "yellow", "blocked": "red", "rolled b
 _COLUMNS = 4  # figures in the table of a store's history
 
 
-def add(commands: Any) -> None:
-    """Add the commands' parsers."""
+def add_parsers(commands: Any) -> None:
+    """Add the parsers of :data:`COMMANDS` to ``recbole-mind``'s."""
     publish = commands.add_parser(
         "publish",
         allow_abbrev=False,
@@ -49,10 +49,20 @@ def add(commands: Any) -> None:
     history.add_argument("--last", type=int, default=30, metavar="N", help="events to show (default: 30)")
 
 
-def _publish(known: argparse.Namespace) -> int:
+def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command that ``known`` names."""
+    return COMMANDS[known.command](known, rest)
+
+
+def _no_more(rest: Sequence[str]) -> None:
+    require(not rest, f"argument '{next(iter(rest), '')}' is not understood")
+
+
+def _publish(known: argparse.Namespace, rest: Sequence[str]) -> int:
     from recbole_mind import gate
     from recbole_mind.store import Store
 
+    _no_more(rest)
     require(known.keep is None or known.keep >= 1, f"keep: {known.keep} is not allowed; allowed: at least 1")
     store, limits = Store(known.store), gate.limits(known.gate)
     before = len(store.log.events())
@@ -74,17 +84,19 @@ def _publish(known: argparse.Namespace) -> int:
     return 0
 
 
-def _rollback(known: argparse.Namespace) -> int:
+def _rollback(known: argparse.Namespace, rest: Sequence[str]) -> int:
     from recbole_mind.store import Store
 
+    _no_more(rest)
     event = Store(known.store).rollback(known.to, known.who, known.why)
     print(f"version {event.id} is current; before it {event.before}")
     return 0
 
 
-def _history(known: argparse.Namespace) -> int:
+def _history(known: argparse.Namespace, rest: Sequence[str]) -> int:
     from recbole_mind.store import Store
 
+    _no_more(rest)
     require(known.last >= 1, f"last: {known.last} is not allowed; allowed: a whole number, at least 1")
     events, console = Store(known.store).history(), Console()
     current = next((event for event in reversed(events) if event.event != "blocked"), None)
@@ -123,7 +135,7 @@ def _history(known: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "publish": _publish,
     "rollback": _rollback,
     "history": _history,

@@ -178,14 +178,14 @@ class MultiVectorIndex:
         return len(self._items)
 
     @property
-    def vectors(self) -> Floats:
-        """The item vectors ``[N, D]``, read-only."""
-        return self._items
-
-    @property
     def size(self) -> int:
         """D, the size of a vector."""
         return int(self._items.shape[1])
+
+    @property
+    def vectors(self) -> Floats:
+        """``[N, D]``, read-only."""
+        return self._items
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -234,15 +234,16 @@ class StandInRecaller:
         self.bundle = bundle
 
     def interests(self, history, profile=None):
-        rows = [self.bundle.item_tokens.index(token) for token in history]
-        return self.bundle.index.vectors[rows].mean(0, keepdims=True)
+        return Found(vectors=self.bundle.index.vectors[self.rows(history)].mean(0, keepdims=True))
 
     def recall(self, history, n=10):
         if not history:
             return Found(items=["i1", "i2"], scores=[2.0, 1.0], fallback="empty history")
-        rows = [self.bundle.item_tokens.index(token) for token in history]
-        ids, scores, _ = self.bundle.index.search(self.interests(history)[None], None, n, exclude=[rows])
-        return Found(items=[self.bundle.item_tokens[i] for i in ids[0]], scores=scores[0].tolist(), fallback=None)
+        found = self.bundle.index.search(self.interests(history).vectors[None], None, n, exclude=[self.rows(history)])
+        return Found(items=[f"i{row}" for row in found.ids[0]], scores=found.scores[0].tolist(), fallback=None)
+
+    def rows(self, history):
+        return [int(token[1:]) for token in history]
 
 
 @pytest.fixture
@@ -253,13 +254,13 @@ def trial(monkeypatch):
         vectors = np.random.default_rng(1).normal(size=(2000, 16)).astype(np.float32)
         index = MultiVectorIndex.build(vectors, factory, "cosine", threads=1)
         manifest = {"encoder": {"training": "a"}, "index": {"training": "a"}}
-        bundle = types.SimpleNamespace(manifest=manifest, index=index, item_tokens=[f"i{n}" for n in range(2000)])
+        tokens = types.SimpleNamespace(tokens=lambda rows: [f"i{row}" for row in rows])
+        bundle = types.SimpleNamespace(manifest=manifest, index=index, item_tokens=tokens)
         recaller = StandInRecaller(bundle)
         change(bundle, recaller)
         load = types.SimpleNamespace(load=lambda folder, **more: bundle)
         monkeypatch.setitem(sys.modules, "recbole_mind.bundle", types.SimpleNamespace(Bundle=load))
-        load = types.SimpleNamespace(load=lambda folder, **more: recaller)
-        monkeypatch.setitem(sys.modules, "recbole_mind.recall", types.SimpleNamespace(Recaller=load))
+        monkeypatch.setitem(sys.modules, "recbole_mind.recall", types.SimpleNamespace(Recaller=lambda _: recaller))
         return gate.self_checks("folder", asked)
 
     return run
@@ -301,9 +302,6 @@ def test_what_does_not_work_is_a_fault(trial):
     def other(bundle, recaller):
         bundle.manifest["index"]["training"] = "b"
 
-    def nameless(bundle, recaller):
-        bundle.manifest.pop("encoder")
-
     def broken(bundle, recaller):
         recaller.recall = lambda history, n: 1 / 0
 
@@ -312,9 +310,30 @@ def test_what_does_not_work_is_a_fault(trial):
 
     assert fault(spoilt) == ("there are item vectors that are not finite",)
     assert fault(other) == ("encoder and index are of two trainings",)
-    assert fault(nameless) == ("the manifest does not say which training encoder and index are of",)
     assert fault(broken)[0] == "a recall fails: division by zero"
     assert [text.split(" gives")[0] for text in fault(silent)] == ["a recall", "a recall for an empty history"]
+
+
+def test_an_encoder_that_does_not_know_the_index_is_a_reason(trial):
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(16, 16)))[0].astype(np.float32)
+
+    def turned(bundle, recaller):
+        before = recaller.interests
+        recaller.interests = lambda history: Found(vectors=before(history).vectors @ turn)
+
+    found = trial(change=turned)
+    assert found.faults == ()
+    (reason,) = found.reasons
+    assert reason.startswith("interests are no nearer to their own histories than to other items")
+
+
+def test_a_bundle_that_does_not_load_is_a_fault(trial, monkeypatch):
+    def refused(folder, **more):
+        raise InputError("'norms.npy' holds NaN")
+
+    trial()
+    monkeypatch.setattr(sys.modules["recbole_mind.bundle"].Bundle, "load", refused)
+    assert gate.self_checks("folder", LIMITS) == gate.Checked((), ("'norms.npy' holds NaN",), {})
 
 
 @pytest.mark.parametrize(
