@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_production, protocols, settings
+from recbole_mind import __version__, cli_store, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _main(arguments: Sequence[str]) -> int:
     )
     pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
     pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
+    cli_store.add_parsers(commands)
     board = commands.add_parser(
         "leaderboard",
         allow_abbrev=False,
@@ -134,16 +135,15 @@ def _main(arguments: Sequence[str]) -> int:
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
     _add_spread(board)
-    cli_production.add_parsers(commands)
     known, rest = parser.parse_known_args(arguments)
-    if known.command in cli_production.COMMANDS:
-        return cli_production.run(known, rest)
     if known.command == "evaluate":
         return _evaluate(known, rest)
     if known.command == "pack":
         return _pack(known, rest)
     if rest:
         raise InputError(f"argument '{rest[0]}' is not understood")
+    if known.command in cli_store.COMMANDS:
+        return cli_store.COMMANDS[known.command](known)
     if known.command == "leaderboard":
         return _leaderboard(known)
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_mind import InputError, cli, cli_production, gate
+from recbole_mind import InputError, cli, cli_store, gate
 from recbole_mind import store as store_module
 from recbole_mind.files import alone_in
 from recbole_mind.store import Store
@@ -587,6 +587,6 @@ def test_bad_input_of_the_commands_is_one_line_and_status_2(command, tmp_path):
 
 
 def test_a_trend_is_drawn_from_the_least_to_the_largest():
-    assert cli_production.sparkline([0.0, 7.0, 3.0, None, 1.0]) == "▁█▄·▂"
-    assert cli_production.sparkline([2.0, 2.0]) == "▅▅"
-    assert cli_production.sparkline([]) == ""
+    assert cli_store.sparkline([0.0, 7.0, 3.0, None, 1.0]) == "▁█▄·▂"
+    assert cli_store.sparkline([2.0, 2.0]) == "▅▅"
+    assert cli_store.sparkline([]) == ""

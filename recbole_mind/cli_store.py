@@ -1,4 +1,4 @@
-"""The commands of ``recbole-mind`` from a trained model to served recall: arguments and printing, nothing else."""
+"""The commands of a store of bundles, publish, rollback and history: argument parsing and printing, nothing else."""
 
 from __future__ import annotations
 
@@ -49,20 +49,10 @@ def add_parsers(commands: Any) -> None:
     history.add_argument("--last", type=int, default=30, metavar="N", help="events to show (default: 30)")
 
 
-def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Run the command that ``known`` names."""
-    return COMMANDS[known.command](known, rest)
-
-
-def _no_more(rest: Sequence[str]) -> None:
-    require(not rest, f"argument '{next(iter(rest), '')}' is not understood")
-
-
-def _publish(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def _publish(known: argparse.Namespace) -> int:
     from recbole_mind import gate
     from recbole_mind.store import Store
 
-    _no_more(rest)
     require(known.keep is None or known.keep >= 1, f"keep: {known.keep} is not allowed; allowed: at least 1")
     store, limits = Store(known.store), gate.limits(known.gate)
     before = len(store.log.events())
@@ -84,19 +74,17 @@ def _publish(known: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-def _rollback(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def _rollback(known: argparse.Namespace) -> int:
     from recbole_mind.store import Store
 
-    _no_more(rest)
     event = Store(known.store).rollback(known.to, known.who, known.why)
     print(f"version {event.id} is current; before it {event.before}")
     return 0
 
 
-def _history(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def _history(known: argparse.Namespace) -> int:
     from recbole_mind.store import Store
 
-    _no_more(rest)
     require(known.last >= 1, f"last: {known.last} is not allowed; allowed: a whole number, at least 1")
     events, console = Store(known.store).history(), Console()
     current = next((event for event in reversed(events) if event.event != "blocked"), None)
@@ -135,7 +123,7 @@ def _history(known: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "publish": _publish,
     "rollback": _rollback,
     "history": _history,
