@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STYLES = {"published": "green", "forced": "yellow", "blocked": "red", "rolled back": "cyan"}
-_COLUMNS = 4  # figures in the table of a store's history
+_COLUMNS, _WIDTH, _REST = 4, 16, 72  # figures in the table of a store's history, letters of each and of the rest
 
 
 def add_parsers(commands: Any) -> None:
@@ -93,12 +93,12 @@ def _history(known: argparse.Namespace) -> int:
         return 0
     served = [event for event in events if event.event in ("published", "forced")][-known.last :]
     names = list(dict.fromkeys(name for event in reversed(served) for name in event.figures))
-    shown = _first(names)
+    shown = _first(names)[: max(1, (console.width - _REST) // _WIDTH)]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("time (UTC)", "version", "status"):
         table.add_column(heading, no_wrap=True)
     for name in shown:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("who, why")
     for event in events[-known.last :]:
         here = event is current
