@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_production, cli_sweep, protocols, settings
+from recbole_mind import __version__, cli_production, cli_store, cli_sweep, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _main(arguments: Sequence[str]) -> int:
     )
     pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
     pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
+    cli_store.add_parsers(commands)
     board = commands.add_parser(
         "leaderboard",
         allow_abbrev=False,
@@ -147,6 +148,8 @@ def _main(arguments: Sequence[str]) -> int:
         return cli_sweep.sweep(known, rest)
     if rest:
         raise InputError(f"argument '{rest[0]}' is not understood")
+    if known.command in cli_store.COMMANDS:
+        return cli_store.COMMANDS[known.command](known)
     if known.command == "leaderboard":
         return _leaderboard(known)
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))
@@ -285,6 +288,8 @@ def _describe_protocol(result: RunResult) -> str:
     named += f", but for {', '.join(protocol['changed'])}" if protocol["changed"] else ""
     named += ": " if named else ""
     split = protocols.user_split(protocol) or f"split {protocol['split']}"
+    window = ", ".join(f"{key} {value}" for key, value in protocol.get("window", {}).items())
+    split = f"{split}, {window}" if window else split
     return f"{named}{split}, {order}, {ranked}, {masked}\nranked {how}{''.join(found)}"
 
 
