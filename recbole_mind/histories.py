@@ -182,12 +182,12 @@ def read_tokens(path: str | Path, item_field: str) -> list[str]:
 
 def _opened(path: Path, what: str) -> Any:
     try:
-        return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+        with open(path, "rb"):  # Arrow's own words name a place in its source
+            return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
     except pa.ArrowException:
         raise InputError(f"{what} '{path}' is not a Parquet file, or is damaged") from None
     except OSError as error:
-        reason = error.strerror or (str(error).splitlines() or [""])[0]
-        raise InputError(f"{what} '{path}' cannot be read: {reason}") from None
+        raise InputError(f"{what} '{path}' cannot be read: {error.strerror or 'it is damaged'}") from None
 
 
 @contextlib.contextmanager
