@@ -81,14 +81,14 @@ class Histories:
         message = f"histories '{self.path}': column '{name}' is {self._type(name)}; allowed: {allowed}"
         require(good, message)
 
-    def check(self, watch: Callable[[int], None]) -> None:
-        """Read all of it once, so that what is wrong in the last row is said at the start.
+    def check(self, size: int, watch: Callable[[int], None]) -> None:
+        """Read all of it once, ``size`` rows at a time, so that what is wrong in the last row is said at the start.
 
         Raises:
             InputError: the file is damaged, or a user, history, item or n is missing or not allowed; it names the row.
         """
         start = 0
-        for table in self.batches(0, 2**14):
+        for table in self.batches(0, size):
             for name in (self._user, HISTORY, N):
                 if name in table.column_names:
                     self._check_column(name, table.column(name), start)

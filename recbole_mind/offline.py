@@ -137,7 +137,7 @@ def recall(
     _set_pool(recaller, pool, preprocessing["item_field"], say)
     before = _stamp(source)
     watch("checking", 0, asked.rows)
-    asked.check(lambda done: watch("checking", done, asked.rows))
+    asked.check(batch, lambda done: watch("checking", done, asked.rows))
     identity = {
         "bundle": recaller.bundle_id,
         "histories": sha256(source),
