@@ -64,9 +64,11 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     require(0 <= known.port < 2**16, f"port: {known.port} is not allowed; allowed: 0 to 65535")
 
     import uvicorn
+    from prometheus_client import disable_created_metrics
 
     from recbole_mind.service import Settings, create_app
 
+    disable_created_metrics()  # a second line for each figure, of no use here
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("recbole_mind").setLevel(logging.INFO)
     if known.access_log:

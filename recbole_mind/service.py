@@ -48,7 +48,7 @@ _REFUSALS = {
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body is not said to be JSON.",
-    422: "Something in it is not allowed; `field` says what.",
+    422: "Something in it is not allowed; field says what.",
     503: "Too many requests wait, or no bundle is loaded.",
 }
 _SAFE = {"X-Frame-Options": "DENY"}

@@ -13,8 +13,8 @@ _STYLE = """\
 code, pre { font-family: ui-monospace, "Liberation Mono", monospace; font-size: .875rem; }
 pre { overflow-x: auto; padding: .75rem; border: 1px solid var(--line); border-radius: 8px; background: var(--tint); }
 h3 { font-size: .95rem; margin: 1.25rem 0 .4rem; }
-td, th { text-align: left; } td:last-child { white-space: normal; min-width: 16rem; }
-th:first-child { min-width: 8rem; }
+td, th { text-align: left; } td { white-space: normal; min-width: 5rem; } td:last-child { min-width: 14rem; }
+th:first-child { min-width: 9rem; }
 """
 _EXAMPLE = {"history": ["50", "172", "181"], "n": 20}
 
@@ -82,7 +82,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     kind = str(schema.get("type", "anything"))
-    limits = [f"{word} {schema[key]:,}" for key, word in _LIMITS if key in schema]
+    limits = [f"{word} {schema[key]:,.9g}" for key, word in _LIMITS if key in schema]
     if kind == "array":
         kind = f"list of {_kind(schema['items'])}"
     if isinstance(schema.get("additionalProperties"), Mapping):

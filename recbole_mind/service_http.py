@@ -24,7 +24,7 @@ from recbole_mind.service_schema import Refused
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-_LINGER = 4  # times the limit of a body that are still read of one too large, so that its sender reads the answer
+_LINGER = 2**26  # bytes that are read of a body too large, and dropped: its sender would not see the answer otherwise
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -60,15 +60,19 @@ async def body_of(request: Request, limit: int, seconds: float) -> bytes:
 
 
 async def _read(request: Request, limit: int) -> bytes:
+    refused = Refused(413, "too_large", f"the body is larger than {limit} bytes", Connection="close")
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told) > limit and "expect" in request.headers:
+        raise refused  # before anything is sent
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size <= limit:
             parts.append(part)
-        elif size > _LINGER * limit:
+        elif size > max(_LINGER, limit):
             break
     if size > limit:
-        raise Refused(413, "too_large", f"the body is larger than {limit} bytes", Connection="close")
+        raise refused
     return b"".join(parts)
 
 

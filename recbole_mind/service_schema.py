@@ -249,11 +249,10 @@ def read(body: bytes, kind: type[Query]) -> Query:
 
 def invalid(errors: Any, skip: int = 0) -> Refused:
     """The refusal for what pydantic says of a question; ``skip`` parts of a field's place are not ours."""
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"][skip:] if part != "[key]")
-    place = place.encode("ascii", "backslashreplace").decode()
+    first, place = errors[0], ".".join(str(part) for part in errors[0]["loc"][skip : skip + 2])
     more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
-    return Refused(422, "invalid", f"{first['msg']}{more}", place[:LONGEST_FIELD] or None)
+    message = f"{first['msg']}{more}" if place else "the body must be an object"
+    return Refused(422, "invalid", message, place.encode("ascii", "backslashreplace").decode()[:LONGEST_FIELD] or None)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
