@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from recbole_mind import settings
 from recbole_mind.errors import nearest, require
@@ -104,11 +104,16 @@ class Queries:
         fields: Any = dict[token, token | several | None]
         both = {"history": several, "profile": Annotated[fields, Field(max_length=LISTED)] | None}
         self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
-        n: Any = Annotated[int, Field(ge=1, le=limits.max_n)]
+        n: Any = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=limits.max_n)]
         lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
         self.recall: type[RecallQuery] = _limited(RecallQuery, both | lists | {"n": n})
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
         self.recall.model_rebuild(force=True)
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as one: to JSON Schema, 3.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _limited(base: Any, kinds: Mapping[str, Any]) -> Any:

@@ -258,14 +258,18 @@ def test_a_body_of_json_is_read(served, kind):
     assert served.ask("POST", "/recall", b'{"history": []}', {"Content-Type": kind}).status == 200
 
 
-def raw(served, content, wait=0.0):
+def raw(served, content):
     """What comes back on a connection of one's own."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
         connection.sendall(content)
-        time.sleep(wait)
-        parts = []
-        while part := connection.recv(2**16):
-            parts.append(part)
+        return rest_of(connection)
+
+
+def rest_of(connection):
+    """What comes until the other side is done."""
+    parts = []
+    while part := connection.recv(2**16):
+        parts.append(part)
     return b"".join(parts)
 
 
@@ -654,7 +658,7 @@ def test_a_signal_ends_the_service_after_what_runs(two_bundles, tmp_path):
                 socket.create_connection(("127.0.0.1", port), timeout=5)
             assert process.poll() is None  # a request runs
             connection.sendall(body[5:])
-            said = connection.recv(2**16)
+            said = rest_of(connection)
         assert said.startswith(b"HTTP/1.1 200")
         assert len(json.loads(said.partition(b"\r\n\r\n")[2])["items"]) == 3
         assert process.wait(20) == 0
