@@ -68,7 +68,7 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
 
     from recbole_mind.service import Settings, create_app
 
-    disable_created_metrics()  # a second line for each figure, of no use here
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second line for each figure, of no use here
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("recbole_mind").setLevel(logging.INFO)
     if known.access_log:
