@@ -104,7 +104,7 @@ class Queries:
         fields: Any = dict[token, token | several | None]
         both = {"history": several, "profile": Annotated[fields, Field(max_length=LISTED)] | None}
         self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
-        n: Any = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=limits.max_n)]
+        n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
         lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
         self.recall: type[RecallQuery] = _limited(RecallQuery, both | lists | {"n": n})
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
