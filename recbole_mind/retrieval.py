@@ -368,10 +368,10 @@ class MultiVectorIndex:
         pool: Pool | None,
     ) -> Found:
         B, K, _ = interests.shape
-        ids = np.arange(len(self)) if pool is None else pool.ids
+        size = len(self) if pool is None else len(pool.ids)
         result = exact.empty(B, n)
         depth = np.minimum(len(self), n + np.bincount(excluded.rows, minlength=B))
-        wanted = np.where(active.any(1), np.minimum(n, len(ids) - self._excluded_in(excluded, pool, B)), 0)
+        wanted = np.where(active.any(1), np.minimum(n, size - self._excluded_in(excluded, pool, B)), 0)
         for users in self._of_like_depth(depth, K):
             m = int(depth[users].max())
             mine, on = interests[users], active[users]
@@ -379,8 +379,8 @@ class MultiVectorIndex:
             candidates = np.full((len(users), K, proposed.shape[1]), -1)
             candidates[on] = proposed
             # every product with a vector of zeros is a tie, which the lower ids win; an index would return any
-            first = np.full(proposed.shape[1], -1)
-            first[: len(ids)] = ids[: len(first)]
+            first, few = np.full(proposed.shape[1], -1), min(size, proposed.shape[1])
+            first[:few] = np.arange(few) if pool is None else pool.ids[:few]
             candidates[on & ~mine.any(2)] = first
             candidates = np.sort(candidates.reshape(len(users), -1), axis=1)
             candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
