@@ -4,6 +4,7 @@ import io
 import logging
 import shutil
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -258,6 +259,14 @@ def test_an_alias_that_nobody_made_is_named(bundle, server):
         InputError, match=r"^milvus: alias 'nobody' stands for no bundle; recbole-mind milvus .* loads it"
     ):
         MilvusIndex(bundle, server, "nobody")
+
+
+def test_a_missing_client_is_named(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    with pytest.raises(
+        InputError, match=r"^this needs the library 'pymilvus', .*: pip install 'recbole-mind\[milvus\]'$"
+    ):
+        load(bundle, "recall.db")
 
 
 def test_a_server_that_is_not_there_is_one_line_without_the_password(bundle, monkeypatch):
