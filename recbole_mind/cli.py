@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_production, cli_serve, cli_store, cli_sweep, protocols, settings
+from recbole_mind import __version__, cli_milvus, cli_production, cli_serve, cli_store, cli_sweep, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _main(arguments: Sequence[str]) -> int:
     pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
     pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
     cli_store.add_parsers(commands)
+    cli_milvus.add_parsers(commands)
     board = commands.add_parser(
         "leaderboard",
         allow_abbrev=False,
@@ -153,6 +154,8 @@ def _main(arguments: Sequence[str]) -> int:
         raise InputError(f"argument '{rest[0]}' is not understood")
     if known.command in cli_store.COMMANDS:
         return cli_store.COMMANDS[known.command](known)
+    if known.command in cli_milvus.COMMANDS:
+        return cli_milvus.COMMANDS[known.command](known)
     if known.command == "leaderboard":
         return _leaderboard(known)
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))
