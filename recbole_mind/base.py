@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,18 @@ from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder, d
 from recbole_mind.model_settings import sampler_fed
 from recbole_mind.negatives import proposal
 from recbole_mind.sharing import Share
+
+
+class Encoded(NamedTuple):
+    """What serving reads from a history: ``interests`` [B, K, D], ``active`` [B, K] and ``weights`` [B, K, L].
+
+    A weight says how much of an interest a behaviour makes: a coupling coefficient, a self-attention weight or a share
+    of the mean; 0 on padding.
+    """
+
+    interests: Tensor
+    active: Tensor
+    weights: Tensor
 
 
 class RetrievalModel(SequentialRecommender):
@@ -103,6 +115,16 @@ class RetrievalModel(SequentialRecommender):
 
     def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         """Do what :meth:`forward` does, from what :meth:`behaviors` gives."""
+        raise NotImplementedError
+
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+        """Do what :meth:`forward` does at evaluation, from vectors alone: the part of the model that is exported.
+
+        Args:
+            behaviors: ``[B, L, D]`` item vectors of the histories, oldest first, zeros after them.
+            lengths: ``[B]`` real lengths.
+            profile: ``[B, P]``, p_u.
+        """
         raise NotImplementedError
 
     def profile(self, users: Tensor) -> Tensor:

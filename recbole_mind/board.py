@@ -22,7 +22,7 @@ LEVEL = 0.05
 # metrics of RecBole of which less is better
 SMALLER = frozenset({"averagepopularity", "giniindex", "logloss", "mae", "rmse"})
 # what makes figures comparable; the rest of a protocol, such as the search, is how they were reached
-SHARED = ("changed", "split", "order", "group_by", "mode", "mask_history", "timestamp_order", "ties")
+SHARED = ("changed", "split", "order", "group_by", "mode", "mask_history", "timestamp_order", "ties", "window")
 
 
 @dataclass(frozen=True)
@@ -343,6 +343,8 @@ def _statement(protocol: Mapping[str, Any], seeds: Sequence[int], users: set[int
         parts.append(f"with a {' and a '.join(protocol['changed'])} of its own")
     if "split" in protocol:
         parts.append(str(protocols.user_split(protocol) or f"split {_words(protocol['split'])}"))
+    if "window" in protocol:
+        parts.append(f"only {_words(protocol['window'])}")
     if protocol.get("order") == "RO":
         parts.append("random order")
     elif "timestamp_order" in protocol:

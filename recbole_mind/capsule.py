@@ -61,7 +61,7 @@ def active_interests(lengths: Tensor, num_interests: int, *, adaptive: bool) -> 
     """Return ``[B, K]`` booleans, true on the first K'_u interests of each user (on all K unless ``adaptive``)."""
     index = torch.arange(num_interests, device=lengths.device)
     if not adaptive:
-        return (index >= 0).expand(len(lengths), num_interests)
+        return (index >= 0).expand(lengths.shape[0], num_interests)
     return index < interest_counts(lengths, num_interests)[:, None]
 
 
@@ -143,7 +143,7 @@ def seed_similarities(votes: Tensor, mask: Tensor, num_interests: int) -> Tensor
     cosine = unit @ unit.transpose(1, 2)  # [B, L, L], candidate by behaviour
     covered = cosine.masked_fill(~mask[:, None, :], 0)  # padding adds nothing
     best = torch.where(mask, -1.0, 0.0)[:, None, :]  # [B, 1, L], nearness to the seeds so far
-    rows = torch.arange(len(votes), device=votes.device)
+    rows = torch.arange(votes.shape[0], device=votes.device)
     chosen = []
     for _ in range(num_interests):
         gain = torch.maximum(covered, best).sum(2).masked_fill(~mask, -torch.inf)  # [B, L]

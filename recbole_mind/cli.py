@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_sweep, protocols, settings
+from recbole_mind import __version__, cli_milvus, cli_production, cli_serve, cli_store, cli_sweep, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -95,10 +95,13 @@ def _run(arguments: Sequence[str]) -> int:
 def _main(arguments: Sequence[str]) -> int:
     parser = _Parser(prog="recbole-mind", allow_abbrev=False, description="MIND for RecBole.")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.set_defaults(takes_settings=False)  # a command that does is given the arguments that it does not name
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("doctor", help="does RecBole run here, what is mended, which command helps")
+    doctor = commands.add_parser("doctor", help="does RecBole run here, what is mended, which command helps")
+    doctor.set_defaults(run=_doctor)
     demo = commands.add_parser("demo", help="train and test MIND, YouTubeDNN and Pop on ml-100k; one table")
     demo.add_argument("--output", "-o", default="demo", metavar="DIR", help="where the records go (default: demo)")
+    demo.set_defaults(run=_demo)
     evaluate = commands.add_parser(
         "evaluate",
         allow_abbrev=False,
@@ -111,6 +114,7 @@ def _main(arguments: Sequence[str]) -> int:
         "--mask-history", choices=("true", "false"), type=str.lower, help="keep each user's history out of the ranking"
     )
     evaluate.add_argument("--record", metavar="PATH", help="write the result as JSON")
+    evaluate.set_defaults(run=_evaluate, takes_settings=True)
     pack = commands.add_parser(
         "pack",
         allow_abbrev=False,
@@ -120,6 +124,7 @@ def _main(arguments: Sequence[str]) -> int:
     )
     pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
     pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
+    pack.set_defaults(run=_pack, takes_settings=True)
     board = commands.add_parser(
         "leaderboard",
         allow_abbrev=False,
@@ -134,19 +139,15 @@ def _main(arguments: Sequence[str]) -> int:
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
     _add_spread(board)
+    board.set_defaults(run=_leaderboard)
     _add_spread(cli_sweep.add_parser(commands))
+    for module in (cli_production, cli_store, cli_serve, cli_milvus):
+        module.add_parsers(commands)
     known, rest = parser.parse_known_args(arguments)
-    if known.command == "evaluate":
-        return _evaluate(known, rest)
-    if known.command == "pack":
-        return _pack(known, rest)
-    if known.command == "sweep":
-        return cli_sweep.sweep(known, rest)
-    if rest:
+    if rest and not known.takes_settings:
         raise InputError(f"argument '{rest[0]}' is not understood")
-    if known.command == "leaderboard":
-        return _leaderboard(known)
-    return _doctor() if known.command == "doctor" else _demo(Path(known.output))
+    status: int = known.run(known, rest) if known.takes_settings else known.run(known)
+    return status
 
 
 def _add_spread(parser: argparse.ArgumentParser) -> None:
@@ -221,10 +222,10 @@ def _leaderboard(known: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _demo(folder: Path) -> int:
+def _demo(known: argparse.Namespace) -> int:
     from recbole_mind.quick_start import run
 
-    protocol = settings.defaults("examples", "demo")
+    protocol, folder = settings.defaults("examples", "demo"), Path(known.output)
     results = []
     for model, name in (("Pop", "Pop"), ("YouTubeDNN", "YouTubeDNN"), ("MIND", "record")):
         overrides = protocol["all"] | (protocol.get(model) or {}) | {"checkpoint_dir": str(folder / "saved")}
@@ -282,6 +283,8 @@ def _describe_protocol(result: RunResult) -> str:
     named += f", but for {', '.join(protocol['changed'])}" if protocol["changed"] else ""
     named += ": " if named else ""
     split = protocols.user_split(protocol) or f"split {protocol['split']}"
+    window = ", ".join(f"{key} {value}" for key, value in protocol.get("window", {}).items())
+    split = f"{split}, {window}" if window else split
     return f"{named}{split}, {order}, {ranked}, {masked}\nranked {how}{''.join(found)}"
 
 
@@ -324,7 +327,7 @@ def _describe_interests(interests: dict[str, float]) -> str:
     return text
 
 
-def _doctor() -> int:
+def _doctor(_: argparse.Namespace) -> int:
     from recbole_mind.doctor import examine
 
     report = examine()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mind.attention import LabelAwareAttention, SelfAttentivePooling
-from recbole_mind.base import RetrievalModel, history_mask
+from recbole_mind.base import Encoded, RetrievalModel, history_mask
 from recbole_mind.capsule import like_lengths
 from recbole_mind.comirec_routing import MappedRouting
 
@@ -27,9 +27,17 @@ class ComiRec(RetrievalModel):
         if not config["relu_layers"] and not self.profile_encoder.size:
             self.interest_layers.layers = nn.Sequential()
 
-    def extract(self, behaviors: Tensor, mask: Tensor) -> Tensor:
-        """The interests ``[B, K, D]`` in ``behaviors`` [B, L, D], real where ``mask`` [B, L] is true."""
+    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The interests ``[B, K, D]`` in ``behaviors`` [B, L, D], real where ``mask`` [B, L] is true.
+
+        With them comes what each is made of: weights ``[B, K, L]``.
+        """
         raise NotImplementedError
+
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+        extracted, weights = self.extract(behaviors, history_mask(lengths, behaviors.shape[1]))
+        interests = self.compared(self.interest_layers(extracted, profile))
+        return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), weights)
 
     def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         extracted = self._whole(vectors, place, lengths) if place.is_cuda else self._ragged(vectors, place, lengths)
@@ -38,7 +46,7 @@ class ComiRec(RetrievalModel):
 
     def _whole(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
         behaviors = vectors.index_select(0, place.flatten()).view(*place.shape, -1)  # [B, L, D]
-        return self.extract(behaviors, history_mask(lengths, place.shape[1]))
+        return self.extract(behaviors, history_mask(lengths, place.shape[1]))[0]
 
     def _ragged(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
         """What :meth:`_whole` does, histories of like length together, so that little of the work is padding."""
@@ -48,7 +56,7 @@ class ComiRec(RetrievalModel):
         behaviors = vectors.index_select(0, torch.cat([part.flatten() for part in places]))
         parts = torch.split(behaviors, [part.numel() for part in places])
         found = [
-            self.extract(rows.view(*part.shape, -1), history_mask(ordered[start:end], longest))
+            self.extract(rows.view(*part.shape, -1), history_mask(ordered[start:end], longest))[0]
             for rows, part, (start, end, longest) in zip(parts, places, groups, strict=True)
         ]
         return torch.cat(found).index_select(0, order.argsort())
@@ -71,10 +79,9 @@ class ComiRecSA(ComiRec):
             positions=config["positions"],
         )
 
-    def extract(self, behaviors: Tensor, mask: Tensor) -> Tensor:
-        interests, _ = self.pooling(behaviors, mask)
-        result: Tensor = interests
-        return result
+    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        interests, weights = self.pooling(behaviors, mask)
+        return interests, weights
 
 
 class ComiRecDR(ComiRec):
@@ -91,6 +98,6 @@ class ComiRecDR(ComiRec):
             scale=config["routing_scale"],
         )
 
-    def extract(self, behaviors: Tensor, mask: Tensor) -> Tensor:
-        result: Tensor = self.routing(behaviors, mask).interests
-        return result
+    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        capsules = self.routing(behaviors, mask)
+        return capsules.interests, capsules.coupling

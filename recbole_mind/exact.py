@@ -341,6 +341,11 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@cache
+def _blas() -> list[Any]:
+    return list(_libraries().select(user_api="blas").lib_controllers)
+
+
 def _hold(held: threading.Event, release: threading.Event) -> None:
     try:
         with _libraries().limit(limits=1, user_api="blas"):
@@ -354,9 +359,14 @@ def _hold(held: threading.Event, release: threading.Event) -> None:
 def one_blas_thread() -> Iterator[None]:
     """Give BLAS one thread, as the blocks have threads of their own; searches at the same time share the limit.
 
-    A thread of its own holds the limit: only the thread that set one can lift it.
+    A thread of its own holds the limit: only the thread that set one can lift it. Where BLAS has one thread anyhow, as
+    in a service whose requests are its threads, nothing is set: on busy cores, waiting for that thread takes ten
+    times as long as the search of a small catalogue.
     """
     global _searches, _release, _holder
+    if _searches == 0 and all(library.num_threads == 1 for library in _blas()):
+        yield
+        return
     with _guard:
         if _searches == 0:
             held, _release = threading.Event(), threading.Event()

@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from recbole_mind.arrays import open_array, save_array
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import MANIFEST, read_manifest, sha256, write_atomic
 
@@ -29,7 +30,7 @@ def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float3
     before = {path.name for path in folder.glob("*")} if folder.is_dir() else set()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files["items"] = _put(folder, "items", ".npy", lambda path: _save_array(path, items))
+        files["items"] = _put(folder, "items", ".npy", lambda path: save_array(path, items))
         if index is not None:
             files["index"] = _put(folder, "index", ".faiss", lambda path: faiss.write_index(index, str(path)))
     except (OSError, RuntimeError) as error:
@@ -47,8 +48,12 @@ def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float3
     _remove(folder, set(old) - current)
 
 
-def load(folder: Path) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:
-    """The description, the item vectors and FAISS's index (``None`` for an exact one) of a folder, checked."""
+def load(folder: Path, *, hashed: bool = False) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:
+    """The description, the item vectors and FAISS's index (``None`` for an exact one) of a folder, checked.
+
+    The vectors are mapped: what is not searched is not read. ``hashed`` says that the caller has checked the files'
+    hashes.
+    """
     manifest = read_manifest(folder, "an index", FORMAT, VERSION)
     try:
         shape, factory = tuple(manifest["items"]), manifest["factory"]
@@ -57,16 +62,33 @@ def load(folder: Path) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:
     except (KeyError, TypeError, ValueError):
         whole = False
     require(whole, f"index '{folder}' is corrupt: {MANIFEST} is incomplete")
-    checked = {kind: _checked(folder, *entry) for kind, entry in named.items()}
-    items = np.load(checked["items"], allow_pickle=False)
+    checked = {kind: _checked(folder, *entry, hashed=hashed) for kind, entry in named.items()}
+    fits = len(shape) == 2 and all(isinstance(part, int) and part > 0 for part in shape)
+    require(fits, f"index '{folder}' is corrupt: {shape} is not the shape of item vectors")
+    try:
+        items = open_array(checked["items"], np.float32, shape)
+    except InputError as error:
+        raise InputError(f"index '{folder}' is corrupt: {error}") from None
     try:
         index = faiss.read_index(str(checked["index"])) if "index" in checked else None
     except RuntimeError as error:
         raise InputError(f"index '{folder}' is corrupt: {str(error).strip().splitlines()[-1]}") from None
-    fits = items.shape == shape and items.dtype == np.float32 and (index is None) == (factory == "exact")
+    fits = (index is None) == (factory == "exact")
     fits = fits and (index is None or (index.ntotal, index.d) == shape)
     require(fits, f"index '{folder}' is corrupt: its files do not belong together")
     return manifest, items, index
+
+
+def training_of(folder: Path) -> str:
+    """What tells the training of an index: the hash of its item vectors, which two trainings never share.
+
+    Raises:
+        InputError: there is no index.
+    """
+    try:
+        return str(read_manifest(folder, "an index", FORMAT, VERSION)["files"]["items"]["sha256"])
+    except (KeyError, TypeError):
+        raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is incomplete") from None
 
 
 def _remove(folder: Path, names: set[str]) -> None:
@@ -89,17 +111,12 @@ def _put(folder: Path, kind: str, ending: str, write: Callable[[Path], None]) ->
     return {"name": name, "sha256": digest}
 
 
-def _checked(folder: Path, name: str, digest: str) -> Path:
+def _checked(folder: Path, name: str, digest: str, *, hashed: bool) -> Path:
     require(Path(name).name == name, f"index '{folder}' is corrupt: '{name}' is not the name of a file in it")
     path = folder / name
     try:
-        found = sha256(path)
+        found = digest if hashed else sha256(path)
     except OSError as error:
         raise InputError(f"index '{folder}' is incomplete: {name}: {error.strerror}") from None
     require(found == digest, f"index '{folder}' is corrupt: {name} is truncated or was changed")
     return path
-
-
-def _save_array(path: Path, items: npt.NDArray[np.float32]) -> None:
-    with open(path, "wb") as file:
-        np.save(file, items, allow_pickle=False)

@@ -28,7 +28,7 @@ KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "se
 _SHARED = frozenset(
     {"user_inter_num_interval", "item_inter_num_interval", "val_interval", "filter_inter_by_user_or_item", "threshold"}
     | {"rm_dup_inter", "timestamp_order", "repeatable", "benchmark_filename", "TIME_FIELD", "USER_ID_FIELD"}
-    | {"ITEM_ID_FIELD", "RATING_FIELD", "metric_decimal_place"}
+    | {"ITEM_ID_FIELD", "RATING_FIELD", "metric_decimal_place", *settings.WINDOW_KEYS}
 )
 _LONGEST = 80  # letters of a name, which becomes part of a file's
 _NO_USER_VECTOR = "the protocol's test users are not in training, and the model needs each user there"

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_mind import checkpoint, model_settings, protocols, settings
+from recbole_mind import checkpoint, model_settings, protocols, settings, window
 from recbole_mind.errors import InputError, require
 from recbole_mind.registry import MODELS
 
@@ -143,6 +143,7 @@ def _mend_config(Config: Any) -> None:
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
         settings.check_common(final)
+        window.check(final)
         kind = final["MODEL_TYPE"].name
         settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")
         protocols.check(final, self.model, sequential=kind == "SEQUENTIAL")
@@ -202,6 +203,11 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
             # RecBole sorts stably, so that the original values are enough; ties stay in file order
             interaction.interaction[field] = torch.from_numpy(data[field].to_numpy(np.float64, copy=True))
         return interaction
+
+    @_wrap(dataset.Dataset, "_data_filtering")
+    def filtering(original: Callable[..., Any], self: Any) -> None:
+        window.apply(self)
+        original(self)
 
     lazy = importlib.import_module("recbole_mind.dataset")
     packed = importlib.import_module("recbole_mind.packed_dataset")
@@ -356,6 +362,7 @@ def _mend_trainer(module: Any) -> None:
             order == (self.config["timestamp_order"] or "recbole"),
             f"checkpoint '{resume_file}' was trained with timestamp_order '{order}', which splits the data another way",
         )
+        window.check_same(self.config, content["settings"], f"checkpoint '{resume_file}'")
         restore(self.model, content)
         try:
             self.optimizer.load_state_dict(content["optimizer"])

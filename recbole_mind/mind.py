@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_mind.attention import LabelAwareAttention
-from recbole_mind.base import RetrievalModel, history_mask
+from recbole_mind.base import Encoded, RetrievalModel, history_mask
 from recbole_mind.capsule import BehaviorToInterestRouting, Capsules
 
 
@@ -65,6 +65,12 @@ class MIND(RetrievalModel):
         interests = interests.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
         interests = self.compared(self.interest_layers(interests, profile.index_select(0, real // K)))[:, 0]
         return interests.new_zeros(B * K, self.size).index_copy(0, real, interests).view(B, K, -1), active
+
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+        votes = self.routing.vote(behaviors)
+        capsules = self.routing.route(votes, history_mask(lengths, behaviors.shape[1]))
+        interests = self.compared(self.interest_layers(capsules.interests, profile))
+        return Encoded(interests * capsules.active[:, :, None], capsules.active, capsules.coupling)
 
     def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         vector: Tensor = self.attention(interests, active, label)

@@ -107,7 +107,7 @@ def check_settings(config: Any, found: Pack) -> None:
 
 def _check_unchanged(config: Any, fields: Iterable[str], what: str) -> None:
     """Raise :class:`InputError` where RecBole would leave out interactions, or change their ``fields``."""
-    for key in ("rm_dup_inter", "threshold", "normalize_all"):
+    for key in ("rm_dup_inter", "threshold", "normalize_all", "window_days", "window_end", "item_pool"):
         require(not config[key], f"{key}: {config[key]!r} {what}")
     own = {"alias_of_user_id": config["USER_ID_FIELD"], "alias_of_item_id": config["ITEM_ID_FIELD"]}
     for key in ("val_interval", "normalize_field", "numerical_features", "discretization", *own):

@@ -294,7 +294,7 @@ def _result(
         test={key: float(value) for key, value in test.items()},
         interests={} if test_data is None else describe_interests(trainer.model, test_data),
         # each of several processes knows its own rows alone
-        report=interest_report.report(trainer, outcome, _popularity(train_data))
+        report=interest_report.report(trainer, outcome, popularity(train_data))
         if outcome and test_data is not None and config["single_spec"]
         else {},
         epochs=epochs,
@@ -306,7 +306,7 @@ def _result(
     )
 
 
-def _popularity(train_data: Any) -> Any:
+def popularity(train_data: Any) -> Any:
     """How often each item stands in the training data, ``[N]``: as a target, or as the first of a history."""
     data = train_data.dataset
     rows = data.inter_feat

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import __version__, protocols, settings
+from recbole_mind import __version__, protocols, settings, window
 from recbole_mind.files import write_atomic
 
 _VERSIONS = ("recbole", "torch", "numpy", "pandas", "scipy", "faiss-cpu")
@@ -21,8 +21,8 @@ class RunResult:
 
     Attributes:
         model, dataset, seed: what ran.
-        protocol: its name and which of its settings were changed, split, order, ties, candidates and whether the
-            history was kept out of the ranking.
+        protocol: its name and which of its settings were changed, split, order, ties, candidates, the
+            window, if it is not all interactions, and whether the history was kept out of the ranking.
         config: every setting in force; a run from them gives the same numbers.
         valid, test: metric to value, of the best epoch.
         interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
@@ -73,6 +73,7 @@ def protocol_of(config: Any) -> dict[str, Any]:
         "timestamp_order": (config["timestamp_order"] or "recbole") if by_time else None,
         "ties": "file order" if by_time else None,
         "processes": config["world_size"] or 1,
+        **({"window": asked} if (asked := window.asked(config)) else {}),
     }
 
 

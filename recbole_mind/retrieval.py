@@ -11,7 +11,7 @@ Shape legend: B users, K interests, D embedding size, N items. An item's id is i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from recbole_mind import exact, faiss_index, index_files
 from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Bools, Exclusions, Floats, Found, Ints
-from recbole_mind.vectors import as_array, as_exclusions, as_vectors, check_ids, is_whole, normalized
+from recbole_mind.vectors import LARGEST, as_array, as_exclusions, as_vectors, check_ids, is_whole, normalized
 
 METRICS = ("ip", "cosine")
 SMALL_POOL = 0.2  # below this share of the catalogue a pool is searched exactly: filtered IVF and HNSW lose most of it
@@ -39,7 +39,7 @@ class Pool(NamedTuple):
     Attributes:
         ids: ``[M]``, ascending.
         vectors: ``[M, D]`` of a small pool, ``None`` for a large one.
-        bitmap: one bit an item, for FAISS.
+        bitmap: one bit an item, for FAISS; empty for a small pool, which FAISS does not search.
         catalogue: ``[N, D]``, all of it.
     """
 
@@ -47,6 +47,9 @@ class Pool(NamedTuple):
     vectors: Floats | None
     bitmap: npt.NDArray[np.uint8]
     catalogue: Floats
+
+
+Propose = Callable[[Floats, int, Pool | None], Ints]  # vectors [V, D], m, pool: ids [V, ≥ m] of it, -1 for none
 
 
 class MultiVectorIndex:
@@ -65,7 +68,8 @@ class MultiVectorIndex:
         self._items.flags.writeable = False
         self.factory, self.metric, self._index = factory, metric, index
         self.device, self.threads, self.memory = device, threads, MEMORY
-        self._largest_norm = max(float(exact.lengths(items[i : i + 2**16]).max()) for i in range(0, len(items), 2**16))
+        norms = [exact.lengths(items[i : i + 2**16]).max() for i in range(0, len(items), 2**16)]
+        self._largest_norm = float(np.max(norms))
         self._parameters: dict[str, float] = {}
         self._on_device = None
         if device != "cpu":
@@ -137,13 +141,16 @@ class MultiVectorIndex:
         index_files.save(Path(folder), description, self._items, self._index)
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto", threads: int | None = None) -> MultiVectorIndex:
-        """Open an index that :meth:`save` wrote; its content is checked against its hashes first.
+    def load(
+        cls, folder: str | Path, *, device: str = "auto", threads: int | None = None, hashed: bool = False
+    ) -> MultiVectorIndex:
+        """Open an index that :meth:`save` wrote; its content is checked against its hashes first, unless it is
+        ``hashed`` already. The item vectors are mapped from the file, which must not be changed while they are used.
 
         Raises:
             InputError: a file is missing, truncated, changed or of another version.
         """
-        description, items, index = index_files.load(Path(folder))
+        description, items, index = index_files.load(Path(folder), hashed=hashed)
         items.flags.writeable = False
         found = cls(
             items,
@@ -153,6 +160,7 @@ class MultiVectorIndex:
             device=_device(device) if index is None else "cpu",
             threads=_threads(threads),
         )
+        require(found._largest_norm < LARGEST, f"index '{folder}' is corrupt: its vectors are not all finite")
         found.set_parameters(**description["parameters"])
         return found
 
@@ -181,6 +189,11 @@ class MultiVectorIndex:
     def size(self) -> int:
         """D, the size of a vector."""
         return int(self._items.shape[1])
+
+    @property
+    def vectors(self) -> Floats:
+        """``[N, D]``, read-only."""
+        return self._items
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -228,10 +241,11 @@ class MultiVectorIndex:
             require(good, "allowed: a list of item ids or a boolean for each item is needed")
             check_ids(array, 0, N, "allowed")
             ids = np.unique(array.astype(np.int64))
+        if len(ids) < SMALL_POOL * N:
+            return Pool(ids, self._items[ids], np.zeros(0, np.uint8), self._items)
         inside = np.zeros(N, bool)
         inside[ids] = True
-        small = len(ids) < SMALL_POOL * N
-        return Pool(ids, self._items[ids] if small else None, np.packbits(inside, bitorder="little"), self._items)
+        return Pool(ids, None, np.packbits(inside, bitorder="little"), self._items)
 
     # -- searching -------------------------------------------------------------------------------------------------
 
@@ -261,14 +275,34 @@ class MultiVectorIndex:
         by_faiss = self._index is not None
         if by_faiss and pool is not None:
             by_faiss = pool.vectors is None and faiss_index.takes_filter(self._index)
-        if by_faiss:
-            return self._by_faiss(interests, active, int(n), excluded, pool, values)
-        return self._exactly(interests, active, int(n), excluded, pool)
+        if not by_faiss:
+            return self._exactly(interests, active, int(n), excluded, pool)
+
+        def propose(vectors: Floats, m: int, pool: Pool | None) -> Ints:
+            with faiss_index.using_threads(self.threads if len(vectors) > 16 else 1):
+                bitmap = None if pool is None else pool.bitmap
+                parameters = faiss_index.search_parameters(self._index, values, bitmap)
+                ids: Ints = self._index.search(vectors, m, params=parameters)[1]
+            return ids
+
+        return self._by_proposals(propose, interests, active, int(n), excluded, pool)
 
     def search_exactly(self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None) -> Found:
         """Do the same without FAISS: the truth that an approximate search is held against."""
         interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
         return self._exactly(interests, active, int(n), excluded, pool)
+
+    def search_by(
+        self, propose: Propose, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None
+    ) -> Found:
+        """Do the same with the candidates that ``propose`` finds somewhere else, such as in a vector database.
+
+        A small pool is searched exactly here all the same.
+        """
+        interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
+        if pool is not None and pool.vectors is not None:
+            return self._exactly(interests, active, int(n), excluded, pool)
+        return self._by_proposals(propose, interests, active, int(n), excluded, pool)
 
     def recall(
         self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None, **parameters: Any
@@ -324,29 +358,30 @@ class MultiVectorIndex:
             found = found._replace(ids=np.where(found.ids < 0, -1, pool.ids[found.ids] if len(pool.ids) else -1))
         return found
 
-    def _by_faiss(
+    def _by_proposals(
         self,
+        propose: Propose,
         interests: Floats,
         active: Bools,
         n: int,
         excluded: Exclusions,
         pool: Pool | None,
-        values: Mapping[str, float],
     ) -> Found:
         B, K, _ = interests.shape
-        ids = np.arange(len(self)) if pool is None else pool.ids
+        size = len(self) if pool is None else len(pool.ids)
         result = exact.empty(B, n)
         depth = np.minimum(len(self), n + np.bincount(excluded.rows, minlength=B))
-        wanted = np.where(active.any(1), np.minimum(n, len(ids) - self._excluded_in(excluded, pool, B)), 0)
+        wanted = np.where(active.any(1), np.minimum(n, size - self._excluded_in(excluded, pool, B)), 0)
         for users in self._of_like_depth(depth, K):
             m = int(depth[users].max())
             mine, on = interests[users], active[users]
-            candidates = np.full((len(users), K, m), -1)
-            with faiss_index.using_threads(self.threads if on.sum() > 16 else 1):
-                parameters = faiss_index.search_parameters(self._index, values, None if pool is None else pool.bitmap)
-                candidates[on] = self._index.search(mine[on], m, params=parameters)[1]
-            # every product with a vector of zeros is a tie, which the lower ids win; FAISS would return any
-            candidates[on & ~mine.any(2)] = np.pad(ids[:m], (0, max(0, m - len(ids))), constant_values=-1)
+            proposed = propose(mine[on], m, pool)
+            candidates = np.full((len(users), K, proposed.shape[1]), -1)
+            candidates[on] = proposed
+            # every product with a vector of zeros is a tie, which the lower ids win; an index would return any
+            first, few = np.full(proposed.shape[1], -1), min(size, proposed.shape[1])
+            first[:few] = np.arange(few) if pool is None else pool.ids[:few]
+            candidates[on & ~mine.any(2)] = first
             candidates = np.sort(candidates.reshape(len(users), -1), axis=1)
             candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
             left_out = excluded.of(users, B)
@@ -356,7 +391,7 @@ class MultiVectorIndex:
             candidates.sort(axis=1)
             candidates = candidates[:, int((candidates < 0).sum(1).min()) :]  # what no user has need not be scored
             result.put(users, self._merged(candidates, mine, on, n))
-        short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # FAISS found too few: there are more
+        short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # too few were proposed: there are more
         if len(short):
             result.put(short, self._exactly(interests[short], active[short], n, excluded.of(short, B), pool))
         return result

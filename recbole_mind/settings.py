@@ -19,7 +19,8 @@ from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.registry import MODELS
 
 # What every model takes through our commands; MIND's YAML describes them.
-DATA_KEYS = ("mask_history", "timestamp_order", "lazy_sequences")
+WINDOW_KEYS = ("window_days", "window_end", "window_unit", "item_pool")
+DATA_KEYS = ("mask_history", "timestamp_order", "lazy_sequences", *WINDOW_KEYS)
 COMMON = (*DATA_KEYS, "protocol", "packed", "eval_search", "search_parameters", "checkpoint_minutes")
 
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
@@ -273,6 +274,11 @@ def check_valid_metric(settings: Mapping[str, Any]) -> None:
     require(metric in given, f"valid_metric: '{metric}' is not evaluated; allowed: {', '.join(given)}")
 
 
+def by_window(settings: Any) -> bool:
+    """Whether the settings ask for a window of time."""
+    return any(key in settings and settings[key] is not None for key in ("window_days", "window_end"))
+
+
 def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:
     """Refuse a protocol that could not be kept, and have RecBole load the time that a sequence or an order needs."""
     mode = settings["eval_args"].get("mode", "full") if isinstance(settings["eval_args"], dict) else "full"
@@ -287,6 +293,7 @@ def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential
         settings["timestamp_order"] = "recbole"
     columns = settings.get("load_col")
     by_time = sequential or (isinstance(settings["eval_args"], dict) and settings["eval_args"].get("order") == "TO")
+    by_time = by_time or by_window(settings)
     if by_time and "load_col" not in given and columns and isinstance(columns.get("inter"), list):
         time = [field for field in [settings["TIME_FIELD"]] if field not in columns["inter"]]
         settings["load_col"] = columns | {"inter": columns["inter"] + time}

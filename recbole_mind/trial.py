@@ -18,7 +18,7 @@ import numpy as np
 
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.files import sha256, write_atomic
-from recbole_mind.settings import to_json
+from recbole_mind.settings import WINDOW_KEYS, to_json
 
 if TYPE_CHECKING:
     from recbole_mind.results import RunResult
@@ -117,6 +117,11 @@ def fingerprint(config: Any, threads: int) -> dict[str, str]:
 
     settings = {key: value for key, value in checkpoint.settings_of(config).items() if key not in _ELSEWHERE}
     settings |= {"threads": threads, "device": config["device"].type}
+    for key in WINDOW_KEYS:
+        if settings.get(key) is None:
+            settings.pop(key, None)  # as before there were windows
+    if "item_pool" in settings and Path(settings["item_pool"]).is_file():
+        settings["item_pool"] = sha256(settings["item_pool"])
     found = versions()
     return {
         "settings": _hash(to_json(settings)),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_mind.base import RetrievalModel
+from recbole_mind.base import Encoded, RetrievalModel
 from recbole_mind.capsule import recency_weights
 
 
@@ -23,8 +23,17 @@ class YouTubeDNN(RetrievalModel):
         self.recency: float = config["recency"]
 
     def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        weights = recency_weights(lengths, place.shape[1], self.recency).to(vectors.dtype)  # [B, L]
-        share = weights / weights.sum(1, keepdim=True).clamp(min=1e-12)
+        share = self._shares(lengths, place.shape[1]).to(vectors.dtype)
         mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=share, mode="sum")  # [B, D]
         interests = self.interest_layers(mean[:, None], self.profile(users))  # [B, 1, D]
         return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
+
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+        share = self._shares(lengths, behaviors.shape[1])[:, None]  # [B, 1, L]
+        interests = self.compared(self.interest_layers(share @ behaviors, profile))
+        return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), share)
+
+    def _shares(self, lengths: Tensor, L: int) -> Tensor:
+        """How much each behaviour counts in the mean: ``[B, L]``, rows that sum to 1."""
+        weights = recency_weights(lengths, L, self.recency)
+        return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)

@@ -66,6 +66,11 @@ def test_layers_and_checkpoints_import_without_recbole(tmp_path):
         "settings",
         "checkpoint",
         "doctor",
+        "gate",
+        "store",
+        "cli_store",
+        "milvus",
+        "cli_milvus",
     ]
     code = f"import sys\nfor m in {modules}: __import__('recbole_mind.' + m)\n"
     assert python(code + "print('recbole' in sys.modules, 'ray' in sys.modules)", tmp_path).strip() == "False False"

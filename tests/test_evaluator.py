@@ -352,7 +352,7 @@ def test_popularity_counts_every_training_interaction(settings, small):
     trainer, _, _ = trainer_of("MIND", settings)
     config = trainer.config
     dataset, train, _, _ = quick_start.build_data(config)
-    counts = quick_start._popularity(train)
+    counts = quick_start.popularity(train)
     by_user: dict[str, list[tuple[int, str]]] = {}
     for user, item, time in (line.split("\t") for line in lines):
         by_user.setdefault(user, []).append((int(time), item))

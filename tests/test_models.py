@@ -219,7 +219,7 @@ def test_comirec_uses_an_interest_as_it_is_unless_layers_or_a_profile_are_asked_
         vectors, place = model.eval().behaviors(batch[model.ITEM_SEQ])
         lengths = batch[model.ITEM_SEQ_LEN]
         mask = torch.arange(place.shape[1]) < lengths[:, None]
-        extracted = model.extract(vectors[place], mask).detach()
+        extracted = model.extract(vectors[place], mask)[0].detach()
         as_it_is = torch.allclose(model.interests(batch)[0], model.compared(extracted), atol=1e-6, rtol=0)
         return len(model.interest_layers.layers), as_it_is
 

@@ -289,7 +289,7 @@ def test_search_and_dense_scores_agree_with_several_targets(tmp_path, model, mas
     if model == "MIND":
         from recbole_mind import interest_report
 
-        report = interest_report.report(trainer, outcome, quick_start._popularity(train))
+        report = interest_report.report(trainer, outcome, quick_start.popularity(train))
         assert sum(group["targets"] for group in report["by_target_popularity"]) == len(outcome.targets)
         assert sum(group["users"] for group in report["by_history_length"]) == len(test.dataset) == 10
         assert sum(report["hits_by_interest"].values()) == pytest.approx(1, abs=1e-3)

@@ -1,0 +1,52 @@
+"""Arrays on disk: numpy's own format, never a pickle, mapped into memory and no larger than they are meant to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recbole_mind.errors import InputError
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as ``.npy``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def open_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+    """A read-only view of a ``.npy`` file; nothing is read before it is used.
+
+    Args:
+        path: the file.
+        dtype: what it must hold.
+        shape: what it must have; ``None`` stands for any number.
+
+    Raises:
+        InputError: it holds something else, or its size is not that of its shape.
+    """
+    try:
+        with open(path, "rb") as file:
+            npy: Any = np.lib.format
+            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+            found, by_column, kind = read(file)
+            start = file.tell()
+        size = path.stat().st_size - start
+    except OSError as error:
+        raise InputError(f"'{path.name}' cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, SyntaxError, RecursionError, MemoryError):
+        raise InputError(f"'{path.name}' is not an array") from None
+    fits = len(found) == len(shape) and all(want in (None, has) for want, has in zip(shape, found, strict=True))
+    number = 1
+    for part in found:
+        number *= part  # a Python integer: it cannot overflow
+    if kind != np.dtype(dtype) or not fits or by_column or min(found, default=0) < 0 or number * kind.itemsize != size:
+        wanted = f"{np.dtype(dtype)} {['any' if part is None else part for part in shape]}"
+        raise InputError(f"'{path.name}' holds {kind} {list(found)} in {size} bytes; allowed: {wanted}")
+    if not number:
+        return np.zeros(found, kind)
+    return np.asarray(np.memmap(path, kind, "r", start, found))

@@ -1,0 +1,324 @@
+"""From a checkpoint to a bundle: needs RecBole, torch and onnx; what it writes needs none of them.
+
+Shape legend: B users, L history length (padded), K interests, D embedding size, N items, P size of a profile.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recbole_mind import bundle_files, checkpoint, faiss_index, quick_start, settings
+from recbole_mind.arrays import save_array
+from recbole_mind.base import RetrievalModel
+from recbole_mind.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
+from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.exact import Floats
+from recbole_mind.features import FeatureEmbedding
+from recbole_mind.files import sha256
+from recbole_mind.index_files import training_of
+from recbole_mind.registry import MODELS
+from recbole_mind.results import versions
+from recbole_mind.retrieval import MultiVectorIndex
+from recbole_mind.tokens import Tokens
+
+SAMPLE = 200  # histories on which encoder and index are tried
+DEPTH = 1000  # at which the index's recall is measured
+TOLERANCE = 1e-5  # between the exported encoder and the model
+_OPSET = 17
+_TRAINING = ("MAX_ITEM_LIST_LENGTH", "epochs", "eval_args", "learner", "learning_rate", "seed", "train_batch_size",
+             "weight_decay")  # fmt: skip
+
+
+def export(
+    path: str | Path,
+    folder: str | Path,
+    *,
+    factory: str = "auto",
+    parameters: object = None,
+    categories: Sequence[str] = (),
+    record: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the bundle of a checkpoint; one that is there is replaced at one stroke.
+
+    Args:
+        path: a checkpoint of MIND, ComiRecSA, ComiRecDR or YouTubeDNN.
+        folder: where the bundle goes.
+        factory: of the item index: ``"exact"``, a FAISS factory string or ``"auto"``
+            (:meth:`~recbole_mind.retrieval.MultiVectorIndex.build`).
+        parameters: FAISS's search parameters, as a mapping or as ``nprobe=32,k_factor=2``.
+        categories: item features for diversity, beside those that the model uses.
+        record: of the run or of an evaluation, for the metrics on test data.
+        overrides: settings that win over the checkpoint's, such as ``data_path``.
+
+    Returns:
+        the manifest.
+
+    Raises:
+        InputError: no such checkpoint, a model without interests, an index that cannot be, a folder that cannot be
+            written.
+    """
+    bundle_files.check_target(Path(folder).absolute())
+    content = checkpoint.load(path)
+    name = content["settings"]["model"]
+    require(name in MODELS, f"model: '{name}' has no interests to export; allowed: {', '.join(MODELS)}")
+    _onnx()
+    metrics = {"valid": _finite(content["best_valid_result"] or {}), "test": _tested(record, path)}
+    loss = _finite({"loss": content.get("mean_loss")})["loss"]
+    del content
+    given = {"checkpoint_dir": str(Path(path).parent), "use_gpu": False} | dict(overrides or {})
+    loaded = quick_start.load(path, given)
+    model: RetrievalModel = loaded.model
+
+    def fill(target: Path) -> dict[str, Any]:
+        norms = _write_items(target, model)
+        index = _write_index(target, model, factory, parameters)
+        training = training_of(target / "index")
+        write_encoder(target / "encoder.onnx", model, training)
+        encoder = Encoder((target / "encoder.onnx").read_bytes())
+        tried = _try(model, encoder, index, _sample(loaded))
+        counts = _write_popularity(target, loaded)
+        dataset = loaded.dataset
+        _write_tokens(target, "items", dataset, dataset.iid_field)
+        _write_tokens(target, "users", dataset, dataset.uid_field)
+        return {
+            "model": {"name": name, "checkpoint": sha256(path), "settings": _settings(loaded.config)},
+            "data": {
+                "name": loaded.config["dataset"],
+                "items": dataset.item_num - 1,
+                "untrained_items": int((counts == 0).sum()),
+                "users": dataset.user_num - 1,
+                "interactions": int(counts.sum()),
+                "fingerprint": _fingerprint(loaded.config),
+            },
+            "preprocessing": {
+                "max_history": model.max_seq_length,
+                "keeps": "last",
+                "order": "oldest first",
+                "norms": norms,
+                "item_field": dataset.iid_field,
+                "user_field": dataset.uid_field,
+                "item_features": list(loaded.config["item_features"] or []),
+                "user_features": list(loaded.config["user_features"] or []),
+            },
+            "profile": _write_profile(target, model, loaded),
+            "categories": _write_categories(target, loaded, categories),
+            "interests": {
+                "K": model.num_interests or 1,
+                "D": model.size,
+                "adaptive": bool(getattr(getattr(model, "routing", None), "adaptive", False)),
+                "similarity": model.similarity,
+            },
+            "encoder": {"training": training},
+            "index": {
+                "factory": index.factory,
+                "metric": index.metric,
+                "parameters": index.parameters,
+                "training": training,
+            }
+            | tried,
+            "metrics": metrics,
+            "loss": loss,
+            "versions": versions(),
+        }
+
+    return bundle_files.write(folder, fill)
+
+
+def _onnx() -> None:
+    try:
+        import onnx  # noqa: F401 - torch's exporter asks for it
+    except ModuleNotFoundError:
+        text = "export needs the library 'onnx', which is not installed: pip install 'recbole-mind[serve]'"
+        raise InputError(text) from None
+
+
+# -- the encoder --------------------------------------------------------------------------------------------------
+
+
+class _Graph(nn.Module):
+    def __init__(self, model: RetrievalModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.model.encode(behaviors, lengths, profile)
+        return found.interests, found.active, found.weights
+
+
+@torch.no_grad()
+def write_encoder(path: Path, model: RetrievalModel, training: str | None = None) -> None:
+    """Write the ONNX graph of :meth:`~recbole_mind.base.RetrievalModel.encode`, for any B and L.
+
+    The item table stays outside: behaviours come in as vectors, so that the graph is small for any catalogue. The graph
+    names the ``training`` that it is of, so that it is known for a stranger beside another's index.
+    """
+    B, L = 2, min(3, model.max_seq_length)
+    generator = torch.Generator().manual_seed(0)
+    behaviors = torch.randn(B, L, model.size, generator=generator)
+    example = behaviors, torch.tensor([L, 1]), torch.zeros(B, model.profile_encoder.size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # checks of L in Python hold for every L up to the longest
+        torch.onnx.export(
+            _Graph(model).eval(),
+            example,
+            path,
+            dynamo=False,  # traced: the newer exporter writes source paths into the graph, and fixes its shapes
+            opset_version=_OPSET,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes={"behaviors": {0: "B", 1: "L"}, "lengths": {0: "B"}, "profile": {0: "B"}},
+        )
+    if training is not None:
+        import onnx
+
+        graph = onnx.load(path)
+        onnx.helper.set_model_props(graph, {TRAINING: training})
+        onnx.save(graph, path)
+
+
+def _sample(loaded: quick_start.Loaded) -> Any:
+    """Some rows of the training data, evenly spread."""
+    rows = loaded.train_data.dataset.inter_feat
+    chosen = torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).long()
+    return rows[torch.from_numpy(np.unique(chosen.numpy()))]
+
+
+@torch.no_grad()
+def _try(model: RetrievalModel, encoder: Encoder, index: MultiVectorIndex, histories: Any) -> dict[str, Any]:
+    """Hold the encoder against the model, and the index against the exact search."""
+    interests, active = (part.numpy() for part in model.interests(histories))
+    lengths = histories[model.ITEM_SEQ_LEN]
+    behaviors = model.item_encoder(histories[model.ITEM_SEQ]) * (histories[model.ITEM_SEQ] > 0)[..., None]
+    profile = model.profile_encoder(histories[model.USER_ID])
+    found = encoder(behaviors.numpy(), lengths.numpy(), profile.numpy())
+    error = float(np.abs(found.interests - interests).max() / max(1.0, float(np.abs(interests).max())))
+    if not (error <= TOLERANCE and np.array_equal(found.active, active)):
+        raise RuntimeError(f"the exported encoder differs from the model by {error:.1e}")
+    n = min(DEPTH, len(index))
+    recall = 1.0 if index.factory == "exact" else index.recall(interests, active, n)
+    return {"recall": round(recall, 4), "n": n, "users": len(interests)}
+
+
+# -- items, users and features ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def _write_items(target: Path, model: RetrievalModel) -> bool:
+    """Write the lengths of the behaviours' vectors where the index's are brought to unit length."""
+    if model.similarity != "cosine":
+        return False
+    save_array(target / "norms.npy", torch.linalg.vector_norm(model.item_encoder.table()[1:], dim=1).numpy())
+    return True
+
+
+@torch.no_grad()
+def _write_index(target: Path, model: RetrievalModel, factory: str, parameters: object) -> MultiVectorIndex:
+    items: Floats = model.item_vectors().float().numpy()[1:]
+    require(bool(np.isfinite(items).all()), "checkpoint: item vectors hold NaN or infinite values; training diverged")
+    items.flags.writeable = False
+    index = MultiVectorIndex.build(items, factory, device="cpu")
+    index.set_parameters(**faiss_index.parse(parameters))
+    index.save(target / "index")
+    return index
+
+
+def _write_popularity(target: Path, loaded: quick_start.Loaded) -> Any:
+    """Write how often each item stands in the training data, and the rows by it; ties go to the lower row."""
+    counts = quick_start.popularity(loaded.train_data)[1:].astype(np.int64)
+    save_array(target / "counts.npy", counts)
+    save_array(target / "popularity.npy", np.argsort(-counts, kind="stable").astype(np.int32))
+    return counts
+
+
+def _write_tokens(target: Path, name: str, dataset: Any, field: str, number: int | None = None) -> int:
+    """Write the raw tokens of a field but for padding; returns how many."""
+    known = dataset.field2id_token[field][1 : None if number is None else number + 1]
+    tokens = Tokens.of([str(token) for token in known])
+    tokens.save(target / "tokens", name)
+    return len(tokens)
+
+
+def _write_profile(target: Path, model: RetrievalModel, loaded: quick_start.Loaded) -> list[dict[str, Any]]:
+    """Write each user feature's embeddings, tokens and known users' values."""
+    entries = []
+    for place, (field, feature) in enumerate(
+        zip(loaded.config["user_features"] or [], model.profile_encoder.features, strict=True)
+    ):
+        assert isinstance(feature, FeatureEmbedding)  # noqa: S101 - for the type checker
+        table = feature.embedding.weight.detach().numpy()
+        number = _write_tokens(target, f"user-{place}", loaded.dataset, field, len(table) - 1)
+        require(number == len(table) - 1, f"user_features: '{field}' has values without a token")
+        save_array(target / "profile" / f"{place}.table.npy", table)
+        save_array(target / "profile" / f"{place}.users.npy", feature.values[1:].numpy().astype(np.int32))
+        several = loaded.dataset.field2type[field].value == "token_seq"
+        entries.append({"field": field, "several": several, "values": number, "size": table.shape[1]})
+    return entries
+
+
+def _write_categories(target: Path, loaded: quick_start.Loaded, asked: Sequence[str]) -> list[str]:
+    """Write the values of the model's item features and of the others that are asked for."""
+    features, types = loaded.dataset.item_feat, loaded.dataset.field2type
+    known = [] if features is None else [field for field in features.columns if field != loaded.dataset.iid_field]
+    known = [field for field in known if types[field].value in ("token", "token_seq")]
+    fields = list(dict.fromkeys([*(loaded.config["item_features"] or []), *asked]))
+    for place, field in enumerate(fields):
+        allowed = ", ".join(known) or "none that is loaded"
+        require(field in known, f"category: '{field}' is no item feature{nearest(field, known)}; allowed: {allowed}")
+        values = features[field]
+        values = values if isinstance(values, Tensor) else torch.as_tensor(np.stack(values.to_numpy()))
+        table = values[1:].numpy().astype(np.int32)
+        save_array(target / "categories" / f"{place}.npy", table.reshape(len(table), -1))
+    return fields
+
+
+# -- what the manifest says ---------------------------------------------------------------------------------------
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """The model's settings and the training's, without any path."""
+    keys = [*settings.defaults("model", config["model"]), *_TRAINING]
+    own = checkpoint.settings_of(config)
+    return {key: own[key] for key in sorted(keys) if key in own and key != "packed"}
+
+
+def _fingerprint(config: Any) -> str | None:
+    path = Path(config["data_path"]) / f"{config['dataset']}.inter"
+    return sha256(path) if path.is_file() else None
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Numbers as JSON has them: no NaN, no infinity."""
+    return {
+        key: float(value) if value is not None and math.isfinite(float(value)) else None
+        for key, value in values.items()
+    }
+
+
+def _tested(record: str | Path | None, path: str | Path) -> dict[str, float | None]:
+    """The metrics on test data of a record, which must be one of this checkpoint."""
+    if record is None:
+        return {}
+    try:
+        content = json.loads(Path(record).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"record '{record}' cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"record '{record}' is not JSON") from None
+    content = content if isinstance(content, dict) else {}
+    named = str(content.get("checkpoint"))
+    same = Path(named).name == Path(path).name
+    require(same, f"record: '{record}' is of checkpoint '{named}', not of '{path}'")
+    test = content.get("test")
+    good = isinstance(test, dict) and all(isinstance(value, (int, float)) for value in test.values())
+    require(good, f"record: '{record}' holds no metrics on test data")
+    return _finite(test or {})
