@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_production, cli_store, cli_sweep, protocols, settings
+from recbole_mind import __version__, cli_explain, cli_production, cli_store, cli_sweep, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -137,9 +137,12 @@ def _main(arguments: Sequence[str]) -> int:
     _add_spread(board)
     _add_spread(cli_sweep.add_parser(commands))
     cli_production.add_parsers(commands)
+    cli_explain.add_parser(commands)
     known, rest = parser.parse_known_args(arguments)
     if known.command in cli_production.COMMANDS:
         return cli_production.run(known, rest)
+    if known.command == "explain":
+        return cli_explain.run(known, rest)
     if known.command == "evaluate":
         return _evaluate(known, rest)
     if known.command == "pack":

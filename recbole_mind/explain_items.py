@@ -25,6 +25,7 @@ CATEGORIES = ("class", "genre", "genres", "category", "categories", "cate", "tag
 _TITLE_ENDS = ("_title", "_name")
 _CATEGORY_ENDS = ("_class", "_genre", "_genres", "_category", "_categories", "_cate", "_tags")
 _NOTHING = frozenset({"unknown", "none", "other", "n/a", "(no genres listed)"})
+SUPPORT = 0.1  # of an interest's weight that a category needs to name it
 NAMED_BY = 2  # categories in an interest's name, at most
 
 
@@ -142,7 +143,8 @@ def name_interests(
     With s the share of interest k's weight on behaviours that have category c, c counts s·log(s/b); a second category
     is named where it counts at least half as much. b is c's base rate: the share of all interactions whose item has it
     and, of several interests, the share of the user's own weights, as their geometric mean. So a category that
-    everybody has, or all interests of the user, names one only where little else does.
+    everybody has, or all interests of the user, names one only where little else does; so does one with less than
+    :data:`SUPPORT` of the interest's weight.
 
     Args:
         weights: ``[K, L]``, what each interest is made of.
@@ -162,7 +164,8 @@ def name_interests(
             rate = sqrt(rate * own_rates[value]) if len(shares) > 1 else rate
             counted[value] = share * log(share / rate)
         order = sorted(counted, key=lambda value: (-counted[value], value))
-        if order and counted[order[0]] <= 0:
+        order = [value for value in order if counted[value] > 0 and found[value] >= SUPPORT]
+        if not order:
             order = sorted(found, key=lambda value: (-found[value], value))[:1]
         names.append(", ".join(value for value in order[:NAMED_BY] if counted[value] >= counted[order[0]] / 2))
     return names
