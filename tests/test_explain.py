@@ -154,7 +154,7 @@ def test_draws_follow_the_seed_and_show_most_interests_first(study):
     assert [one.user for one in explain(study.loaded, 2, seed=3)] == first[:2]
 
 
-def test_a_user_without_test_rows_is_read_where_it_has_some(study):
+def test_the_past_of_a_user_ends_before_the_held_out_item(study):
     past = past_of(study.loaded, "u5")
     assert len(past.ids) == 17
     assert past.followed not in past.ids
