@@ -33,6 +33,7 @@ ROWS = 512  # users of a batch
 WITH_INTERESTS = ("MIND", "ComiRecSA", "ComiRecDR")
 
 
+@torch.no_grad()
 def build(
     path: str | Path,
     *,

@@ -37,7 +37,7 @@ def spreads(report: Report, shown: Sequence[str] | None = None, *, width: float 
             axes.set_xlim(0.4, report["K"] + 0.6)
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         elif name == "cosine":
-            axes.set_xlim(-1.03, 1.03)
+            axes.set_xlim(min(0.0, _filled(spread)[0]) - 0.02, 1.02)
         axes.set(xlabel=SPREADS[name])
         axes.set_title(f"mean {spread['mean']:.2f}", weight="normal")
     return figure
@@ -75,7 +75,7 @@ def agreement(report: Report, *, width: float = style.WIDE) -> Figure:
     axes.axvline(0, color=style.INK, linewidth=1.4, linestyle="--", label="chance")
     axes.axvline(found["ami"]["mean"], color=style.VERMILLION, linewidth=2, label=f"mean {found['ami']['mean']:.2f}")
     axes.set(xlabel=f"adjusted mutual information with '{style.plain(style.short(found['field'], 20))}'")
-    axes.set_xlim(-1.03, 1.03)
+    axes.set_xlim(min(-0.1, _filled(found["ami"])[0]) - 0.02, 1.02)
     _legend(axes)
     return figure
 
@@ -88,22 +88,21 @@ def coverage(report: Report, *, width: float = style.WIDE) -> Figure:
     if "baseline" in report:
         sides.append((f"{report['baseline']['model']} (baseline)", report["baseline"]))
     looks = ((style.BLUE, "-", 2.0), (style.VERMILLION, "--", 1.6))
-    most = 1
+    ends = []
     for (name, lists), (colour, line, thick) in zip(sides, looks, strict=False):
         spread = lists["distinct"]
         counts = np.array(spread["counts"]) / spread["users"]
-        filled = np.flatnonzero(counts)
-        most = max(most, int(filled[-1]) + 1)
+        ends += _filled(spread)
         label = f"{style.plain(style.short(name, 24))}, mean {spread['mean']:.1f}"
         look: dict[str, Any] = {"color": colour, "linestyle": line, "linewidth": thick, "label": label}
         axes.stairs(counts, spread["edges"], **look)
         if name == report["model"]:
             axes.stairs(counts, spread["edges"], fill=True, color=colour, alpha=0.15)
-    axes.set_xlim(-0.5, most + 0.5)
+    axes.set_xlim(min(ends) - 0.5, max(ends) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set(xlabel=f"categories in a user's top {report['n']}", ylabel="users")
-    _legend(axes)
+    _legend(axes, 2 if width > style.NARROW else 1)
     return figure
 
 
@@ -118,5 +117,11 @@ def _histogram(axes: Axes, spread: Mapping[str, Any], label: str | None = None) 
     axes.set(ylabel="users")
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2)
+def _filled(spread: Mapping[str, Any]) -> list[float]:
+    """The edges between which all users are."""
+    filled = np.flatnonzero(spread["counts"])
+    return [float(spread["edges"][filled[0]]), float(spread["edges"][filled[-1] + 1])]
+
+
+def _legend(axes: Axes, columns: int = 3) -> None:
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, columnspacing=1.2)

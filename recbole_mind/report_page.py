@@ -20,9 +20,17 @@ from recbole_mind.words import EMPTY, md, md_line
 Report = Mapping[str, Any]
 FIGURES = ("interests", "by-interest", "categories", "coverage")  # names of files
 _STYLE = """\
-td.meaning, thead th:last-child { text-align: left; white-space: normal; min-width: 18rem; color: var(--soft); }
-table.each td, table.each th { min-width: 0; }
 section { margin-top: 2rem; }
+thead th:nth-child(3) { text-align: right; }
+.meant td.meaning, .meant thead th:last-child { text-align: left; white-space: normal; color: var(--soft); }
+.meant td.meaning { min-width: 18rem; }
+@media (max-width: 40rem) {
+  .meant, .meant thead, .meant tbody { display: block; }
+  .meant tr { display: grid; grid-template-columns: minmax(0, 1fr) repeat(var(--values), var(--wide)); }
+  .meant td, .meant thead th { white-space: normal; overflow-wrap: anywhere; }
+  .meant tbody td.meaning { grid-column: 1 / -1; min-width: 0; padding-top: 0; border-top: 0; font-size: .875rem; }
+  .meant thead th:last-child { display: none; }
+  .meant th:first-child { position: static; max-width: none; } }
 """
 
 
@@ -244,13 +252,14 @@ def to_html(report: Report, parts: Sequence[sweep_page.Part]) -> str:
         compared = beside is not None and any(line.baseline for line in rows)
         names = [str(report["model"]), f"{beside['model']} (baseline)"] if beside and compared else ["value"]
         body = "".join(_row(line, len(names)) for line in rows)
-        shown.append(_section(section, ["", *names, "meaning"], body))
+        look = f'class="meant" style="--values: {len(names)}; --wide: {8.5 if len(names) == 1 else 7}rem"'
+        shown.append(_section(section, ["", *names, "meaning"], body, look))
     heads, each = interest_table(report)
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>\n'
         for row in each
     )
-    shown.append(_section("By interest", heads, body, "each"))
+    shown.append(_section("By interest", heads, body))
     return document(title(report), "".join(shown) + sweep_page.figures(parts), sweep_page.STYLE + _STYLE)
 
 
@@ -259,9 +268,9 @@ def _row(line: Line, columns: int) -> str:
     return f'<tr><th scope="row">{escape(line.name)}</th>{values}<td class="meaning">{escape(line.meaning)}</td></tr>\n'
 
 
-def _section(heading: str, heads: Sequence[str], body: str, kind: str = "") -> str:
+def _section(heading: str, heads: Sequence[str], body: str, look: str = "") -> str:
     cells = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     return (
-        f'<section>\n<h2>{escape(heading)}</h2>\n<div class="scroll" tabindex="0"><table class="{kind}">\n'
+        f'<section>\n<h2>{escape(heading)}</h2>\n<div class="scroll" tabindex="0"><table {look}>\n'
         f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n</section>\n"
     )
