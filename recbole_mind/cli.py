@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_explain, cli_production, cli_store, cli_sweep, protocols, settings
+from recbole_mind import __version__, cli_explain, cli_production, cli_report, cli_store, cli_sweep, protocols, settings
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def _main(arguments: Sequence[str]) -> int:
     _add_spread(cli_sweep.add_parser(commands))
     cli_production.add_parsers(commands)
     cli_explain.add_parser(commands)
+    cli_report.add_parser(commands)
     known, rest = parser.parse_known_args(arguments)
     if known.command in cli_production.COMMANDS:
         return cli_production.run(known, rest)
@@ -147,6 +148,8 @@ def _main(arguments: Sequence[str]) -> int:
         return _evaluate(known, rest)
     if known.command == "pack":
         return _pack(known, rest)
+    if known.command == "report":
+        return cli_report.report(known, rest)
     if known.command == "sweep":
         return cli_sweep.sweep(known, rest)
     if rest:
