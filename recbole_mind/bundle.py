@@ -27,14 +27,45 @@ import numpy.typing as npt
 
 from recbole_mind import bundle_files
 from recbole_mind.arrays import open_array
-from recbole_mind.bundle_files import read, verify, write
+from recbole_mind.bundle_files import write
 from recbole_mind.encoder import Encoder
 from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Floats
+from recbole_mind.index_files import training_of
 from recbole_mind.retrieval import MultiVectorIndex
 from recbole_mind.tokens import Tokens
 
 __all__ = ["Bundle", "ProfileFeature", "read", "verify", "write"]
+
+
+def read(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a bundle; see :func:`recbole_mind.bundle_files.read`.
+
+    Raises:
+        InputError: it is not whole, or its parts are of two trainings.
+    """
+    return _of_one_training(Path(folder), bundle_files.read(folder))
+
+
+def verify(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a bundle whose every byte is checked; see :func:`recbole_mind.bundle_files.verify`.
+
+    Raises:
+        InputError: a byte was changed, or its parts are of two trainings.
+    """
+    return _of_one_training(Path(folder), bundle_files.verify(folder))
+
+
+def _of_one_training(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest, whose encoder and index name one training, that of the item vectors in the folder.
+
+    An encoder or index may leave it open: one that was not made by :mod:`recbole_mind.export`.
+    """
+    parts = (manifest.get(name) for name in ("encoder", "index"))
+    named = {part["training"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("training"), str)}
+    found = training_of(folder / "index") if named else None
+    require(named <= {found}, f"bundle '{folder}' is refused: its encoder and its index are of two trainings")
+    return manifest
 
 
 class ProfileFeature(NamedTuple):
@@ -101,7 +132,7 @@ class Bundle:
                 what it should.
         """
         folder = Path(folder)
-        manifest = bundle_files.verify(folder) if verify else read(folder)
+        manifest = _of_one_training(folder, bundle_files.verify(folder) if verify else bundle_files.read(folder))
         try:
             return cls._open(folder, manifest, threads)
         except InputError as error:
@@ -123,11 +154,13 @@ class Bundle:
         require(once, "'popularity.npy' does not hold each item once")
         require(norms is None or bool(np.isfinite(norms).all()), "'norms.npy' holds NaN or infinite values")
         profile = tuple(_feature(folder, place, entry, U) for place, entry in enumerate(manifest["profile"]))
-        graph = (folder / "encoder.onnx").read_bytes()
+        encoder = Encoder((folder / "encoder.onnx").read_bytes())
+        one = encoder.training in (None, training_of(folder / "index"))
+        require(one, "encoder and index are of two trainings")
         return cls(
             folder,
             manifest,
-            Encoder(graph),
+            encoder,
             index,
             norms,
             Tokens.open(folder / "tokens", "items", N),

@@ -12,7 +12,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_explain, cli_production, cli_report, cli_store, cli_sweep, protocols, settings
+from recbole_mind import (
+    __version__,
+    cli_explain,
+    cli_production,
+    cli_report,
+    cli_serve,
+    cli_store,
+    cli_sweep,
+    protocols,
+    settings,
+)
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -139,11 +149,14 @@ def _main(arguments: Sequence[str]) -> int:
     cli_production.add_parsers(commands)
     cli_explain.add_parser(commands)
     cli_report.add_parser(commands)
+    cli_serve.add_parser(commands)
     known, rest = parser.parse_known_args(arguments)
     if known.command in cli_production.COMMANDS:
         return cli_production.run(known, rest)
     if known.command == "explain":
         return cli_explain.run(known, rest)
+    if known.command == "serve":
+        return cli_serve.run(known, rest)
     if known.command == "evaluate":
         return _evaluate(known, rest)
     if known.command == "pack":

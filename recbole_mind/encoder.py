@@ -14,6 +14,7 @@ from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Bools, Floats, Ints
 
 INPUTS, OUTPUTS = ("behaviors", "lengths", "profile"), ("interests", "active", "weights")
+TRAINING = "training"  # the graph's own word for the training that it is of
 
 
 class Encoded(NamedTuple):
@@ -35,6 +36,9 @@ class Encoder:
             ``profile`` [B, P], and the outputs of :class:`Encoded`.
         threads: of one call.
 
+    Attributes:
+        training: what the graph says it is of; ``None`` if it does not.
+
     Raises:
         InputError: ONNX Runtime is missing, or the graph is not such a one.
     """
@@ -54,6 +58,7 @@ class Encoder:
         outputs = tuple(value.name for value in self._session.get_outputs())
         good = set(INPUTS[:2]) <= set(self._inputs) <= set(INPUTS) and outputs == OUTPUTS
         require(good, f"'encoder.onnx' turns {self._inputs} into {list(outputs)}: it is not an encoder of ours")
+        self.training: str | None = self._session.get_modelmeta().custom_metadata_map.get(TRAINING)
 
     def __call__(self, behaviors: Floats, lengths: Ints, profile: Floats) -> Encoded:
         """Encode histories.

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from recbole_mind import bundle_files, checkpoint, faiss_index, quick_start, settings
 from recbole_mind.arrays import save_array
 from recbole_mind.base import RetrievalModel
-from recbole_mind.encoder import INPUTS, OUTPUTS, Encoder
+from recbole_mind.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Floats
 from recbole_mind.features import FeatureEmbedding
 from recbole_mind.files import sha256
+from recbole_mind.index_files import training_of
 from recbole_mind.registry import MODELS
 from recbole_mind.results import versions
 from recbole_mind.retrieval import MultiVectorIndex
@@ -72,7 +73,7 @@ def export(
     require(name in MODELS, f"model: '{name}' has no interests to export; allowed: {', '.join(MODELS)}")
     _onnx()
     metrics = {"valid": _finite(content["best_valid_result"] or {}), "test": _tested(record, path)}
-    loss = _finite({"loss": content.get("train_loss")})["loss"]
+    loss = _finite({"loss": content.get("mean_loss")})["loss"]
     del content
     given = {"checkpoint_dir": str(Path(path).parent), "use_gpu": False} | dict(overrides or {})
     loaded = quick_start.load(path, given)
@@ -81,7 +82,8 @@ def export(
     def fill(target: Path) -> dict[str, Any]:
         norms = _write_items(target, model)
         index = _write_index(target, model, factory, parameters)
-        write_encoder(target / "encoder.onnx", model)
+        training = training_of(target / "index")
+        write_encoder(target / "encoder.onnx", model, training)
         encoder = Encoder((target / "encoder.onnx").read_bytes())
         tried = _try(model, encoder, index, _sample(loaded))
         counts = _write_popularity(target, loaded)
@@ -116,7 +118,14 @@ def export(
                 "adaptive": bool(getattr(getattr(model, "routing", None), "adaptive", False)),
                 "similarity": model.similarity,
             },
-            "index": {"factory": index.factory, "metric": index.metric, "parameters": index.parameters} | tried,
+            "encoder": {"training": training},
+            "index": {
+                "factory": index.factory,
+                "metric": index.metric,
+                "parameters": index.parameters,
+                "training": training,
+            }
+            | tried,
             "metrics": metrics,
             "loss": loss,
             "versions": versions(),
@@ -147,10 +156,11 @@ class _Graph(nn.Module):
 
 
 @torch.no_grad()
-def write_encoder(path: Path, model: RetrievalModel) -> None:
+def write_encoder(path: Path, model: RetrievalModel, training: str | None = None) -> None:
     """Write the ONNX graph of :meth:`~recbole_mind.base.RetrievalModel.encode`, for any B and L.
 
-    The item table stays outside: behaviours come in as vectors, so that the graph is small for any catalogue.
+    The item table stays outside: behaviours come in as vectors, so that the graph is small for any catalogue. The graph
+    names the ``training`` that it is of, so that it is known for a stranger beside another's index.
     """
     B, L = 2, min(3, model.max_seq_length)
     generator = torch.Generator().manual_seed(0)
@@ -168,6 +178,12 @@ def write_encoder(path: Path, model: RetrievalModel) -> None:
             output_names=list(OUTPUTS),
             dynamic_axes={"behaviors": {0: "B", 1: "L"}, "lengths": {0: "B"}, "profile": {0: "B"}},
         )
+    if training is not None:
+        import onnx
+
+        graph = onnx.load(path)
+        onnx.helper.set_model_props(graph, {TRAINING: training})
+        onnx.save(graph, path)
 
 
 def _sample(loaded: quick_start.Loaded) -> Any:

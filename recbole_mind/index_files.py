@@ -79,6 +79,18 @@ def load(folder: Path, *, hashed: bool = False) -> tuple[dict[str, Any], npt.NDA
     return manifest, items, index
 
 
+def training_of(folder: Path) -> str:
+    """What tells the training of an index: the hash of its item vectors, which two trainings never share.
+
+    Raises:
+        InputError: there is no index.
+    """
+    try:
+        return str(read_manifest(folder, "an index", FORMAT, VERSION)["files"]["items"]["sha256"])
+    except (KeyError, TypeError):
+        raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is incomplete") from None
+
+
 def _remove(folder: Path, names: set[str]) -> None:
     for name in names:
         (folder / name).unlink(missing_ok=True)

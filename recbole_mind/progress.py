@@ -1,4 +1,4 @@
-"""One line on the terminal for a whole training."""
+"""One line on the terminal for a whole training, or for a recall for many users."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from recbole_mind.words import duration
 
 
 class TrainingProgress:
@@ -85,3 +87,49 @@ class TrainingProgress:
         left = elapsed / (self.current + 1 - self.start) * (self.epochs - self.current - 1)
         text = f"{self.name} epoch {self.current + 1}/{self.epochs}: loss {self.loss:.4f}{self.score}, {elapsed:.0f} s"
         sys.stderr.write(text + (f", at most {left:.0f} s left" if left else "") + "\n")
+
+
+class UsersProgress:
+    """A recall for many users: on a terminal a live bar, elsewhere a line a minute, both on standard error.
+
+    The time left is that of the users of this run: what an earlier one did took no time here.
+    """
+
+    EVERY = 60.0  # seconds between two lines
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("recall", total=None, left="")
+        self.what, self.began, self.said, self.first = "", 0.0, 0.0, 0
+
+    def __enter__(self) -> UsersProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def say(self, text: str) -> None:
+        """Say a sentence."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def watch(self, what: str, done: int, total: int) -> None:
+        """``done`` of ``total`` users are through with ``what``; the first call says how many were before it began."""
+        now = time.monotonic()
+        if what != self.what:
+            self.what, self.began, self.said, self.first = what, now, now, done
+        rate = (done - self.first) / (now - self.began) if done > self.first else 0.0
+        left = f"about {duration((total - done) / rate)} left" if rate and done < total else ""
+        self.bar.update(self.task, description=what, completed=done, total=total, left=left)
+        if not self.console.is_terminal and now - self.said >= self.EVERY:
+            self.said = now
+            self.say(f"{what}: {done:,} of {total:,} users, {rate:,.0f}/s" + (left and f", {left}"))

@@ -121,7 +121,7 @@ class SafeTrainer:
             "cur_step": self.cur_step,  # type: ignore[attr-defined]
             "best_valid_score": float(self.best_valid_score),  # type: ignore[attr-defined]
             "best_valid_result": {key: float(value) for key, value in (result or {}).items()},
-            "train_loss": _total(self.train_loss_dict.get(epoch)),  # type: ignore[attr-defined]
+            "mean_loss": self._mean_loss(epoch),
             "state_dict": self.model.state_dict(),
             # modules are in state_dict
             "other_parameter": {key: value for key, value in found.items() if not isinstance(value, torch.nn.Module)},
@@ -132,6 +132,16 @@ class SafeTrainer:
             "best": Path(self.saved_model_file).name if path == self.last_file else None,
         }
         checkpoint.save(path, state, checkpoint.settings_of(self.config))
+
+    def _mean_loss(self, epoch: int) -> float | None:
+        """The mean over an epoch's batches, which RecBole sums; ``None`` for an epoch that was not run here.
+
+        Unlike the sum, it can be compared with that of a training on more interactions or fewer.
+        """
+        loss = self.train_loss_dict.get(epoch)  # type: ignore[attr-defined]
+        if loss is None or self._position is None:
+            return None
+        return float(sum(loss) if isinstance(loss, tuple) else loss) / max(len(self._position.loader), 1)
 
     def resume_checkpoint(self, resume_file: str) -> None:
         """Go on from ``resume_file``: a best epoch, or a ``.last.pth``, whose best epoch is then beside it.
@@ -285,11 +295,6 @@ class SafeTrainer:
             if Path(path).exists():
                 return f"the last good checkpoint is '{path}'; --resume={path} goes on"
         return "no checkpoint was written yet"
-
-
-def _total(loss: Any) -> float | None:
-    """The loss of an epoch, whose parts RecBole keeps apart; ``None`` for an epoch that was not run here."""
-    return None if loss is None else float(sum(loss) if isinstance(loss, tuple) else loss)
 
 
 class _Interrupts:

@@ -20,3 +20,19 @@ def _own_folder(tmp_path, monkeypatch):
 def small(tmp_path_factory):
     """The folder that holds the data set ``small``."""
     return write_small(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def two_bundles(small, tmp_path_factory):
+    """Two bundles of the small data set that recall differently."""
+    from tests.bundles import exported, trained
+
+    folder = tmp_path_factory.mktemp("two")
+    return [
+        exported(
+            trained(folder / f"run{seed}", small, "MIND", K=3, routing_scale=10.0, seed=seed),
+            folder / f"bundle{seed}",
+            categories=["tags"],
+        )
+        for seed in (1, 2)
+    ]

@@ -203,6 +203,17 @@ def test_words_that_are_no_tokens_are_refused(words):
         Tokens.of(words)
 
 
+def test_a_token_alone_is_found_where_it_is_among_others():
+    words = ["a", "ab", "ä", "日本", "\udcff", "b" * 64, "b" * 65, "0"]
+    tokens = Tokens.of(words)
+    for word in [*words, "", "A", "a\n", "\n", "日", "b" * 63, "b" * 66, "b" * 5000]:
+        among = tokens.ids([word, *words])[0]
+        assert tokens.ids([word]).tolist() == tokens.ids(["none", word])[1:].tolist() == [among]
+    with pytest.raises(InputError, match="token 1 is not allowed; allowed: text"):
+        tokens.ids([1])
+    assert Tokens.of([]).ids(["a"]).tolist() == [-1]
+
+
 def test_many_tokens_are_found(tmp_path):
     words = [f"item-{number * 7919}" for number in range(200_000)]
     tokens = Tokens.of(words)

@@ -336,7 +336,7 @@ def test_a_checkpoint_of_other_updates_is_refused_in_one_line_or_goes_on(small, 
 
 
 @pytest.mark.parametrize("name", ["GRU4Rec", "MIND"])
-def test_the_loss_of_an_epoch_is_the_sum_of_its_batches(small, name):
+def test_the_loss_of_an_epoch_is_that_of_its_batches(small, name):
     more = {"hidden_size": 8} if name == "GRU4Rec" else {"dropout": 0.0}
     drop = ("relu_layers",) if name == "GRU4Rec" else ()
     overrides = {key: value for key, value in small_settings(small, epochs=2, **more).items() if key not in drop}
@@ -352,11 +352,13 @@ def test_the_loss_of_an_epoch_is_the_sum_of_its_batches(small, name):
 
     model.calculate_loss = noted
     trainer = quick_start._build_trainer(config, model)
-    trainer.fit(train, valid, saved=False)
+    trainer.fit(train, valid)
     half = len(losses) // 2
     expected = {0: float(sum(losses[:half]).detach()), 1: float(sum(losses[half:]).detach())}
     assert half == len(train)
     assert trainer.train_loss_dict == pytest.approx(expected, rel=1e-5)
+    kept = checkpoint.load(trainer.saved_model_file)  # the mean, which does not grow with the data
+    assert kept["mean_loss"] == pytest.approx(expected[kept["epoch"]] / half, rel=1e-5)
 
 
 # -- two processes -----------------------------------------------------------------------------------------------------

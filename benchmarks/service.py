@@ -1,0 +1,202 @@
+"""How many requests does the service answer, how fast, and does a new bundle cost any?
+
+    python -m benchmarks.service BUNDLE --output benchmarks/records/service.json
+
+starts ``recbole-mind serve`` on a store with the bundle and a twin of it (the same files under another id), and asks
+for the top 1000 of random histories of 50 items: by 1, 8 and 32 clients, which keep their connections, and while the
+store's current version changes 20 times. The same requests in this process, without HTTP, say what HTTP adds. Clients
+and service share the machine's cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from recbole_mind import bundle_files
+from recbole_mind.files import MANIFEST, write_atomic
+from recbole_mind.recall import Recaller
+from recbole_mind.results import versions
+from recbole_mind.store import Store
+
+SEED, LENGTH, TOP, CLIENTS, SWAPS = 0, 50, 1000, (1, 8, 32), 20
+_HEADERS = {"Content-Type": "application/json"}
+
+
+def twin(bundle: Path, folder: Path) -> Path:
+    """The same bundle under another id."""
+
+    def fill(target: Path) -> dict[str, Any]:
+        manifest = json.loads((bundle / MANIFEST).read_text())
+        shutil.copytree(bundle, target, dirs_exist_ok=True)
+        (target / MANIFEST).unlink()
+        given = {key: value for key, value in manifest.items() if key not in ("id", "seal", "files", "created")}
+        return given | {"model": manifest["model"] | {"twin": True}}
+
+    bundle_files.write(folder, fill)
+    return folder
+
+
+def questions(recaller: Recaller, count: int) -> list[dict[str, Any]]:
+    """Random histories, drawn by a fixed seed."""
+    generator, N = np.random.default_rng(SEED), len(recaller.bundle.item_tokens)
+    draws = (generator.choice(N, min(LENGTH, N // 2), replace=False) for _ in range(count))
+    return [{"history": recaller.bundle.item_tokens.tokens(rows), "n": TOP} for rows in draws]
+
+
+def figures(seconds: list[float], took: float) -> dict[str, Any]:
+    """Percentiles of latencies in milliseconds, and requests a second."""
+    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+    return {
+        "requests": len(seconds),
+        "a second": round(len(seconds) / took, 1),
+        "p50 ms": round(p50, 2),
+        "p99 ms": round(p99, 2),
+    }
+
+
+def in_process(recaller: Recaller, asked: list[dict[str, Any]], duration: float) -> dict[str, Any]:
+    """The same requests without HTTP, one after the other."""
+    seconds: list[float] = []
+    start = time.perf_counter()
+    while time.perf_counter() - start < duration:
+        before = time.perf_counter()
+        recaller.recall(**asked[len(seconds) % len(asked)])
+        seconds.append(time.perf_counter() - before)
+    return figures(seconds, time.perf_counter() - start)
+
+
+class Load:
+    """Clients that ask one request after another until they are told to stop."""
+
+    def __init__(self, port: int, clients: int, bodies: list[bytes]) -> None:
+        self.seconds: list[float] = []
+        self.errors: list[str] = []
+        self.bundles: set[str] = set()
+        self._port, self._bodies, self._stop = port, bodies, threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(clients)]
+        self._start = time.perf_counter()
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, client: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        place = client
+        while not self._stop.is_set():
+            before = time.perf_counter()
+            try:
+                connection.request("POST", "/recall", self._bodies[place % len(self._bodies)], _HEADERS)
+                response = connection.getresponse()
+                content = response.read()
+                found = re.search(rb'"bundle":"(\w+)"', content[-200:])
+                if response.status != 200 or found is None:
+                    self.errors.append(f"status {response.status}")
+                    continue
+                self.bundles.add(found[1].decode())
+            except OSError as error:
+                self.errors.append(type(error).__name__)
+                connection.close()
+                continue
+            self.seconds.append(time.perf_counter() - before)
+            place += len(self._threads)
+
+    def end(self) -> dict[str, Any]:
+        """Stop, and say what came."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        return figures(self.seconds, time.perf_counter() - self._start) | {"errors": len(self.errors)}
+
+
+def measure(bundle: Path, duration: float, swaps: int) -> dict[str, Any]:
+    """All figures of one bundle."""
+    with tempfile.TemporaryDirectory(dir=bundle.parent) as folder, threadpool_limits(1):
+        store = Store(Path(folder) / "store")
+        ids = [store.publish(path, force="benchmark").id for path in (twin(bundle, Path(folder) / "twin"), bundle)]
+        recaller = Recaller.load(bundle, threads=1)
+        asked = questions(recaller, 256)
+        bodies = [json.dumps(question).encode() for question in asked]
+        in_process(recaller, asked, min(1.0, duration))
+        result: dict[str, Any] = {"items": len(recaller.bundle.item_tokens), "index": recaller.index.factory}
+        result["in process"] = in_process(recaller, asked, duration)
+        code = "import sys; from recbole_mind.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, "serve", str(store.folder), "--port=0", "--poll_seconds=0.1"]
+        service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            assert service.stderr is not None  # noqa: S101 - a pipe
+            found = None
+            while found is None:
+                line = service.stderr.readline()
+                found = re.search(r"listening at http://127\.0\.0\.1:(\d+)", line)
+                if not line:
+                    raise RuntimeError("the service did not start")
+            threading.Thread(target=service.stderr.read, daemon=True).start()
+            port = int(found[1])
+            for clients in (1, *CLIENTS):  # the first to warm up
+                load = Load(port, clients, bodies)
+                time.sleep(duration)
+                result[f"{clients} clients"] = load.end()
+                print(clients, result[f"{clients} clients"], flush=True)
+            load = Load(port, CLIENTS[1], bodies)
+            for turn in range(swaps):
+                store.rollback(ids[turn % 2])
+                _serves(port, ids[turn % 2])
+            result["swaps"] = {"swaps": swaps, "clients": CLIENTS[1], **load.end(), "bundles": len(load.bundles)}
+            print(result["swaps"], flush=True)
+        finally:
+            service.terminate()
+            result["exit status"] = service.wait(60)
+    http_ms, own_ms = result["1 clients"]["p50 ms"], result["in process"]["p50 ms"]
+    return result | {"HTTP adds ms (p50)": round(http_ms - own_ms, 2)}
+
+
+def _serves(port: int, name: str) -> None:
+    """Wait until a bundle serves."""
+    for _ in range(6000):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/ready")
+        found = json.loads(connection.getresponse().read())
+        connection.close()
+        if found.get("bundle") == name:
+            return
+        time.sleep(0.01)
+    raise RuntimeError(f"bundle {name} does not come into service")
+
+
+def main() -> None:
+    """Measure, print and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path, nargs="+", help="bundles to measure")
+    parser.add_argument("--output", type=Path, required=True, help="where the record goes")
+    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--swaps", type=int, default=SWAPS)
+    arguments = parser.parse_args()
+    record = {
+        "what": f"recbole-mind serve: histories of {LENGTH}, top {TOP}, JSON over HTTP on this machine",
+        "command": f"python -m benchmarks.service BUNDLE --output {arguments.output}",
+        "seed": SEED,
+        "seconds": arguments.seconds,
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "versions": versions(),
+        "bundles": [measure(bundle.absolute(), arguments.seconds, arguments.swaps) for bundle in arguments.bundle],
+    }
+    write_atomic(arguments.output, json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,356 @@
+"""The recall service: HTTP over :class:`~recbole_mind.recall.Recaller`. Needs neither RecBole nor torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from recbole_mind import __version__
+from recbole_mind.errors import InputError
+from recbole_mind.service_bundles import Bundles, Serving
+from recbole_mind.service_docs import documentation
+from recbole_mind.service_http import Guard, Workers, answer, body_of, refusal
+from recbole_mind.service_items import read_names
+from recbole_mind.service_metrics import Metrics
+from recbole_mind.service_page import PAGE, PAGE_POLICY, policy
+from recbole_mind.service_schema import (
+    InterestsAnswer,
+    InterestsQuery,
+    ItemsAnswer,
+    ItemsQuery,
+    Limits,
+    Queries,
+    RecallAnswer,
+    RecallQuery,
+    Refusal,
+    Refused,
+    State,
+    VersionAnswer,
+    invalid,
+    read,
+)
+
+OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready")  # what needs no key and tells nothing of the data
+_REFUSALS = {
+    400: "The body is not JSON.",
+    401: "The key is missing or wrong.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    415: "The body is not said to be JSON.",
+    422: "Something in it is not allowed; field says what.",
+    503: "Too many requests wait, or no bundle is loaded.",
+}
+_SAFE = {"X-Frame-Options": "DENY"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a service is made of.
+
+    Attributes:
+        folder: a bundle, or a store whose current version is followed.
+        limits: see ``properties/production/serve.yaml``.
+        api_key: that requests must bring; ``None`` for no key.
+        pool: a file of the tokens that may be recalled, one a line.
+        names: a file of tokens and names, for people.
+    """
+
+    folder: Path
+    limits: Limits
+    api_key: str | None = None
+    pool: Path | None = None
+    names: Path | None = None
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service as an ASGI application, with its bundle opened.
+
+    ``app.state.service`` is its :class:`Service`.
+
+    Raises:
+        InputError: there is nothing to serve, or it cannot be served.
+    """
+    service = Service(settings)
+
+    @contextlib.asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        service.bundles.start(settings.limits.poll_seconds)
+        yield
+        service.bundles.stop()
+        service.workers.close()
+
+    app = FastAPI(
+        title="recbole-mind",
+        description="Recall from the interests of a live history.",
+        version=__version__,
+        docs_url=None,  # FastAPI's pages load scripts from other hosts
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=living,
+    )
+    app.state.service = service
+    service.add_routes(app)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(HTTPException, _not_found)
+    paths = [route.path for route in app.routes if hasattr(route, "path")]
+    app.add_middleware(Guard, metrics=service.metrics, paths=paths, key=settings.api_key, open_paths=OPEN)
+    _describe_keys(app, settings)
+    return app
+
+
+class Service:
+    """What the routes share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.limits = settings.limits
+        self.metrics = Metrics()
+        names = None if settings.names is None else read_names(settings.names)
+        self.bundles = Bundles(settings.folder, self.metrics, settings.pool, names)
+        self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
+        self.queries = Queries(self.limits)
+        self.draining = False
+
+    def add_routes(self, app: FastAPI) -> None:
+        """Add all that the service answers."""
+        self._add_question(app, "/recall", self.recall, self.queries.recall, RecallAnswer)
+        self._add_question(app, "/interests", self.interests, self.queries.interests, InterestsAnswer)
+
+        async def items(query: Annotated[ItemsQuery, Query()]) -> Response:
+            """Find items by a part of their token or name."""
+            if len(query.q) > self.limits.max_token:
+                raise Refused(422, "invalid", f"at most {self.limits.max_token} characters are allowed", "q")
+            return answer(await self.workers.run(self.items, query))
+
+        def get(path: str, call: Callable[..., Any], model: type[BaseModel] | None, *refused: int) -> None:
+            given: dict[int | str, dict[str, Any]] = {code: _described(code) for code in refused}
+            if model is not None:
+                given[200] = {"model": model}
+            app.add_api_route(
+                path, call, response_class=Response, response_model=None, responses=given, include_in_schema=bool(given)
+            )
+
+        get("/items", items, ItemsAnswer, 422, 503)
+        get("/health", self.health, State)
+        get("/ready", self.ready, State, 503)
+        get("/version", self.version, VersionAnswer)
+        app.add_api_route(
+            "/metrics",
+            self.figures,
+            response_class=Response,
+            responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        )
+        get("/", self.page, None)
+
+        async def docs() -> Response:
+            text = documentation(app.openapi())
+            return answer(text.encode(), 200, "text/html; charset=utf-8", **_page(policy(text)))
+
+        get("/docs", docs, None)
+
+    def _add_question(
+        self,
+        app: FastAPI,
+        path: str,
+        work: Callable[[Serving, Any], bytes],
+        query: type[BaseModel],
+        model: type[BaseModel],
+    ) -> None:
+        """Add a route whose body is a question; reading it, too, is a worker's task."""
+
+        def asked(body: bytes) -> bytes:
+            return work(self._serving(), read(body, query))
+
+        async def route(request: Request) -> Response:
+            body = await body_of(request, self.limits.max_body, self.limits.body_seconds)
+            return answer(await self.workers.run(asked, body))
+
+        route.__doc__ = work.__doc__
+        route.__name__ = work.__name__
+        schema = query.model_json_schema(ref_template="#/components/schemas/{model}")
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        responses: dict[int | str, dict[str, Any]] = {code: _described(code) for code in _REFUSALS if code != 401}
+        responses[200] = {"model": model}
+        app.add_api_route(
+            path,
+            route,
+            methods=["POST"],
+            response_class=Response,
+            responses=responses,
+            openapi_extra={"requestBody": body},
+        )
+
+    # -- work, in threads ------------------------------------------------------------------------------------------
+
+    def _serving(self) -> Serving:
+        serving = self.bundles.serving
+        if serving is None:
+            raise Refused(503, "not_ready", "no bundle is loaded", Retry_After="5")
+        return serving
+
+    def recall(self, serving: Serving, query: RecallQuery) -> bytes:
+        """Recall items for a history."""
+        recaller, names = serving.recaller, serving.items.names
+        try:
+            found = recaller.recall(
+                query.history,
+                query.profile,
+                query.n,
+                query.exclude_seen,
+                query.allowed,
+                query.per_interest,
+                denied=query.denied,
+                diversity=query.diversity,
+                category=query.category,
+            )
+        except InputError as error:
+            _blame(error, query)
+        self.metrics.recalled(len(query.history), found)
+        lists = [
+            {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
+            for each in found.by_interest
+        ]
+        return to_json(
+            {
+                "items": found.items,
+                "scores": found.scores,
+                "interests": found.interests,
+                "fallback": found.fallback,
+                "unknown": found.unknown,
+                "unknown_profile": found.unknown_profile,
+                "by_interest": lists if query.per_interest else None,
+                "names": names(found.items) if query.names else None,
+                "bundle": recaller.bundle_id,
+            }
+        )
+
+    def interests(self, serving: Serving, query: InterestsQuery) -> bytes:
+        """Tell the interests of a history, and which items make each."""
+        try:
+            found = serving.recaller.interests(query.history, query.profile)
+        except InputError as error:
+            _blame(error, query)
+        return to_json(
+            {
+                "vectors": found.vectors.tolist(),
+                "behaviors": found.behaviors,
+                "weights": found.weights.tolist(),
+                "unknown": found.unknown,
+                "unknown_profile": found.unknown_profile,
+                "names": serving.items.names(found.behaviors) if query.names else None,
+                "bundle": serving.recaller.bundle_id,
+            }
+        )
+
+    def items(self, query: ItemsQuery) -> bytes:
+        """The items that a search finds."""
+        serving = self._serving()
+        found = serving.items.find(query.q, query.limit)
+        items = [{"token": token, "name": name, "count": count} for token, name, count in found]
+        return to_json({"items": items, "bundle": serving.recaller.bundle_id})
+
+    # -- how it is -------------------------------------------------------------------------------------------------
+
+    async def health(self) -> Response:
+        """Whether the process lives."""
+        return answer(to_json({"status": "ok", "bundle": None}))
+
+    async def ready(self) -> Response:
+        """Whether requests should be sent here."""
+        if self.draining:
+            raise Refused(503, "draining", "the service is about to end")
+        return answer(to_json({"status": "ready", "bundle": self._serving().recaller.bundle_id}))
+
+    async def version(self) -> Response:
+        """What runs here."""
+        found: dict[str, Any] = {"package": __version__}
+        serving = self.bundles.serving
+        if serving is not None:
+            manifest = serving.recaller.bundle.manifest
+            found |= {
+                "bundle": serving.recaller.bundle_id,
+                "format": manifest["version"],
+                "model": manifest["model"]["name"],
+                "dataset": manifest["data"]["name"],
+                "items": len(serving.recaller.bundle.item_tokens),
+                "interests": manifest["interests"]["K"],
+                "max_history": manifest["preprocessing"]["max_history"],
+                "created": manifest["created"],
+            }
+        return answer(VersionAnswer.model_construct(**found).model_dump_json().encode())
+
+    async def figures(self) -> Response:
+        """The service's figures, for Prometheus."""
+        return answer(self.metrics.text(), 200, CONTENT_TYPE_LATEST)
+
+    async def page(self) -> Response:
+        """A page for people."""
+        return answer(PAGE, 200, "text/html; charset=utf-8", **_page(PAGE_POLICY))
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+def _blame(error: InputError, query: InterestsQuery) -> NoReturn:
+    """Refuse what the Recaller found wrong with a question; anything else is a fault of ours."""
+    field, _, text = str(error).partition(": ")
+    if field not in type(query).model_fields:
+        raise error
+    raise Refused(422, "invalid", text, field) from None
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - what it is registered for
+    return refusal(error)
+
+
+async def _not_valid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return refusal(invalid(error.errors(), skip=1))
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET")
+        return refusal(Refused(405, "method", f"allowed: {allowed}", None, Allow=allowed))
+    return refusal(Refused(error.status_code, "not_found", "there is nothing here; see /docs"))
+
+
+# -- description ---------------------------------------------------------------------------------------------------
+
+
+def _described(code: int) -> dict[str, Any]:
+    return {"model": Refusal, "description": _REFUSALS[code]}
+
+
+def _page(policy: str) -> dict[str, str]:
+    return {"Content_Security_Policy": policy} | {name.replace("-", "_"): value for name, value in _SAFE.items()}
+
+
+def _describe_keys(app: FastAPI, settings: Settings) -> None:
+    """Have the OpenAPI document say which paths need a key."""
+    if settings.api_key is None:
+        return
+    document = app.openapi()
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema and route.path not in OPEN:
+            for operation in document["paths"][route.path].values():
+                operation["security"] = [{"key": []}, {"bearer": []}]
+                operation["responses"]["401"] = {"description": _REFUSALS[401], "content": content}

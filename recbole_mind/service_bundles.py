@@ -1,0 +1,232 @@
+"""The bundle that serves: opened, followed, swapped while requests run; and the pool of items that may be recalled."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recbole_mind import store
+from recbole_mind.errors import InputError, require
+from recbole_mind.files import read_manifest
+from recbole_mind.recall import Recaller
+from recbole_mind.service_items import ItemSearch
+from recbole_mind.service_metrics import Metrics
+
+logger = logging.getLogger(__name__)
+SMOKE = 10  # items that a bundle must recall for before it serves
+
+
+class Serving(NamedTuple):
+    """What a request sees from its start to its end."""
+
+    recaller: Recaller
+    items: ItemSearch
+
+
+class Bundles:
+    """Holds what serves, and brings something newer in its place.
+
+    Args:
+        folder: a bundle, or a store whose current version is served.
+        metrics: where swaps are counted.
+        pool: a file of the tokens that may be recalled, one a line; ``None`` for all.
+        names: of items, for people.
+        load: opens a bundle.
+
+    Raises:
+        InputError: the folder is neither, or what it holds cannot serve.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        metrics: Metrics,
+        pool: str | Path | None = None,
+        names: dict[str, str] | None = None,
+        load: Callable[[Path], Recaller] | None = None,
+    ) -> None:
+        self.folder, self.metrics, self.names = Path(folder), metrics, names or {}
+        self.store = store.Store(self.folder) if _is_store(self.folder) else None
+        self._load = load or (lambda path: Recaller.load(path, threads=1))
+        self._serving: Serving | None = None
+        self._asked: Any = None  # what was last tried: a failure is not tried again until something else is current
+        self._pool = None if pool is None else Path(pool)
+        self._pool_seen: Any = None
+        self._pool_text: str | None = None
+        self._complaints: dict[str, str] = {}
+        self._wake, self._stopped = threading.Event(), False
+        self._thread: threading.Thread | None = None
+        if self._pool is not None:
+            self._pool_seen, self._pool_text = _stamp(self._pool), _read_pool(self._pool)
+        self._follow_bundle(first=True)
+
+    @property
+    def serving(self) -> Serving | None:
+        """What serves now; ``None`` while a store has nothing published."""
+        return self._serving
+
+    # -- following ---------------------------------------------------------------------------------------------------
+
+    def start(self, seconds: float) -> None:
+        """Look for something newer every so many seconds, in a thread."""
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, args=(seconds,), name="bundles", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after a load that runs."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def reload(self) -> None:
+        """Have the bundle and the pool opened again soon, whether they changed or not; for a signal's handler."""
+        self._asked = self._pool_seen = None
+        self._wake.set()
+
+    def _run(self, seconds: float) -> None:
+        while not self._stopped:
+            self._wake.wait(seconds)
+            self._wake.clear()
+            if not self._stopped:
+                self.look()
+
+    def look(self) -> None:
+        """Bring what is newer into service; what serves stays where that fails, and the log says why."""
+        for what, follow in (("pool", self._follow_pool), ("bundle", self._follow_bundle)):
+            try:
+                follow()
+                self._complaints.pop(what, None)
+            except Exception as error:  # whatever it is, requests go on
+                reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+                if self._complaints.get(what) != reason:
+                    logger.error("the %s that serves stays: %s", what, reason)
+                self._complaints[what] = reason
+
+    # -- bundles -----------------------------------------------------------------------------------------------------
+
+    def _follow_bundle(self, first: bool = False) -> None:
+        if self.store is None:
+            asked: Any = self.folder
+            found = self.folder
+        else:
+            asked = self.store.log.pointer()
+            if asked is None or asked == self._asked:
+                if first:
+                    logger.warning("store '%s' has no published version yet; waiting for one", self.folder)
+                return
+            found = self.store.version(asked.id)
+        if asked == self._asked:
+            return
+        self._asked = asked
+        if self.store is not None and self._serving is not None and self._serving.recaller.bundle_id == asked.id:
+            return
+        try:
+            if self.store is not None:
+                self.store.current()  # says what is wrong with the store
+            recaller = self._load(found)
+            _smoke(recaller)
+            self._apply_pool(recaller)
+        except Exception:
+            self.metrics.swaps.labels("failed").inc()
+            raise
+        before = self._serving
+        self._serving = Serving(recaller, ItemSearch(recaller.bundle, self.names))  # one assignment
+        self.metrics.serves(recaller)
+        if before is None:
+            logger.info("bundle %s serves", recaller.bundle_id)
+            return
+        self.metrics.swaps.labels("done").inc()
+        logger.info("bundle %s serves instead of %s", recaller.bundle_id, before.recaller.bundle_id)
+
+    # -- pool --------------------------------------------------------------------------------------------------------
+
+    def _follow_pool(self) -> None:
+        if self._pool is None:
+            return
+        stamp = _stamp(self._pool)
+        if stamp == self._pool_seen:
+            return
+        self._pool_seen = stamp
+        before = self._pool_text
+        try:
+            self._pool_text = _read_pool(self._pool)
+            if self._serving is not None:
+                self._apply_pool(self._serving.recaller)
+        except Exception:
+            self._pool_text = before
+            self.metrics.pools.labels("failed").inc()
+            raise
+        self.metrics.pools.labels("done").inc()
+        logger.info("pool '%s' serves", self._pool)
+
+    def _apply_pool(self, recaller: Recaller) -> None:
+        """Let a recaller recall the pool alone; it keeps what it has where none of the pool is known."""
+        everything = len(recaller.bundle.item_tokens)
+        if self._pool_text is None:
+            self.metrics.pool_items.set(everything)
+            return
+        pool = recaller.pool(self._pool_text.split("\n"))
+        require(len(pool.rows) > 0, f"pool '{self._pool}': none of its items is in the catalogue")
+        recaller.set_pool(pool)
+        self.metrics.pool_items.set(len(pool.rows))
+        self.metrics.pool_unknown.set(pool.unknown)
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether a folder is a store; another is opened as a bundle, which says what is wrong with it."""
+    try:
+        read_manifest(folder, "a store", store.FORMAT, store.VERSION)
+    except InputError:
+        require((folder / "manifest.json").is_file(), f"'{folder}' is neither a bundle nor a store")
+        return False
+    return True
+
+
+def _smoke(recaller: Recaller) -> None:
+    """Recall once for the most popular items, and once for nobody.
+
+    Raises:
+        InputError: nothing comes, or scores that are no numbers.
+    """
+    bundle = recaller.bundle
+    history = bundle.item_tokens.tokens(bundle.popularity[:SMOKE])
+    for given in (history, []):
+        found = recaller.recall(given, n=SMOKE, exclude_seen=False)
+        good = bool(found.items) and bool(np.isfinite(found.scores).all())
+        require(good, f"bundle '{bundle.folder}' does not recall: it gives {len(found.items)} items on trial")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """By what a file that was changed is known; ``None`` if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _read_pool(path: Path) -> str:
+    """The tokens of a file, one a line.
+
+    Raises:
+        InputError: it cannot be read, or holds none.
+    """
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except OSError as error:
+        raise InputError(f"pool '{path}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"pool '{path}' is not UTF-8 text") from None
+    lines = [line for line in lines if line]
+    require(bool(lines), f"pool '{path}' holds no token")
+    return "\n".join(lines)

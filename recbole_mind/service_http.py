@@ -1,0 +1,187 @@
+"""What lies around the service's answers: keys, bodies, refusals, headers, figures, and threads that work."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import anyio
+import faiss
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recbole_mind.service_metrics import Metrics
+from recbole_mind.service_schema import Refused
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+_LINGER = 2**26  # bytes that are read of a body too large, and dropped: its sender would not see the answer otherwise
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+def answer(content: bytes, status: int = 200, kind: str = "application/json", **headers: str) -> Response:
+    """A response whose body is ready."""
+    return Response(content, status, {name.replace("_", "-"): value for name, value in headers.items()}, kind)
+
+
+def refusal(refused: Refused) -> Response:
+    """The response that a refusal is."""
+    return answer(refused.body(), refused.status, **refused.headers)
+
+
+async def body_of(request: Request, limit: int, seconds: float) -> bytes:
+    """The body of a request that says it is JSON.
+
+    Raises:
+        Refused: it says something else, is larger than ``limit`` bytes, or has not come in time.
+    """
+    kind, _, rest = request.headers.get("content-type", "").partition(";")
+    charset = rest.strip().lower().replace('"', "")
+    if kind.strip().lower() != "application/json" or charset not in ("", "charset=utf-8"):
+        raise Refused(415, "content_type", "the body must be application/json in UTF-8", "Content-Type")
+    try:
+        with anyio.fail_after(seconds):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise Refused(408, "timeout", "the body did not come in time", Connection="close") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    refused = Refused(413, "too_large", f"the body is larger than {limit} bytes", Connection="close")
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told) > limit and "expect" in request.headers:
+        raise refused  # before anything is sent
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        elif size > max(_LINGER, limit):
+            break
+    if size > limit:
+        raise refused
+    return b"".join(parts)
+
+
+class Workers:
+    """Threads that answer, and a queue of bounded length before them.
+
+    Args:
+        workers: how many threads.
+        queue: how many requests may wait.
+        metrics: where they are counted.
+    """
+
+    def __init__(self, workers: int, queue: int, metrics: Metrics) -> None:
+        self._most, self._running = workers + queue, 0
+        self._lock, self._metrics = threading.Lock(), metrics
+        self._threads = ThreadPoolExecutor(workers, "recall", initializer=faiss.omp_set_num_threads, initargs=(1,))
+
+    async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """What ``work`` gives, in a thread.
+
+        Raises:
+            Refused: too many wait.
+        """
+        with self._lock:
+            if self._running >= self._most:
+                raise Refused(503, "overloaded", "too many requests wait; come back later", Retry_After="1")
+            self._running += 1
+        self._metrics.running.inc()
+        future = self._threads.submit(work, *arguments)
+        future.add_done_callback(self._done)  # also where the client has left
+        return await asyncio.wrap_future(future)
+
+    def _done(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._running -= 1
+        self._metrics.running.dec()
+
+    def close(self) -> None:
+        """Wait for what runs."""
+        self._threads.shutdown()
+
+
+class Guard:
+    """Around every request: the key, HEAD, headers, figures, and an answer whatever happens.
+
+    Args:
+        app: what answers.
+        metrics: where requests are counted.
+        paths: that are counted by name, the others being "other".
+        key: that requests must bring; ``None`` for no key.
+        open_paths: that need none.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, paths: Iterable[str], key: str | None, open_paths: Iterable[str]
+    ) -> None:
+        self._app, self._metrics = app, metrics
+        self._paths, self._open = frozenset(paths), frozenset(open_paths)
+        self._key = None if key is None else _digest(key.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+        head = scope["method"] == "HEAD"
+        path = scope["path"] if scope["path"] in self._paths else "other"
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in given)]
+            elif head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            if not self._may(scope):
+                text = "a key is needed: X-API-Key: KEY or Authorization: Bearer KEY"
+                raise Refused(401, "unauthorized", text, WWW_Authenticate="Bearer")
+            await self._app({**scope, "method": "GET"} if head else scope, receive, sent)
+        except Refused as refused:
+            await refusal(refused)(scope, receive, sent)
+        except ClientDisconnect:
+            status = 499  # nobody is there to be answered
+        except Exception as error:
+            # neither its message nor its values, which may be a user's
+            frames = "; ".join(f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__))
+            logger.error("a request failed: %s in %s", type(error).__name__, frames)
+            if not status:
+                await refusal(Refused(500, "internal", "the service failed; its log says where"))(scope, receive, sent)
+        finally:
+            self._metrics.requests.labels(path, str(status or 499)).inc()
+            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+
+    def _may(self, scope: Scope) -> bool:
+        """Whether a request brings the key or needs none; takes as long for a wrong key as for another."""
+        if self._key is None or scope["path"] in self._open:
+            return True
+        given = [b""]
+        for name, value in scope["headers"]:
+            if name == b"x-api-key":
+                given.append(value.strip())
+            elif name == b"authorization" and value[:7].lower() == b"bearer ":
+                given.append(value[7:].strip())
+        return any([hmac.compare_digest(_digest(value), self._key) for value in given])
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

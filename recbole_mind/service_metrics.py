@@ -1,0 +1,70 @@
+"""What the service counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+
+from recbole_mind.recall import EMPTY, UNKNOWN, Recalled, Recaller
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_CANDIDATES = (0, 1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+class Metrics:
+    """The figures of one service, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = r = CollectorRegistry()
+        ProcessCollector(registry=r)
+        self.requests = Counter("recbole_mind_requests", "Requests answered", ["path", "status"], registry=r)
+        self.seconds = Histogram(
+            "recbole_mind_request_seconds", "From head to answer", ["path"], buckets=_SECONDS, registry=r
+        )
+        self.running = Gauge("recbole_mind_running", "Requests that work or wait for a worker", registry=r)
+        self.recalls = Counter("recbole_mind_recalls", "Histories for which items were recalled", registry=r)
+        self.empty = Counter("recbole_mind_empty_recalls", "Recalls that gave no item", registry=r)
+        self.fallbacks = Counter("recbole_mind_fallbacks", "Recalls of popular items", ["reason"], registry=r)
+        self.candidates = Histogram(
+            "recbole_mind_candidates", "Items that a recall gave", buckets=_CANDIDATES, registry=r
+        )
+        self.history = Counter("recbole_mind_history_items", "Items of histories", registry=r)
+        self.unknown = Counter("recbole_mind_unknown_items", "Items of histories not in the catalogue", registry=r)
+        self.swaps = Counter("recbole_mind_swaps", "Bundles brought into service, or not", ["result"], registry=r)
+        self.bundle = Info("recbole_mind_bundle", "The bundle that serves", registry=r)
+        self.items = Gauge("recbole_mind_catalogue_items", "Items of the bundle", registry=r)
+        self.pool_items = Gauge("recbole_mind_pool_items", "Items that may be recalled", registry=r)
+        self.pool_unknown = Gauge("recbole_mind_pool_unknown_items", "Of the pool, not in the catalogue", registry=r)
+        self.pools = Counter("recbole_mind_pool_loads", "Pools brought into service, or not", ["result"], registry=r)
+        for result in ("done", "failed"):  # so that a rate has a start
+            self.swaps.labels(result)
+            self.pools.labels(result)
+        for reason in (EMPTY, UNKNOWN):
+            self.fallbacks.labels(reason)
+
+    def recalled(self, asked: int, found: Recalled) -> None:
+        """Count one recall for a history of ``asked`` items."""
+        self.recalls.inc()
+        self.candidates.observe(len(found.items))
+        self.history.inc(asked)
+        self.unknown.inc(found.unknown)
+        if not found.items:
+            self.empty.inc()
+        if found.fallback is not None:
+            self.fallbacks.labels(found.fallback).inc()
+
+    def serves(self, recaller: Recaller) -> None:
+        """Show which bundle serves."""
+        manifest = recaller.bundle.manifest
+        self.bundle.info(
+            {
+                "id": recaller.bundle_id,
+                "model": str(manifest["model"]["name"]),
+                "dataset": str(manifest["data"]["name"]),
+                "created": str(manifest["created"]),
+            }
+        )
+        self.items.set(len(recaller.bundle.item_tokens))
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self.registry)
