@@ -15,6 +15,7 @@ from rich.table import Table
 from recbole_mind import (
     __version__,
     cli_explain,
+    cli_milvus,
     cli_production,
     cli_report,
     cli_serve,
@@ -131,6 +132,7 @@ def _main(arguments: Sequence[str]) -> int:
     pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
     pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
     cli_store.add_parsers(commands)
+    cli_milvus.add_parsers(commands)
     board = commands.add_parser(
         "leaderboard",
         allow_abbrev=False,
@@ -169,6 +171,8 @@ def _main(arguments: Sequence[str]) -> int:
         raise InputError(f"argument '{rest[0]}' is not understood")
     if known.command in cli_store.COMMANDS:
         return cli_store.COMMANDS[known.command](known)
+    if known.command in cli_milvus.COMMANDS:
+        return cli_milvus.COMMANDS[known.command](known)
     if known.command == "leaderboard":
         return _leaderboard(known)
     return _doctor() if known.command == "doctor" else _demo(Path(known.output))

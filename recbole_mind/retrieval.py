@@ -11,7 +11,7 @@ Shape legend: B users, K interests, D embedding size, N items. An item's id is i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,9 @@ class Pool(NamedTuple):
     vectors: Floats | None
     bitmap: npt.NDArray[np.uint8]
     catalogue: Floats
+
+
+Propose = Callable[[Floats, int, Pool | None], Ints]  # vectors [V, D], m, pool: ids [V, ≥ m] of it, -1 for none
 
 
 class MultiVectorIndex:
@@ -272,14 +275,34 @@ class MultiVectorIndex:
         by_faiss = self._index is not None
         if by_faiss and pool is not None:
             by_faiss = pool.vectors is None and faiss_index.takes_filter(self._index)
-        if by_faiss:
-            return self._by_faiss(interests, active, int(n), excluded, pool, values)
-        return self._exactly(interests, active, int(n), excluded, pool)
+        if not by_faiss:
+            return self._exactly(interests, active, int(n), excluded, pool)
+
+        def propose(vectors: Floats, m: int, pool: Pool | None) -> Ints:
+            with faiss_index.using_threads(self.threads if len(vectors) > 16 else 1):
+                bitmap = None if pool is None else pool.bitmap
+                parameters = faiss_index.search_parameters(self._index, values, bitmap)
+                ids: Ints = self._index.search(vectors, m, params=parameters)[1]
+            return ids
+
+        return self._by_proposals(propose, interests, active, int(n), excluded, pool)
 
     def search_exactly(self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None) -> Found:
         """Do the same without FAISS: the truth that an approximate search is held against."""
         interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
         return self._exactly(interests, active, int(n), excluded, pool)
+
+    def search_by(
+        self, propose: Propose, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None
+    ) -> Found:
+        """Do the same with the candidates that ``propose`` finds somewhere else, such as in a vector database.
+
+        A small pool is searched exactly here all the same.
+        """
+        interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
+        if pool is not None and pool.vectors is not None:
+            return self._exactly(interests, active, int(n), excluded, pool)
+        return self._by_proposals(propose, interests, active, int(n), excluded, pool)
 
     def recall(
         self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None, **parameters: Any
@@ -335,29 +358,30 @@ class MultiVectorIndex:
             found = found._replace(ids=np.where(found.ids < 0, -1, pool.ids[found.ids] if len(pool.ids) else -1))
         return found
 
-    def _by_faiss(
+    def _by_proposals(
         self,
+        propose: Propose,
         interests: Floats,
         active: Bools,
         n: int,
         excluded: Exclusions,
         pool: Pool | None,
-        values: Mapping[str, float],
     ) -> Found:
         B, K, _ = interests.shape
-        ids = np.arange(len(self)) if pool is None else pool.ids
+        size = len(self) if pool is None else len(pool.ids)
         result = exact.empty(B, n)
         depth = np.minimum(len(self), n + np.bincount(excluded.rows, minlength=B))
-        wanted = np.where(active.any(1), np.minimum(n, len(ids) - self._excluded_in(excluded, pool, B)), 0)
+        wanted = np.where(active.any(1), np.minimum(n, size - self._excluded_in(excluded, pool, B)), 0)
         for users in self._of_like_depth(depth, K):
             m = int(depth[users].max())
             mine, on = interests[users], active[users]
-            candidates = np.full((len(users), K, m), -1)
-            with faiss_index.using_threads(self.threads if on.sum() > 16 else 1):
-                parameters = faiss_index.search_parameters(self._index, values, None if pool is None else pool.bitmap)
-                candidates[on] = self._index.search(mine[on], m, params=parameters)[1]
-            # every product with a vector of zeros is a tie, which the lower ids win; FAISS would return any
-            candidates[on & ~mine.any(2)] = np.pad(ids[:m], (0, max(0, m - len(ids))), constant_values=-1)
+            proposed = propose(mine[on], m, pool)
+            candidates = np.full((len(users), K, proposed.shape[1]), -1)
+            candidates[on] = proposed
+            # every product with a vector of zeros is a tie, which the lower ids win; an index would return any
+            first, few = np.full(proposed.shape[1], -1), min(size, proposed.shape[1])
+            first[:few] = np.arange(few) if pool is None else pool.ids[:few]
+            candidates[on & ~mine.any(2)] = first
             candidates = np.sort(candidates.reshape(len(users), -1), axis=1)
             candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
             left_out = excluded.of(users, B)
@@ -367,7 +391,7 @@ class MultiVectorIndex:
             candidates.sort(axis=1)
             candidates = candidates[:, int((candidates < 0).sum(1).min()) :]  # what no user has need not be scored
             result.put(users, self._merged(candidates, mine, on, n))
-        short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # FAISS found too few: there are more
+        short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # too few were proposed: there are more
         if len(short):
             result.put(short, self._exactly(interests[short], active[short], n, excluded.of(short, B), pool))
         return result

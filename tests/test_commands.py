@@ -69,6 +69,8 @@ def test_layers_and_checkpoints_import_without_recbole(tmp_path):
         "gate",
         "store",
         "cli_store",
+        "milvus",
+        "cli_milvus",
     ]
     code = f"import sys\nfor m in {modules}: __import__('recbole_mind.' + m)\n"
     assert python(code + "print('recbole' in sys.modules, 'ray' in sys.modules)", tmp_path).strip() == "False False"
