@@ -106,10 +106,13 @@ def _run(arguments: Sequence[str]) -> int:
 def _main(arguments: Sequence[str]) -> int:
     parser = _Parser(prog="recbole-mind", allow_abbrev=False, description="MIND for RecBole.")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.set_defaults(takes_settings=False)  # a command that does is given the arguments that it does not name
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("doctor", help="does RecBole run here, what is mended, which command helps")
+    doctor = commands.add_parser("doctor", help="does RecBole run here, what is mended, which command helps")
+    doctor.set_defaults(run=_doctor)
     demo = commands.add_parser("demo", help="train and test MIND, YouTubeDNN and Pop on ml-100k; one table")
     demo.add_argument("--output", "-o", default="demo", metavar="DIR", help="where the records go (default: demo)")
+    demo.set_defaults(run=_demo)
     evaluate = commands.add_parser(
         "evaluate",
         allow_abbrev=False,
@@ -122,6 +125,7 @@ def _main(arguments: Sequence[str]) -> int:
         "--mask-history", choices=("true", "false"), type=str.lower, help="keep each user's history out of the ranking"
     )
     evaluate.add_argument("--record", metavar="PATH", help="write the result as JSON")
+    evaluate.set_defaults(run=_evaluate, takes_settings=True)
     pack = commands.add_parser(
         "pack",
         allow_abbrev=False,
@@ -131,8 +135,7 @@ def _main(arguments: Sequence[str]) -> int:
     )
     pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
     pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
-    cli_store.add_parsers(commands)
-    cli_milvus.add_parsers(commands)
+    pack.set_defaults(run=_pack, takes_settings=True)
     board = commands.add_parser(
         "leaderboard",
         allow_abbrev=False,
@@ -147,35 +150,15 @@ def _main(arguments: Sequence[str]) -> int:
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
     _add_spread(board)
+    board.set_defaults(run=_leaderboard)
     _add_spread(cli_sweep.add_parser(commands))
-    cli_production.add_parsers(commands)
-    cli_explain.add_parser(commands)
-    cli_report.add_parser(commands)
-    cli_serve.add_parser(commands)
+    for module in (cli_production, cli_store, cli_serve, cli_milvus, cli_explain, cli_report):
+        module.add_parsers(commands)
     known, rest = parser.parse_known_args(arguments)
-    if known.command in cli_production.COMMANDS:
-        return cli_production.run(known, rest)
-    if known.command == "explain":
-        return cli_explain.run(known, rest)
-    if known.command == "serve":
-        return cli_serve.run(known, rest)
-    if known.command == "evaluate":
-        return _evaluate(known, rest)
-    if known.command == "pack":
-        return _pack(known, rest)
-    if known.command == "report":
-        return cli_report.report(known, rest)
-    if known.command == "sweep":
-        return cli_sweep.sweep(known, rest)
-    if rest:
+    if rest and not known.takes_settings:
         raise InputError(f"argument '{rest[0]}' is not understood")
-    if known.command in cli_store.COMMANDS:
-        return cli_store.COMMANDS[known.command](known)
-    if known.command in cli_milvus.COMMANDS:
-        return cli_milvus.COMMANDS[known.command](known)
-    if known.command == "leaderboard":
-        return _leaderboard(known)
-    return _doctor() if known.command == "doctor" else _demo(Path(known.output))
+    status: int = known.run(known, rest) if known.takes_settings else known.run(known)
+    return status
 
 
 def _add_spread(parser: argparse.ArgumentParser) -> None:
@@ -250,10 +233,10 @@ def _leaderboard(known: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _demo(folder: Path) -> int:
+def _demo(known: argparse.Namespace) -> int:
     from recbole_mind.quick_start import run
 
-    protocol = settings.defaults("examples", "demo")
+    protocol, folder = settings.defaults("examples", "demo"), Path(known.output)
     results = []
     for model, name in (("Pop", "Pop"), ("YouTubeDNN", "YouTubeDNN"), ("MIND", "record")):
         overrides = protocol["all"] | (protocol.get(model) or {}) | {"checkpoint_dir": str(folder / "saved")}
@@ -355,7 +338,7 @@ def _describe_interests(interests: dict[str, float]) -> str:
     return text
 
 
-def _doctor() -> int:
+def _doctor(_: argparse.Namespace) -> int:
     from recbole_mind.doctor import examine
 
     report = examine()

@@ -11,7 +11,7 @@ from recbole_mind import settings
 from recbole_mind.errors import InputError
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     """Add the command's parser to ``recbole-mind``'s."""
     parser = commands.add_parser(
         "explain",
@@ -33,6 +33,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--category", metavar="FIELD", help="the .item file's field of categories, found by its name")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn (default: 0)")
     parser.add_argument("--output", "-o", required=True, metavar="DIR", help="explain.html, explain.json and figures/")
+    parser.set_defaults(run=run, takes_settings=True)
 
 
 def run(known: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -27,6 +27,7 @@ def add_parsers(commands: Any) -> None:
         "--index", default="auto", metavar="TYPE", help="auto, FLAT, IVF_FLAT, IVF_SQ8 or HNSW (default: auto)"
     )
     milvus.add_argument("--parameters", metavar="nlist=4000,...", help="of building the index")
+    milvus.set_defaults(run=_milvus)
 
 
 def _milvus(known: argparse.Namespace) -> int:
@@ -56,6 +57,3 @@ def _milvus(known: argparse.Namespace) -> int:
     for name in loaded.dropped:
         print(f"dropped {name}")
     return 0
-
-
-COMMANDS = {"milvus": _milvus}

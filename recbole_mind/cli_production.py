@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from recbole_mind import settings
-from recbole_mind.errors import require
 from recbole_mind.progress import UsersProgress
 
 
 def add_parsers(commands: Any) -> None:
-    """Add the parsers of :data:`COMMANDS` to ``recbole-mind``'s."""
+    """Add the parsers of ``export`` and ``recall`` to ``recbole-mind``'s."""
     export = commands.add_parser(
         "export",
         allow_abbrev=False,
@@ -33,6 +32,7 @@ def add_parsers(commands: Any) -> None:
         "--category", action="append", default=[], metavar="FIELD", help="an item feature for diversity"
     )
     export.add_argument("--record", metavar="PATH", help="the run's record, for the metrics on test data")
+    export.set_defaults(run=_export, takes_settings=True)
     _add_recall(commands)
 
 
@@ -57,11 +57,7 @@ def _add_recall(commands: Any) -> None:
     )
     recall.add_argument("--batch", type=int, metavar="N", help="users of a part, held in memory (default: 1024)")
     recall.add_argument("--threads", type=int, metavar="N", help="default: OMP_NUM_THREADS, or the number of cores")
-
-
-def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Run the command that ``known`` names."""
-    return COMMANDS[known.command](known, rest)
+    recall.set_defaults(run=_recall)
 
 
 def _export(known: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -87,10 +83,9 @@ def _export(known: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-def _recall(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def _recall(known: argparse.Namespace) -> int:
     from recbole_mind import offline
 
-    require(not rest, f"argument '{next(iter(rest), '')}' is not understood")
     given = {"n": known.n, "batch": known.batch, "threads": known.threads, "pool": known.pool}
     with UsersProgress() as progress:
         found = offline.recall(
@@ -107,6 +102,3 @@ def _recall(known: argparse.Namespace, rest: Sequence[str]) -> int:
     unknown = found.unknown / found.given if found.given else 0.0
     print(f"{found.fallbacks:,} fallbacks, {unknown:.2%} unknown items in histories, {found.empty:,} empty lists")
     return 0
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {"export": _export, "recall": _recall}

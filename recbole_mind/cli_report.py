@@ -16,7 +16,7 @@ from recbole_mind import settings
 from recbole_mind.errors import require
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
     parser = commands.add_parser(
         "report",
@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="report.json, report.md, report.html and figures/"
     )
+    parser.set_defaults(run=report, takes_settings=True)
 
 
 def report(known: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ KEY = "RECBOLE_MIND_API_KEY"
 logger = logging.getLogger("recbole_mind.serve")
 
 
-def add_parser(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     """Add the parser of ``serve`` to ``recbole-mind``'s."""
     serve = commands.add_parser(
         "serve",
@@ -49,6 +49,7 @@ def add_parser(commands: Any) -> None:
     serve.add_argument("--pool", metavar="FILE", help="tokens that may be recalled, one a line; followed")
     serve.add_argument("--names", metavar="FILE", help="names of items, for the page: token, tab, name")
     serve.add_argument("--access-log", action="store_true", help="one line a request, without its body")
+    serve.set_defaults(run=run, takes_settings=True)
 
 
 def run(known: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -23,7 +23,7 @@ _COLUMNS, _WIDTH, _REST = 4, 16, 72  # figures in the table of a store's history
 
 
 def add_parsers(commands: Any) -> None:
-    """Add the parsers of :data:`COMMANDS` to ``recbole-mind``'s."""
+    """Add the parsers of ``publish``, ``rollback`` and ``history`` to ``recbole-mind``'s."""
     publish = commands.add_parser(
         "publish",
         allow_abbrev=False,
@@ -34,12 +34,14 @@ def add_parsers(commands: Any) -> None:
     publish.add_argument("--force", metavar="REASON", help="publish against the gate's reasons, and record why")
     publish.add_argument("--gate", metavar="FILE.yaml", help="limits that differ from properties/production/gate.yaml")
     publish.add_argument("--keep", type=int, metavar="N", help="then remove all versions but the last N")
+    publish.set_defaults(run=_publish)
     rollback = commands.add_parser(
         "rollback", allow_abbrev=False, help="make the version before the current one current again, or another one"
     )
     rollback.add_argument("store", metavar="STORE", help="the folder of versions")
     rollback.add_argument("--to", metavar="ID", help="a version's id, or how it starts")
     rollback.add_argument("--why", metavar="REASON", help="recorded")
+    rollback.set_defaults(run=_rollback)
     for parser in (publish, rollback):
         parser.add_argument("--who", metavar="NAME", help="recorded (default: the user's name)")
     history = commands.add_parser(
@@ -47,6 +49,7 @@ def add_parsers(commands: Any) -> None:
     )
     history.add_argument("store", metavar="STORE", help="the folder of versions")
     history.add_argument("--last", type=int, default=30, metavar="N", help="events to show (default: 30)")
+    history.set_defaults(run=_history)
 
 
 def _publish(known: argparse.Namespace) -> int:
@@ -121,13 +124,6 @@ def _history(known: argparse.Namespace) -> int:
         console.print(f"\nof the last {len(served)} that were served, oldest first", style="dim", highlight=False)
         console.print(trends)
     return 0
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "publish": _publish,
-    "rollback": _rollback,
-    "history": _history,
-}
 
 
 # -- printing --------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--max-evals", type=int, metavar="N", help="trials (default: 30; exhaustive: all)")
     parser.add_argument("--seed", type=int, help="of the search (default: 1)")
     parser.add_argument("--resume", action="store_true", help="go on with the sweep that is in DIR")
+    parser.set_defaults(run=sweep, takes_settings=True)
     return parser
 
 
