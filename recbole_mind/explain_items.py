@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from recbole_mind import inter_file
-from recbole_mind.errors import InputError, nearest
+from recbole_mind.errors import InputError, nearest, require
 
 TITLES = ("title", "movie_title", "item_title", "name", "item_name", "product_name")
 CATEGORIES = ("class", "genre", "genres", "category", "categories", "cate", "tags")
@@ -69,6 +69,8 @@ def read_items(dataset: Any, title: str | None = None, category: str | None = No
     """
     tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field]]
     path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    for key, field in (("title", title), ("category", category)):
+        require(field is None or path.is_file(), f"{key}: '{field}' cannot be read: there is no file '{path}'")
     separator, encoding = dataset.config["field_separator"], dataset.config["encoding"]
     fields: dict[str, str] = {}
     if path.is_file():
@@ -81,8 +83,9 @@ def read_items(dataset: Any, title: str | None = None, category: str | None = No
     category = _chosen("category", category, usable, CATEGORIES, _CATEGORY_ENDS, path)
     titles, categories = list(tokens), [()] * len(tokens)
     wanted = [name for name in dict.fromkeys((title, category)) if name]
-    if not wanted or dataset.iid_field not in fields:
+    if not wanted:
         return Items(tokens, titles, categories, None, None)
+    require(dataset.iid_field in fields, f"'{path}' has no column '{dataset.iid_field}'")
     frame = _read(path, [dataset.iid_field, *wanted], list(fields), separator, encoding)
     places = {token: number for number, token in enumerate(tokens) if number}
     rows = frame[dataset.iid_field].map(places)

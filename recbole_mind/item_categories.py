@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.errors import require
 from recbole_mind.exact import Floats, Ints
-from recbole_mind.inter_file import columns
-
-# found in a file in this order, whatever the case; then a field that ends like one, such as item_category
-NAMES = ("class", "genre", "genres", "category", "categories", "cate", "tags")
-_KINDS = ("token", "token_seq")
-_ENDS = tuple(f"_{name}" for name in NAMES)
+from recbole_mind.explain_items import read_items
 
 
 class Categories(NamedTuple):
@@ -78,56 +71,13 @@ def read(dataset: Any, field: str | None = None) -> Categories | None:
 
     Args:
         dataset: RecBole's, which says where the file is and numbers the items.
-        field: a token or token_seq field of the .item file; by default the first of :data:`NAMES` that there is.
+        field: a token or token_seq field of the .item file; found by its name by default.
 
     Raises:
-        InputError: there is no such field, or no such file.
+        InputError: there is no such field, or the file cannot be read.
     """
-    config, key = dataset.config, dataset.iid_field
-    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
-    require(field is None or path.is_file(), f"category: '{field}' cannot be read: there is no file '{path}'")
-    if not path.is_file():
+    items = read_items(dataset, category=field)
+    if items.category_field is None:
         return None
-    separator, encoding = config["field_separator"], config["encoding"]
-    try:
-        head = columns(path, separator, encoding)
-        kinds = {column.field: column.kind for column in head}
-        name = _chosen([field for field, kind in kinds.items() if kind in _KINDS and field != key], field, path)
-        if name is None:
-            return None
-        require(key in kinds, f"category: '{path}' has no column '{key}'")
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            header=0,
-            names=list(kinds),
-            usecols=[key, name],
-            dtype=str,
-            keep_default_na=False,
-            encoding=encoding,
-            engine="python" if len(separator) > 1 else "c",
-        ).fillna("")
-    except InputError:
-        raise
-    except (ValueError, TypeError, OSError) as error:
-        raise InputError(f"category: '{path}' cannot be read: {error}") from None
-    number = dataset.field2token_id[key]
-    lists: list[list[str]] = [[] for _ in range(dataset.item_num)]
-    several = kinds[name] == "token_seq"
-    for token, cell in zip(frame[key], frame[name], strict=True):
-        if token in number:
-            lists[number[token]] = [
-                part for part in (cell.split(config["seq_separator"]) if several else [cell]) if part
-            ]
-    require(any(lists), f"category: '{name}' of '{path}' is empty for every item")
-    return Categories.of(name, lists)
-
-
-def _chosen(usable: Sequence[str], asked: str | None, path: Path) -> str | None:
-    if asked is not None:
-        text = f"category: '{asked}' is no token or token_seq field of '{path}'{nearest(asked, usable)}"
-        require(asked in usable, f"{text}; allowed: {', '.join(usable) or 'none'}")
-        return asked
-    by_fold = {name.casefold(): name for name in reversed(usable)}
-    alike = [name for name in usable if name.casefold().endswith(_ENDS)]
-    return next(iter([*(by_fold[name] for name in NAMES if name in by_fold), *alike]), None)
+    require(any(items.categories), f"category: '{items.category_field}' is empty for every item")
+    return Categories.of(items.category_field, items.categories)

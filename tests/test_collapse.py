@@ -182,7 +182,7 @@ def test_the_field_is_found_by_type_and_name(head, asked, expected, tmp_path):
         (
             "item_id:token\tgenre:token\na\tx\n",
             "genres",
-            "category: 'genres' is no .*did you mean 'genre'.*allowed: genre",
+            "category: 'genres' is not .*did you mean 'genre'.*allowed: genre",
         ),
         ("item_id:token\tprice:float\na\t1\n", "price", "allowed: none"),
         ("item_id:token\tgenre:token\na\t\n", None, "empty for every item"),
@@ -205,7 +205,7 @@ def test_without_a_file_there_are_no_categories(tmp_path):
 class _dataset:  # noqa: N801 - stands for RecBole's
     iid_field, dataset_name, item_num = "item_id", "x", 3
     config = {"field_separator": "\t", "seq_separator": " ", "encoding": "utf-8"}  # noqa: RUF012
-    field2token_id = {"item_id": {"[PAD]": 0, "a": 1, "b": 2}}  # noqa: RUF012
+    field2id_token = {"item_id": ["[PAD]", "a", "b"]}  # noqa: RUF012
 
     def __init__(self, folder):
         self.dataset_path = str(folder)
