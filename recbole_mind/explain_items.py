@@ -76,7 +76,7 @@ def read_items(dataset: Any, title: str | None = None, category: str | None = No
     if path.is_file():
         try:
             fields = {column.field: column.kind for column in inter_file.columns(path, separator, encoding)}
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(f"'{path}' cannot be read: {error}") from None
     usable = [name for name, kind in fields.items() if kind in ("token", "token_seq") and name != dataset.iid_field]
     title = _chosen("title", title, usable, TITLES, _TITLE_ENDS, path)
