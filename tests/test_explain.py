@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -27,7 +26,6 @@ from tests.pages import Page
 from tests.planted import EVIL, MIND, planted_settings, write_planted
 
 OURS = ("embedding_size", "relu_layers", "item_features", "user_features")  # settings that SASRec has not
-PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
@@ -369,18 +367,6 @@ def test_a_page_of_one_unknown_history(explained):
     text = page([explained[4]], [None], "nothing", "")
     assert "The most popular items" in text
     assert "&lt;i&gt;lost&lt;/i&gt;" in text
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if PROGRAM is None:
-        pytest.skip("no Chromium is installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as found:
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has none for root
-        browser = found.chromium.launch(executable_path=PROGRAM, args=sandbox)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1280, 900)])
