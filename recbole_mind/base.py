@@ -185,6 +185,21 @@ class RetrievalModel(SequentialRecommender):
             self.train(was_training)
         return interests, active
 
+    @torch.no_grad()
+    def encoded(self, interaction: Interaction) -> Encoded:
+        """What :meth:`interests` gives for the histories in ``interaction``, to rounding, and what each is made of."""
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        item_seq = item_seq[:, : max(1, int(lengths.max()))]
+        was_training = self.training
+        self.eval()
+        try:
+            vectors, place = self.behaviors(item_seq)
+            behaviors = vectors[place] * history_mask(lengths, item_seq.shape[1])[:, :, None]  # [B, L, D]
+            found = self.encode(behaviors, lengths, self.profile_encoder(interaction[self.USER_ID]))
+        finally:
+            self.train(was_training)
+        return found._replace(active=found.active.to(lengths.device))
+
     # -- what RecBole asks of a model ------------------------------------------------------------------------------
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import MANIFEST, alone_in, read_manifest, sha256
+from recbole_mind.files import MANIFEST, alone_in, read_manifest, sha256, sync
 
 FORMAT, VERSION = "recbole-mind bundle", 1
 LARGEST_MANIFEST = 2**24  # bytes
@@ -159,11 +159,11 @@ def write(folder: str | Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict
             manifest["seal"] = _seal(manifest)
             (new / MANIFEST).write_bytes(_text(manifest))
             for name in (*files, MANIFEST):
-                _sync(new / name)
+                sync(new / name)
             for inner in {(new / name).parent for name in files} | {new}:
-                _sync(inner)
+                sync(inner)
             _put_in_place(new, folder)
-            _sync(folder.parent)
+            sync(folder.parent)
         except OSError as error:
             raise InputError(f"bundle '{folder}' cannot be written: {error.strerror}") from None
         finally:
@@ -223,11 +223,3 @@ def _clear(work: Path) -> None:
     for path in work.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from recbole_mind import __version__, cli_milvus, cli_production, cli_serve, cli_store, cli_sweep, protocols, settings
+from recbole_mind import (
+    __version__,
+    cli_explain,
+    cli_milvus,
+    cli_production,
+    cli_report,
+    cli_serve,
+    cli_store,
+    cli_sweep,
+    protocols,
+    settings,
+)
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -141,7 +152,7 @@ def _main(arguments: Sequence[str]) -> int:
     _add_spread(board)
     board.set_defaults(run=_leaderboard)
     _add_spread(cli_sweep.add_parser(commands))
-    for module in (cli_production, cli_store, cli_serve, cli_milvus):
+    for module in (cli_production, cli_store, cli_serve, cli_milvus, cli_explain, cli_report):
         module.add_parsers(commands)
     known, rest = parser.parse_known_args(arguments)
     if rest and not known.takes_settings:

@@ -301,10 +301,7 @@ def _grouped(batches: Any, device: Any, vectors: Any) -> Iterator[tuple[Floats, 
     for interaction, history, positive_u, positive_i in batches:
         interests, active = vectors.interests(interaction.to(device))
         length = getattr(getattr(vectors, "model", vectors), "ITEM_SEQ_LEN", None)
-        left_out = np.zeros((0, 2), np.int64)
-        if history is not None:
-            left_out = torch.stack([torch.as_tensor(part).cpu().long() for part in history], dim=1).numpy()
-            left_out = left_out[left_out[:, 1] > 0]
+        left_out = kept_out(history)
         parts.append(
             (
                 interests.float().cpu().numpy(),
@@ -320,6 +317,14 @@ def _grouped(batches: Any, device: Any, vectors: Any) -> Iterator[tuple[Floats, 
             parts, rows = [], 0
     if parts:
         yield _together(parts)
+
+
+def kept_out(history: Any) -> Ints:
+    """What a loader keeps out of the ranking, ``[P, 2]`` pairs of row and item, without padding."""
+    if history is None:
+        return np.zeros((0, 2), np.int64)
+    pairs: Ints = torch.stack([torch.as_tensor(part).cpu().long() for part in history], dim=1).numpy()
+    return pairs[pairs[:, 1] > 0]
 
 
 def _together(parts: list[tuple[Floats, Bools, Ints, Ints, Ints]]) -> tuple[Floats, Bools, Ints, Exclusions, Ints]:

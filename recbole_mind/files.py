@@ -44,6 +44,15 @@ def write_atomic(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
         temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
 
 
+def sync(path: str | Path) -> None:
+    """Have a file's content, or a folder's names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sha256(path: str | Path) -> str:
     """The hash of a file's content.
 

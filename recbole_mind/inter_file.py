@@ -49,7 +49,11 @@ def columns(path: str | Path, separator: str, encoding: str | None) -> list[Colu
     """
     with open(path, encoding=encoding) as file:
         head = file.readline()[:-1]
-    return [Column(place, *heading.split(":", 1)) for place, heading in enumerate(head.split(separator))]
+    found = []
+    for place, heading in enumerate(head.split(separator)):
+        field, kind = heading.split(":", 1)
+        found.append(Column(place, field, kind))
+    return found
 
 
 class _Numbers:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from recbole_mind.evaluator import Outcome, metrics_of
-from recbole_mind.exact import Bools, Exclusions, Ints
+from recbole_mind.exact import Bools, Exclusions, Floats, Ints
+from recbole_mind.retrieval import MultiVectorIndex
 
 LENGTHS = ((1, 5), (6, 10), (11, 20), (21, 50), (51, None))  # behaviours of the history
 POPULARITY = ((0, 5), (6, 20), (21, 100), (101, None))  # interactions of the target in training
@@ -54,21 +55,7 @@ def list_overlap(outcome: Outcome) -> dict[str, float]:
         ``users``; ``jaccard``, the mean over users of the mean over pairs of interests of the share of their n items
         that both lists hold; and ``distinct``, the mean share of different items among all in the lists.
     """
-    interests, active, left_out = outcome.sample
-    B, K, D = interests.shape
-    n = outcome.ids.shape[1]
-    every = Exclusions(  # each interest is searched as a user of its own
-        (left_out.rows[:, None] * K + np.arange(K)).reshape(-1), np.repeat(left_out.ids, K)
-    )
-    found = outcome.index.search(interests.reshape(B * K, 1, D), active.reshape(B * K, 1), n, exclude=every).ids
-    jaccard, distinct = [], []
-    for lists in found.reshape(B, K, n)[active.sum(1) > 1]:
-        sets = [set(items[items >= 0].tolist()) for items in lists]
-        sets = [items for items in sets if items]
-        pairs = [(a, b) for i, a in enumerate(sets) for b in sets[i + 1 :]]
-        if pairs:
-            jaccard.append(np.mean([len(a & b) / len(a | b) for a, b in pairs]))
-            distinct.append(len(set().union(*sets)) / sum(map(len, sets)))
+    jaccard, distinct = overlaps(outcome.index, *outcome.sample, outcome.ids.shape[1])
     if not jaccard:
         return {"users": 0}
     return {
@@ -76,6 +63,34 @@ def list_overlap(outcome: Outcome) -> dict[str, float]:
         "jaccard": round(float(np.mean(jaccard)), 4),
         "distinct": round(float(np.mean(distinct)), 4),
     }
+
+
+def overlaps(
+    index: MultiVectorIndex, interests: Floats, active: Bools, left_out: Exclusions, n: int
+) -> tuple[list[float], list[float]]:
+    """What :func:`list_overlap` averages, of each user with two interests that find something, in order.
+
+    Args:
+        index: what is searched.
+        interests: ``[B, K, D]``.
+        active: ``[B, K]``.
+        left_out: of the B rows.
+        n: length of a list.
+    """
+    B, K, D = interests.shape
+    every = Exclusions(  # each interest is searched as a user of its own
+        (left_out.rows[:, None] * K + np.arange(K)).reshape(-1), np.repeat(left_out.ids, K)
+    )
+    found = index.search(interests.reshape(B * K, 1, D), active.reshape(B * K, 1), n, exclude=every).ids
+    jaccard, distinct = [], []
+    for lists in found.reshape(B, K, n)[active.sum(1) > 1]:
+        sets = [set(items[items >= 0].tolist()) for items in lists]
+        sets = [items for items in sets if items]
+        pairs = [(a, b) for i, a in enumerate(sets) for b in sets[i + 1 :]]
+        if pairs:
+            jaccard.append(float(np.mean([len(a & b) / len(a | b) for a, b in pairs])))
+            distinct.append(len(set().union(*sets)) / sum(map(len, sets)))
+    return jaccard, distinct
 
 
 def _by_user(trainer: Any, outcome: Outcome, groups: dict[str, Ints]) -> list[dict[str, Any]]:

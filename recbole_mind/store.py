@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import MANIFEST, alone_in, read_manifest, write_atomic
-from recbole_mind.store_log import BLOCKED, FORCED, PUBLISHED, ROLLED_BACK, SERVED, Event, Log, Pointer, is_name, sync
+from recbole_mind.files import MANIFEST, alone_in, read_manifest, sync, write_atomic
+from recbole_mind.store_log import BLOCKED, FORCED, PUBLISHED, ROLLED_BACK, SERVED, Event, Log, Pointer, is_name
 
 if TYPE_CHECKING:
     from recbole_mind.gate import Checked, Limits

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import write_atomic
+from recbole_mind.files import sync, write_atomic
 from recbole_mind.settings import plain
 
 HISTORY, CURRENT = "history.jsonl", "current"
@@ -183,12 +183,3 @@ def _event(line: bytes, number: int) -> Event | None:
     known = line.endswith(b"\n") and event.number == number and event.event in (*_SWITCHES, BLOCKED)
     named = is_name(event.id) and (event.before is None or is_name(event.before))
     return event if known and named and isinstance(event.figures, dict) else None
-
-
-def sync(folder: Path) -> None:
-    """Have a folder's names on disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -262,8 +262,8 @@ def write(
     for kind in kinds:
         drawings = []
         if kind.draw is not None:
-            contents[Path(folder) / "figures" / f"{kind.name}.png"] = _png(kind.draw(kind.panels, style.WIDE), title)
-            drawings = [_svg(kind.draw([panel], style.NARROW)) for panel in kind.panels]
+            contents[Path(folder) / "figures" / f"{kind.name}.png"] = png(kind.draw(kind.panels, style.WIDE), title)
+            drawings = [svg(kind.draw([panel], style.NARROW)) for panel in kind.panels]
         parts.append(sweep_page.Part(kind.name, kind.title, kind.read, drawings))
     contents[Path(folder) / "sweep.html"] = sweep_page.page(runs, parts, metric, title, bigger)
     for path, content in contents.items():
@@ -355,7 +355,8 @@ def _progress(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[_Kind]
     return [_Kind("best", "Best so far", read, draw)] if runs else []
 
 
-def _png(figure: Figure, title: str) -> bytes:
+def png(figure: Figure, title: str) -> bytes:
+    """A figure under its title, as a PNG; the same figure gives the same bytes."""
     file = io.BytesIO()
     with style.styled():
         figure.set_layout_engine("constrained")
@@ -364,7 +365,8 @@ def _png(figure: Figure, title: str) -> bytes:
     return file.getvalue()
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure for :class:`recbole_mind.sweep_page.Part`."""
     file = io.StringIO()
     with style.styled():
         figure.savefig(file, format="svg", facecolor="none", metadata={"Date": None})

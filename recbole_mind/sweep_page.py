@@ -32,7 +32,7 @@ def _scheme(series: Sequence[str], steps: Sequence[str]) -> str:
     return ":root { " + " ".join(f"--{name}: {colour};" for name, colour in named) + " }"
 
 
-_STYLE = (
+STYLE = (
     f"""\
 {_scheme(OKABE_ITO, STEPS)}
 @media (prefers-color-scheme: dark) {{ {_scheme(OKABE_ITO_DARK, STEPS_DARK)} }}
@@ -89,6 +89,12 @@ class Part:
 
 def page(runs: Sequence[Outcome], parts: Sequence[Part], metric: str, title: str, bigger: bool = True) -> str:
     """The whole page: what is best, the figures, every trial."""
+    body = _headline(runs, metric, bigger) + figures(parts) + _table(runs, metric, bigger)
+    return document(title, f"{body}<script>\n{_SCRIPT}</script>\n", STYLE)
+
+
+def figures(parts: Sequence[Part]) -> str:
+    """The figures, those of one panel beside each other; the page around them takes :data:`STYLE`."""
     shown = []
     for single, group in groupby(parts, lambda part: len(part.panels) < 2):
         if single:
@@ -96,8 +102,7 @@ def page(runs: Sequence[Outcome], parts: Sequence[Part], metric: str, title: str
             shown.append(f'<section class="parts">\n{cards}\n</section>\n')
         else:
             shown += [_section(part) for part in group]
-    body = _headline(runs, metric, bigger) + "".join(shown) + _table(runs, metric, bigger)
-    return document(title, f"{body}<script>\n{_SCRIPT}</script>\n", _STYLE)
+    return "".join(shown)
 
 
 def _headline(runs: Sequence[Outcome], metric: str, bigger: bool) -> str:

@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from recbole_mind import checkpoint
+from recbole_mind import checkpoint, mends
+from recbole_mind.diagnostics import coupling_statistics
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.progress import TrainingProgress
 from recbole_mind.resume import Position
+
+WATCHED = 256  # validation users whose interests TensorBoard shows
 
 
 class StopTraining(Exception):  # noqa: N818 - nothing went wrong
@@ -63,6 +67,7 @@ class SafeTrainer:
         self._epoch_began: float | None = None
         self._saves, self._saved_at, self._interrupted = True, time.monotonic(), False
         self.keeps_found, self.found = False, None
+        self._watched: tuple[Any, Any] | None = None  # validation data, and some of its users
         self._listen(self.evaluator)  # type: ignore[attr-defined]
 
     def _listen(self, evaluator: Any) -> None:
@@ -166,9 +171,28 @@ class SafeTrainer:
         self.seconds["validation"] += time.perf_counter() - began
         self._current_result = result
         self.curve.append(float(score))
+        self._show_interests(valid_data)
         if self._progress is not None:
             self._progress.validated(score)
         return score, result
+
+    def _show_interests(self, valid_data: Any) -> None:
+        """Write what the interests of some validation users do to TensorBoard, for a model that has several.
+
+        The users are drawn once, by ``seed``, from a generator of their own: training and its figures do not change.
+        """
+        if not (self._leads and mends.is_ours(type(self.model)) and self.model.num_interests):
+            return
+        if self._watched is None or self._watched[0] is not valid_data:
+            n = len(valid_data.dataset)
+            drawn = np.random.default_rng(self.config["seed"]).choice(n, min(n, WATCHED), replace=False)
+            self._watched = valid_data, valid_data.dataset[np.sort(drawn)].to(self.config["device"])
+        users = self._watched[1]
+        interests, active, weights = self.model.encoded(users)
+        lengths = users[self.model.ITEM_SEQ_LEN]
+        figures = coupling_statistics(interests.float(), active, weights.float(), lengths)
+        for name, value in figures.items():
+            self.tensorboard.add_scalar(f"Interests/{name}", value, self.epochs_run - 1)  # type: ignore[attr-defined]
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False) -> Any:
         self.epochs_run = epoch_idx + 1

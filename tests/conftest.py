@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 import torch
 
@@ -36,3 +39,17 @@ def two_bundles(small, tmp_path_factory):
         )
         for seed in (1, 2)
     ]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser, run headless."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium is installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as found:
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has none for root
+        browser = found.chromium.launch(executable_path=program, args=sandbox)
+        yield browser
+        browser.close()

@@ -107,7 +107,7 @@ def fill(target):
         (target / name).write_text("new")
     return {"text": "new"}
 
-bundle_files._sync, bundle_files._exchange = hooked(bundle_files._sync), hooked(bundle_files._exchange)
+bundle_files.sync, bundle_files._exchange = hooked(bundle_files.sync), hooked(bundle_files._exchange)
 bundle_files.sha256 = hooked(bundle_files.sha256)
 bundle_files.write(folder, fill)
 """

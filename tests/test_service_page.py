@@ -1,25 +1,10 @@
 """The service's page, in a real browser."""
 
-import os
-import shutil
-
 import pytest
 
 from tests.serving import running, until
 
-PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 KEY = "a-key-of-our-own"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as found:
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has none for root
-        browser = found.chromium.launch(executable_path=PROGRAM, args=sandbox)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
