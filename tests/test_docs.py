@@ -26,6 +26,7 @@ from tests.data import write_small
 from tests.documents import NAMES, ROOT, anchors, blocks, links, patched, prose
 
 BIN = Path(sys.executable).parent
+OURS = {"run_recbole": cli.run_recbole, "recbole-mind": cli.main}
 # an epoch, and of ml-100k the 300 users with the shortest histories
 SHORT = {"epochs": 1, "MAX_ITEM_LIST_LENGTH": 20, "train_batch_size": 1024, "user_inter_num_interval": "[5,45)"}
 QUICK = " ".join(f"--{key}='{value}'" for key, value in SHORT.items())
@@ -43,8 +44,8 @@ CHANGES = {
     'dataset="ml-100k")': f'dataset="ml-100k", config_dict={{{WITH}}})',
     '"epochs": 10, ': f"{WITH}, ",
     'overrides={"mask_history": True}': f'overrides={{{WITH}, "mask_history": True}}',
-    "--max-evals 40": f"--max-evals 2 {QUICK}",
-    "--max-evals 60": f"--max-evals 2 {QUICK}",
+    "--max-evals 40": f"--max-evals 2 {QUICK}".replace("epochs='1'", "epochs=3"),  # its early stop waits for 3
+    "--max-evals 60": f"--max-evals 2 {QUICK}".replace("epochs='1'", "epochs=3"),
     "final_seeds: [1, 2, 3]": "final_seeds: [1]",
     "datasets: [ml-100k, my]": "datasets: [my]",
     "seeds: [1, 2, 3]\nbaseline": "seeds: [1]\nbaseline",
@@ -95,7 +96,7 @@ def accepted(program, arguments, monkeypatch):
 
 
 def _of_ours(words, monkeypatch):
-    known = accepted({"run_recbole": cli.run_recbole, "recbole-mind": cli.main}[words[0]], words[1:], monkeypatch)
+    known = accepted(OURS[words[0]], words[1:], monkeypatch)
     file = getattr(known, "spec", None) or getattr(known, "space", None)
     assert file is None or any((folder / file).is_file() for folder in (ROOT, ROOT / "properties/sweep"))
 
@@ -201,10 +202,10 @@ def work(tmp_path_factory):
 
 
 class Page:
-    """Runs the blocks of a page in the folder that it is in."""
+    """Runs the blocks of a page in the folder that it is in; ``apart``, all commands in processes of their own."""
 
-    def __init__(self, name, paths):
-        self.name, self.paths, self.names = name, paths, {"__name__": name}
+    def __init__(self, name, paths, apart):
+        self.name, self.paths, self.apart, self.names = name, paths, apart, {"__name__": name}
         self.environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
         self.services, self.address = contextlib.ExitStack(), ""
 
@@ -234,11 +235,8 @@ class Page:
             self.address = self.services.enter_context(served(words, self.environment))
         elif words[0] == "curl":
             asked(words[1:], self.address)
-        elif (
-            words[0] in ("run_recbole", "recbole-mind") and not {"&&", "--nproc=2"} & set(words) and "$(" not in command
-        ):
-            # in this process, which has imported everything already
-            assert {"run_recbole": cli.run_recbole, "recbole-mind": cli.main}[words[0]](words[1:]) == 0, command
+        elif words[0] in OURS and not self.apart and not {"&&", "--nproc=2"} & set(words):
+            assert OURS[words[0]](words[1:]) == 0, command  # in this process, which has imported everything already
         else:
             done = subprocess.run(["bash", "-c", command], env=self.environment, capture_output=True, text=True)
             assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
@@ -295,14 +293,15 @@ RUN = [name for name in NAMES if any(block.language in ("sh", "python") for bloc
 def test_every_block_of_a_page_runs(name, work, tmp_path, monkeypatch, logging_as_before):
     folder, paths = work
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("saved", "log*"))
-    if name == "docs/adding-a-model.md":  # in a checkout of its own
+    apart = name == "docs/adding-a-model.md"
+    if apart:  # in a checkout of its own
         for part in ("recbole_mind", "properties", "tests"):
             shutil.copytree(ROOT / part, part, ignore=shutil.ignore_patterns("__pycache__", "properties"))
         Path("recbole_mind/properties").symlink_to("../properties")
         shutil.copy(ROOT / "setup.cfg", tmp_path)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["docs"])  # RecBole reads it
-    page = Page(name, paths)
+    page = Page(name, paths, apart)
     with page.services:
         for block in blocks(name):
             page.run(block)
