@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import re
@@ -339,3 +340,22 @@ def test_every_module_has_its_place():
     patterns = [re.compile(name.replace("*", r"\w+")) for name in named]
     modules = [path.stem for path in (ROOT / "recbole_mind").glob("*.py") if not path.stem.startswith("__")]
     assert [module for module in modules if not any(pattern.fullmatch(module) for pattern in patterns)] == []
+
+
+def test_the_front_pages_figures_are_the_leaderboards():
+    record = json.loads((ROOT / "benchmarks/records/leaderboard.json").read_text())
+    _, _, table = prose("README.md").partition("| Recall@10 / NDCG@10 / Recall@50 |")
+    head, _, *rows = table.partition("\n\n")[0].splitlines()
+    boards = {
+        board["dataset"]: {row["label"]: row["cells"] for row in board["rows"]} for board in record["board"]["tables"]
+    }
+    shown = {}
+    for label, *cells in ([cell.strip() for cell in row.strip("|").split("|")] for row in rows):
+        shown[label] = [cell.replace("*", "").split(" / ") for cell in cells]
+    metrics = ("recall@10", "ndcg@10", "recall@50")
+    names = [name.strip() for name in head.strip("|").split("|")]
+    assert names == list(boards)
+    assert len(shown) == 7
+    for label, figures in shown.items():
+        means = [[f"{boards[name][label][metric]['mean']:.4f}".lstrip("0") for metric in metrics] for name in names]
+        assert figures == means, label
