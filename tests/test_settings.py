@@ -241,8 +241,9 @@ def test_what_cannot_be_written_or_ranked_is_refused_before_training(small, tmp_
         quick_start.run("MIND", "small", overrides=small_settings(small, checkpoint_dir="/proc/none"))
 
 
-def test_the_readme_shows_the_defaults_in_force():
-    text = (Path(__file__).parent.parent / "README.md").read_text()
+@pytest.mark.parametrize("page", ["README.md", "docs/model.md"])
+def test_the_pages_show_the_defaults_in_force(page):
+    text = (Path(__file__).parent.parent / page).read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", text, re.MULTILINE))
     in_force = settings.defaults("model", "MIND")
     assert {key: str(in_force[key]) for key in rows} == {key: value for key, value in rows.items()}
