@@ -28,7 +28,8 @@ from recbole_mind import __version__, exact
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.files import MANIFEST, alone_in, read_manifest, sha256, write_atomic
 from recbole_mind.histories import Asked, Histories, read_tokens
-from recbole_mind.recall import Recalled, Recaller
+from recbole_mind.recall import Recaller
+from recbole_mind.recalled import Recalled
 from recbole_mind.store import FORMAT as STORE
 from recbole_mind.store import Store
 from recbole_mind.vectors import is_whole

@@ -8,7 +8,8 @@ import pytest
 from recbole_mind.bundle import Bundle
 from recbole_mind.diversity import diversify
 from recbole_mind.errors import InputError
-from recbole_mind.recall import EMPTY, UNKNOWN, Recaller
+from recbole_mind.recall import Recaller
+from recbole_mind.recalled import EMPTY, UNKNOWN
 from tests.bundles import exported, trained
 
 ITEMS = [f"i{number}" for number in range(1, 51)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recbole_mind import exact, retrieval
+from recbole_mind import exact, proposals, retrieval
 from recbole_mind.errors import InputError
 from recbole_mind.retrieval import normalized
 from tests.vectors import (
@@ -356,16 +356,13 @@ def test_faiss_results_do_not_depend_on_threads_or_memory(factory):
 
 
 def test_users_who_leave_out_much_do_not_deepen_the_search_of_the_others():
-    index = indexed("IVF8,Flat")
     depth = np.random.default_rng(0).permutation(np.r_[np.full(5000, 10), np.full(40, 15), 290, 300])
-    groups = list(index._of_like_depth(depth, K=4))
+    groups = list(proposals.of_like_depth(depth, 4, retrieval.MEMORY))
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(depth)))
     assert all(depth[users].max() <= 2 * depth[users].min() for users in groups)
     assert {len(users) for users in groups if depth[users].max() > 100} == {2}
     assert len(groups) == 3
-    index.memory, before = 2**16, index.memory
-    groups = list(index._of_like_depth(depth, K=4))
-    index.memory = before
+    groups = list(proposals.of_like_depth(depth, 4, 2**16))
     assert all(len(users) * 4 * depth[users].max() * 48 <= 2**16 for users in groups if len(users) > 1)
 
 
