@@ -54,7 +54,7 @@ class Recaller:
         self._vectors, self._norms = bundle.index.vectors, bundle.norms
         self._longest = int(bundle.manifest["preprocessing"]["max_history"])
         self._user_field = str(bundle.manifest["preprocessing"]["user_field"])
-        self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0)
+        self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0, self._vectors)
         self._standing = self._everything
 
     @classmethod
@@ -77,13 +77,15 @@ class Recaller:
             denied: raw tokens that are left out of them.
 
         Raises:
-            InputError: something else than tokens.
+            InputError: something else than tokens, or a pool of another bundle.
         """
-        if isinstance(allowed, ItemPool) and denied is None:
-            return allowed
         rows, unknown = self._everything.rows, 0
         if isinstance(allowed, ItemPool):
             rows, unknown = allowed.rows, allowed.unknown
+            mine = allowed.catalogue is self._vectors
+            require(mine, "allowed: this pool is of another bundle; make it with this one")
+            if denied is None:
+                return allowed
         elif allowed is not None:
             found = self._rows(allowed, "allowed")
             rows, unknown = np.unique(found[found >= 0]), int((found < 0).sum())
@@ -104,7 +106,7 @@ class Recaller:
 
     def _prepared(self, rows: Ints, unknown: int) -> ItemPool:
         whole = len(rows) == len(self._everything.rows)
-        return ItemPool(None if whole else self.index.pool(rows), rows, unknown)
+        return ItemPool(None if whole else self.index.pool(rows), rows, unknown, self._vectors)
 
     def _pool_of(self, allowed: Any, denied: Ints) -> ItemPool:
         """The standing pool, narrowed by what one request allows and denies."""
@@ -114,7 +116,7 @@ class Recaller:
             if pool.pool is None:
                 pool = asked
             elif asked.pool is not None:
-                pool = self._prepared(np.intersect1d(asked.rows, pool.rows, assume_unique=True), asked.unknown)
+                pool = self._prepared(asked.rows[pool.pool.holds(asked.rows)], asked.unknown)
         return self._prepared(np.setdiff1d(pool.rows, denied), pool.unknown) if len(denied) > FEW else pool
 
     def _rows(self, tokens: Any, name: str) -> Ints:
@@ -194,7 +196,7 @@ class Recaller:
         requests = [self._request(*pair) for pair in zip(histories, profiles, strict=True)]
         known = [request for request in requests if request.fallback is None]
         left_out = [np.union1d(request.seen, out) if exclude_seen else out for request in known]
-        size = len(self._everything.rows)
+        size = len(pool.rows)
         depths = [min(size, n * len(request.vectors)) if values is not None else min(size, n) for request in known]
         found = iter(self._search([request.vectors for request in known], depths, left_out, pool))
         alone = iter(
@@ -323,18 +325,21 @@ class Recaller:
         return results
 
     def _popular(self, n: int, left_out: Ints, pool: ItemPool) -> Ints:
-        """The n most popular rows of the pool."""
-        order, start, width = self.bundle.popularity, 0, 2 * n
-        found = np.zeros(0, np.int64)
-        while start < len(order) and len(found) < n:
-            rows = order[start : start + width].astype(np.int64)
-            start, width = start + width, 2 * width
-            good = ~np.isin(rows, left_out)
-            if pool.pool is not None:
-                place = np.searchsorted(pool.rows, rows)
-                good &= np.append(pool.rows, -1)[place] == rows
-            found = np.concatenate([found, rows[good]])
-        return found[:n]
+        """The n most popular rows of the pool; ties go to the lower row."""
+
+        def kept(rows: Ints) -> Ints:
+            return rows[~np.isin(rows, left_out)]
+
+        rows = self.bundle.popularity[: 32 * n + len(left_out)].astype(np.int64)
+        found = kept(rows if pool.pool is None else rows[pool.pool.holds(rows)])
+        if len(found) >= n or len(rows) == len(self.bundle.popularity):
+            return found[:n]
+        rows = kept(pool.rows)  # few of the most popular are in the pool: it is sorted itself
+        counts = self.bundle.counts[rows]
+        if len(rows) > n:
+            enough = counts >= np.partition(counts, len(rows) - n)[len(rows) - n]
+            rows, counts = rows[enough], counts[enough]
+        return rows[np.argsort(-counts, kind="stable")][:n]
 
     def _tokens(self, rows: Ints) -> list[str]:
         return self.bundle.item_tokens.tokens(rows)

@@ -38,11 +38,13 @@ class ItemPool(NamedTuple):
         pool: for the index; ``None`` where all items may be recalled.
         rows: ``[M]`` of the items, ascending.
         unknown: how many tokens are not in the catalogue.
+        catalogue: the item vectors of the bundle that it is of.
     """
 
     pool: Pool | None
     rows: Ints
     unknown: int
+    catalogue: Floats
 
 
 class InterestList(NamedTuple):

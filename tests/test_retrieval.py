@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -353,6 +354,16 @@ def test_faiss_results_do_not_depend_on_threads_or_memory(factory):
     index.threads, index.memory = 3, 2**10
     query = INTERESTS, ACTIVE, 10, EXCLUDE
     assert_same(index.search(*query), indexed(factory).search(*query))
+
+
+@pytest.mark.parametrize("shift", [10**9, -(10**9)])
+def test_ids_that_the_catalogue_has_not_count_as_none(shift):
+    index = build(ITEMS, "IVF8,Flat")
+    inner = faiss.index_factory(ITEMS.shape[1], "IVF8,Flat", faiss.METRIC_INNER_PRODUCT)
+    inner.train(ITEMS)
+    inner.add_with_ids(ITEMS, np.where(np.arange(len(ITEMS)) % 2, np.arange(len(ITEMS)) + shift, np.arange(len(ITEMS))))
+    index._index = inner
+    assert_same(index.search(INTERESTS, ACTIVE, len(ITEMS)), reference(ITEMS, INTERESTS, ACTIVE, len(ITEMS)))
 
 
 def test_users_who_leave_out_much_do_not_deepen_the_search_of_the_others():
