@@ -290,10 +290,21 @@ class Trap:
         return os.system, ("touch it-ran",)
 
 
-def oversized(folder):
-    header = "{'descr': '<i8', 'fortran_order': False, 'shape': (4611686018427387904,), }"
-    text = header.ljust(117) + "\n"
-    (folder / "counts.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+def header(content):
+    text = content.ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    return lambda folder: (folder / "counts.npy").write_bytes(data)
+
+
+def without(*left_out, **changed):
+    def apply(folder):
+        found = json.loads((folder / "manifest.json").read_text())["preprocessing"] | changed
+        reseal(folder, preprocessing={key: value for key, value in found.items() if key not in left_out})
+
+    return apply
+
+
+OVERSIZED = "{'descr': '<i8', 'fortran_order': False, 'shape': (4611686018427387904,), }"
 
 
 def trap(folder):
@@ -336,7 +347,7 @@ HARM = {
     "a path out of the index": (index_outside, "'../../items.npy' is not the name of a file in it"),
     "a pickle inside": (trap, "'counts.npy' holds object"),
     "a pickle": (pickled, "'counts.npy' is not an array"),
-    "an array larger than memory": (oversized, "'counts.npy' holds int64 \\[4611686018427387904\\]"),
+    "an array larger than memory": (header(OVERSIZED), "'counts.npy' holds int64 \\[4611686018427387904\\]"),
     "counts of other items": (put("counts.npy", np.zeros(49, np.int64)), "'counts.npy' holds int64 \\[49\\]"),
     "rows that are not there": (put("popularity.npy", np.full(50, 2**31 - 1, np.int32)), "'popularity.npy'"),
     "rows twice": (put("popularity.npy", np.zeros(50, np.int32)), "'popularity.npy' does not hold each item once"),
@@ -352,6 +363,16 @@ HARM = {
     "no data in the manifest": (lambda folder: reseal(folder, data={}), "manifest.json is incomplete"),
     "words for numbers": (lambda folder: reseal(folder, data={"items": "50", "users": 40}), "'50' is not a number"),
     "items beyond all bounds": (lambda folder: reseal(folder, data={"items": 2**40, "users": 40}), "is not a number"),
+    "no name of the model": (
+        lambda folder: reseal(folder, model={}),
+        "manifest.json is incomplete: KeyError\\('name'\\)",
+    ),
+    "no length of a history": (without("max_history"), "manifest.json is incomplete: KeyError\\('max_history'\\)"),
+    "no user field": (without("user_field"), "manifest.json is incomplete: KeyError\\('user_field'\\)"),
+    "a history of nothing": (without(max_history=0), "manifest.json: a history of 0 items says nothing"),
+    "a number for a name": (without(user_field=3), "manifest.json: 3 is not a name"),
+    "a header that does not end": (header("{'descr': ('<i8'"), "'counts.npy' is not an array"),
+    "a header of no type": (header("{[]: 1}"), "'counts.npy' is not an array"),
     "a list for a manifest's part": (lambda folder: reseal(folder, profile=[[]]), "manifest.json is incomplete"),
 }
 
