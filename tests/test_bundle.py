@@ -21,7 +21,7 @@ from recbole_mind.bundle import Bundle, verify
 from recbole_mind.errors import InputError
 from recbole_mind.recall import Recaller
 from tests.bundles import exported, reseal, trained
-from tests.data import LEAVE_ONE_OUT
+from tests.data import LEAVE_ONE_OUT, write_small
 
 # -- the exported model is the model ---------------------------------------------------------------------------------
 
@@ -171,6 +171,21 @@ def test_the_same_checkpoint_has_the_same_id(whole, checkpoint, tmp_path):
     other = exported(checkpoint, tmp_path / "other", factory="IVF4,Flat", parameters="nprobe=2")
     assert verify(other)["id"] != verify(whole)["id"]
     assert Bundle.load(other).index.parameters == {"nprobe": 2}
+
+
+def test_a_checkpoint_is_not_exported_with_the_tokens_of_other_data(tmp_path):
+    data = write_small(tmp_path / "data")
+    checkpoint = trained(tmp_path / "run", data, "MIND")
+    path = data / "small/small.inter"
+    head, *rows = path.read_text().splitlines()
+    user, item, time = rows[-1].split("\t")
+    path.write_text("\n".join([head, *rows, f"{user}\t{item}\t{float(time) + 10**6:.0f}"]) + "\n")
+    bundle = Bundle.load(exported(checkpoint, tmp_path / "bundle"))  # one interaction more changes no row
+    assert len(bundle.item_tokens) == 50
+    path.write_text("\n".join([head, *rows[::-1]]) + "\n")
+    with pytest.raises(InputError, match=r"'small' had other items or values of features, or"):
+        exported(checkpoint, tmp_path / "bundle")
+    assert verify(tmp_path / "bundle")["id"] == bundle.id
 
 
 def test_popularity_is_that_of_the_training_data(whole, checkpoint):
