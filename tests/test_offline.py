@@ -236,6 +236,26 @@ def test_a_damaged_part_is_made_again_and_other_files_are_left_alone(bundle, mon
     assert Path("other.parquet.parts/part-0000000.parquet").exists()
 
 
+@pytest.mark.parametrize("place", [0, 0.2, 0.5, 0.7])
+def test_a_flipped_bit_in_a_part_is_noticed_and_the_part_made_again(bundle, monkeypatch, place):
+    written("h.parquet", drawn(40))
+    offline.recall(bundle, "h.parquet", "whole.parquet", batch=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(offline, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(InterruptedRun):
+            offline.recall(bundle, "h.parquet", "out.parquet", batch=8)
+    part = Path("out.parquet.parts/part-0000002.parquet")
+    data = bytearray(part.read_bytes())
+    end = pq.read_metadata(part).row_group(0).column(3)  # what stands before the footer
+    data[4 + int(place * (end.data_page_offset + end.total_compressed_size))] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(InputError, match=r"part-0000002.parquet' was damaged and is removed; the same command makes"):
+        offline.recall(bundle, "h.parquet", "out.parquet", batch=8)
+    assert not Path("out.parquet").exists()
+    assert offline.recall(bundle, "h.parquet", "out.parquet", batch=8).made == 24  # from that part on
+    assert Path("out.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+
+
 def test_a_full_disk_leaves_no_half_file(bundle, monkeypatch):
     written("h.parquet", drawn(300))
     Path("out.parquet").write_text("the old one")
