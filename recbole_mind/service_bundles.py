@@ -12,7 +12,7 @@ import numpy as np
 
 from recbole_mind import store
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import read_manifest
+from recbole_mind.files import read_lines, read_manifest
 from recbole_mind.recall import Recaller
 from recbole_mind.service_items import ItemSearch
 from recbole_mind.service_metrics import Metrics
@@ -221,12 +221,6 @@ def _read_pool(path: Path) -> str:
     Raises:
         InputError: it cannot be read, or holds none.
     """
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except OSError as error:
-        raise InputError(f"pool '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"pool '{path}' is not UTF-8 text") from None
-    lines = [line for line in lines if line]
+    lines = [line for line in read_lines(path, "pool") if line]
     require(bool(lines), f"pool '{path}' holds no token")
     return "\n".join(lines)

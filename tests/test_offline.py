@@ -109,7 +109,7 @@ def test_seen_items_come_when_asked_for(bundle):
 
 def test_only_the_pool_comes_and_its_unknown_tokens_are_counted(bundle):
     written("h.parquet", [["i1", "i3"], [], ["i2", "i4", "i6"]])
-    Path("pool.txt").write_bytes(b"i2\r\ni4\n\ni6\nnew\n")
+    Path("pool.txt").write_bytes(b"\xef\xbb\xbfi2\r\ni4\n\ni6\nnew\n")
     pq.write_table(pa.table({"item": ["i2", "i4", None, "i6", "new"], "other": [1] * 5}), "pool.parquet")
     for pool in ("pool.txt", "pool.parquet"):
         said = []
@@ -400,7 +400,7 @@ def test_bad_histories_are_one_line(what, bundle, capsys):
         (["-o", "out", "--threads=-1"], "threads: -1 is not allowed"),
         (["-o", "out", "--pool=no-such"], "pool 'no-such' cannot be read: No such file"),
         (["-o", "out", "--pool=unknown"], "none of its 2 tokens is an item of the bundle"),
-        (["-o", "out", "--pool=bytes"], "pool 'bytes' is neither text in UTF-8 nor Parquet"),
+        (["-o", "out", "--pool=bytes"], "pool 'bytes' cannot be read: it is not UTF-8 text"),
         (["-o", "out", "--pool=h.parquet"], "pool 'h.parquet' has no column 'item' or 'item_id'; columns: user, hist"),
         (["-o", "out", "--exclude-seen", "--include-seen"], "not allowed with"),
         (["-o", "out", "--k=3"], "argument '--k=3' is not understood"),
