@@ -58,6 +58,7 @@ class Bundles:
         self._pool = None if pool is None else Path(pool)
         self._pool_seen: Any = None
         self._pool_text: str | None = None
+        self._pool_failed = False  # the last that was tried
         self._complaints: dict[str, str] = {}
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -139,6 +140,8 @@ class Bundles:
         before = self._serving
         self._serving = Serving(recaller, ItemSearch(recaller.bundle, self.names))  # one assignment
         self.metrics.serves(recaller)
+        if self._pool_failed:  # what the old bundle did not know this one may
+            self._pool_seen = None
         if before is None:
             logger.info("bundle %s serves", recaller.bundle_id)
             return
@@ -159,8 +162,9 @@ class Bundles:
             self._pool_text = _read_pool(self._pool)
             if self._serving is not None:
                 self._apply_pool(self._serving.recaller)
+            self._pool_failed = False
         except Exception:
-            self._pool_text = before
+            self._pool_text, self._pool_failed = before, True
             self.metrics.pools.labels("failed").inc()
             raise
         self.metrics.pools.labels("done").inc()

@@ -24,6 +24,8 @@ from recbole_mind.service_bundles import Bundles
 from recbole_mind.service_metrics import Metrics
 from recbole_mind.service_schema import InterestsAnswer, Limits, RecallAnswer, limits
 from recbole_mind.store import Store
+from recbole_mind.tokens import Tokens
+from tests.bundles import reseal
 from tests.pages import Page
 from tests.serving import JSON, running, until
 
@@ -553,6 +555,27 @@ def test_the_pool_is_followed(published, tmp_path, caplog):
         pool.write_text("i6\n")
         until(lambda: items() == {"i6"})
         assert set(served.post("/recall", question | {"allowed": ["i5", "i6"]}).json["items"]) == {"i6"}
+
+
+def test_a_pool_of_new_items_waits_for_the_bundle_that_knows_them(two_bundles, tmp_path):
+    folder, pool, new = tmp_path / "bundle", tmp_path / "pool.txt", tmp_path / "new"
+    shutil.copytree(two_bundles[0], folder)
+    shutil.copytree(two_bundles[0], new)
+    known = Recaller.load(folder).bundle.item_tokens.tokens(range(50))
+    Tokens.of([*known[:40], *(f"n{row}" for row in range(40, 50))]).save(new / "tokens", "items")
+    reseal(new)
+    pool.write_text("\n".join(known[:2]))
+    bundles = Bundles(folder, Metrics(), pool)
+    pool.write_text("n40\nn41\n")
+    for _ in range(3):
+        bundles.look()
+    assert set(bundles.serving.recaller.recall([]).items) == set(known[:2])
+    shutil.rmtree(folder)
+    new.rename(folder)
+    bundles.reload()
+    for _ in range(2):
+        bundles.look()
+    assert set(bundles.serving.recaller.recall([]).items) == {"n40", "n41"}
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff", b"none\n"])
