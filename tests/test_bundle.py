@@ -411,6 +411,15 @@ def test_nan_among_the_items_is_refused(bundle):
     reseal(bundle)
     with pytest.raises(InputError, match="its vectors are not all finite"):
         Recaller.load(bundle)
+    assert "its vectors are not all finite" in gate.self_checks(bundle, gate.limits()).faults[0]
+
+
+def test_nan_among_the_values_of_a_user_feature_is_not_published(bundle):
+    table = np.load(bundle / "profile/0.table.npy")
+    table[2, 1] = np.nan
+    save_array(bundle / "profile/0.table.npy", table)
+    reseal(bundle)
+    assert gate.self_checks(bundle, gate.limits()).faults == ("embeddings of 'job' hold values that are not finite",)
 
 
 def test_a_full_disk_at_any_file_leaves_the_old_bundle(whole, checkpoint, tmp_path, monkeypatch):
