@@ -108,7 +108,7 @@ class Load:
                     self.errors.append(f"status {response.status}")
                     continue
                 self.bundles.add(found[1].decode())
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.errors.append(type(error).__name__)
                 connection.close()
                 continue

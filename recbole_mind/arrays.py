@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def open_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) 
         size = path.stat().st_size - start
     except OSError as error:
         raise InputError(f"'{path.name}' cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError):
         raise InputError(f"'{path.name}' is not an array") from None
     fits = len(found) == len(shape) and all(want in (None, has) for want, has in zip(shape, found, strict=True))
     number = 1

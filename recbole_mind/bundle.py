@@ -142,12 +142,15 @@ class Bundle:
 
     @classmethod
     def _open(cls, folder: Path, manifest: dict[str, Any], threads: int | None) -> Bundle:
-        data, interests = manifest["data"], manifest["interests"]
-        N, U, D = (_whole(value) for value in (data["items"], data["users"], interests["D"]))
+        data, interests, read = manifest["data"], manifest["interests"], manifest["preprocessing"]
+        N, U, D, _ = (_whole(value) for value in (data["items"], data["users"], interests["D"], interests["K"]))
+        require(_whole(read["max_history"]) > 0, "manifest.json: a history of 0 items says nothing")
+        for name in (read["user_field"], read["item_field"], data["name"], manifest["model"]["name"]):
+            require(isinstance(name, str), f"manifest.json: {name!r} is not a name")
         index = MultiVectorIndex.load(folder / "index", device="cpu", threads=threads, hashed=True)
         shape = f"the index holds {len(index)} vectors of size {index.size} instead of {N} of size {D}"
         require((len(index), index.size) == (N, D), shape)
-        norms = open_array(folder / "norms.npy", np.float32, (N,)) if manifest["preprocessing"]["norms"] else None
+        norms = open_array(folder / "norms.npy", np.float32, (N,)) if read["norms"] else None
         popularity = open_array(folder / "popularity.npy", np.int32, (N,))
         inside = N > 0 and int(popularity.min()) >= 0 and int(popularity.max()) < N
         once = inside and bool((np.bincount(popularity, minlength=N) == 1).all())

@@ -7,6 +7,7 @@ torch >= 2.6 refuses; they are opened with an unpickler that knows only the clas
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -59,6 +60,15 @@ def save(path: str | Path, state: dict[str, Any], settings: dict[str, Any]) -> N
     }
     write_atomic(path, lambda file: torch.save(whole, file))
     write_atomic(f"{path}.json", to_json(settings))
+
+
+def tokens_of(dataset: Any) -> str:
+    """The hash of what the rows of a model's tables stand for: raw tokens of items and of the features that it uses."""
+    digest = hashlib.sha256()
+    features = [*(dataset.config["item_features"] or []), *(dataset.config["user_features"] or [])]
+    for field in (dataset.iid_field, *features):
+        digest.update("\n".join([*map(str, dataset.field2id_token[field]), "\n"]).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:

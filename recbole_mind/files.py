@@ -66,6 +66,21 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def read_lines(path: str | Path, called: str) -> list[str]:
+    """The lines of a text in UTF-8 that a person or Windows may have written; ``called`` stands before its name.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        lines = Path(path).read_bytes().decode("utf-8-sig").split("\n")
+    except OSError as error:
+        raise InputError(f"{called} '{path}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{called} '{path}' cannot be read: it is not UTF-8 text") from None
+    return [line.removesuffix("\r") for line in lines]
+
+
 def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[str, Any]:
     """What stands in the manifest of a folder of ours, which is ``called`` "an index", say, in messages.
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.files import read_lines
 
 USER, HISTORY, ITEM, N = "user", "history", "item", "n"
 _BUFFER = 2**20  # bytes of a column that are read at once
@@ -162,13 +163,10 @@ def read_tokens(path: str | Path, item_field: str) -> list[str]:
     try:
         with open(path, "rb") as file:
             is_parquet = file.read(4) == b"PAR1"
-        if not is_parquet:
-            lines = path.read_text("utf-8").split("\n")
-            return [line.removesuffix("\r") for line in lines if line.strip()]
     except OSError as error:
         raise InputError(f"pool '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"pool '{path}' is neither text in UTF-8 nor Parquet") from None
+    if not is_parquet:
+        return [line for line in read_lines(path, "pool") if line]
     file = _opened(path, "pool")
     names = file.schema_arrow.names
     chosen = next((name for name in (ITEM, item_field, *(names if len(names) == 1 else [])) if name in names), None)

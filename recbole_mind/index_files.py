@@ -70,9 +70,10 @@ def load(folder: Path, *, hashed: bool = False) -> tuple[dict[str, Any], npt.NDA
     except InputError as error:
         raise InputError(f"index '{folder}' is corrupt: {error}") from None
     try:
-        index = faiss.read_index(str(checked["index"])) if "index" in checked else None
-    except RuntimeError as error:
-        raise InputError(f"index '{folder}' is corrupt: {str(error).strip().splitlines()[-1]}") from None
+        index = _read(checked["index"]) if "index" in checked else None
+    except (RuntimeError, MemoryError) as error:
+        reason = (str(error).strip().splitlines() or ["it asks for too much memory"])[-1]
+        raise InputError(f"index '{folder}' is corrupt: {reason}") from None
     fits = (index is None) == (factory == "exact")
     fits = fits and (index is None or (index.ntotal, index.d) == shape)
     require(fits, f"index '{folder}' is corrupt: its files do not belong together")
@@ -89,6 +90,18 @@ def training_of(folder: Path) -> str:
         return str(read_manifest(folder, "an index", FORMAT, VERSION)["files"]["items"]["sha256"])
     except (KeyError, TypeError):
         raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is incomplete") from None
+
+
+def _read(path: Path) -> Any:
+    """FAISS's index in a file, none of whose parts is larger than the file."""
+    if not hasattr(faiss, "set_deserialization_vector_byte_limit"):  # an older FAISS
+        return faiss.read_index(str(path))
+    before = faiss.get_deserialization_vector_byte_limit()
+    faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+    try:
+        return faiss.read_index(str(path))
+    finally:
+        faiss.set_deserialization_vector_byte_limit(before)
 
 
 def _remove(folder: Path, names: set[str]) -> None:

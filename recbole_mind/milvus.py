@@ -34,7 +34,8 @@ from recbole_mind import exact, faiss_index
 from recbole_mind.bundle import Bundle
 from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Floats, Found, Ints
-from recbole_mind.retrieval import EXACT_UP_TO, Pool
+from recbole_mind.pools import Pool
+from recbole_mind.retrieval import EXACT_UP_TO
 
 ALIAS = "recbole_mind"
 MOST = 16384  # that one search of Milvus returns for a vector
@@ -212,7 +213,7 @@ class MilvusIndex:
             limit = min(limit, MOST, N)
             unfinished = []
             for row, ids in zip(left, self._nearest(vectors[left], limit), strict=True):
-                kept = ids if pool is None else ids[pool.bitmap[ids >> 3] >> (ids & 7) & 1 == 1]
+                kept = ids if pool is None else ids[pool.holds(ids)]
                 result[row, : len(kept[:width])] = kept[:width]
                 if len(kept) < wanted and len(ids) == limit < N:
                     unfinished.append(row)

@@ -28,7 +28,8 @@ from recbole_mind import __version__, exact
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.files import MANIFEST, alone_in, read_manifest, sha256, write_atomic
 from recbole_mind.histories import Asked, Histories, read_tokens
-from recbole_mind.recall import Recalled, Recaller
+from recbole_mind.recall import Recaller
+from recbole_mind.recalled import Recalled
 from recbole_mind.store import FORMAT as STORE
 from recbole_mind.store import Store
 from recbole_mind.vectors import is_whole
@@ -239,6 +240,19 @@ def _is_whole(path: Path, rows: int) -> bool:
         return False
 
 
+def _part(path: Path) -> Any:
+    """What stands in a part; a damaged one is removed, so that the next run makes it again."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        good = table.schema.equals(SCHEMA) and _COUNTS in (table.schema.metadata or {})
+    except (pa.ArrowException, OSError):
+        good = False
+    if not good:
+        path.unlink(missing_ok=True)
+        raise InputError(f"'{path}' was damaged and is removed; the same command makes it again")
+    return table
+
+
 def _finish(
     parts: Path, number: int, target: Path, identity: dict[str, Any], rows: int, watch: Watch
 ) -> dict[str, int]:
@@ -251,7 +265,7 @@ def _finish(
         done = 0
         watch("writing", done, rows)
         for place in range(number):
-            table = pq.read_table(parts / _name(place))
+            table = _part(parts / _name(place))
             totals.update(json.loads(table.schema.metadata[_COUNTS]))
             done += len(table)
             yield table.replace_schema_metadata(about)
@@ -272,7 +286,8 @@ def _write(file: Any, tables: Any) -> None:
     try:
         for table in tables:
             if writer is None:
-                writer = pq.ParquetWriter(file, table.schema, compression="zstd", use_dictionary=_FEW)
+                options = {"compression": "zstd", "use_dictionary": _FEW, "write_page_checksum": True}
+                writer = pq.ParquetWriter(file, table.schema, **options)
             writer.write_table(table, row_group_size=len(table))
     finally:
         if writer is not None:

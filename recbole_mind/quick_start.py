@@ -358,6 +358,11 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
     with _quiet(config):
         init_seed(config["seed"], config["reproducibility"])
         data, train_data, valid_data, test_data = build_data(config)
+        require(
+            content.get("tokens") in (None, checkpoint.tokens_of(data)),
+            f"checkpoint '{path}' was trained when '{config['dataset']}' had other items or values of features, or had "
+            "them in another order: its rows would stand for the wrong ones; train again",
+        )
         init_seed(config["seed"], config["reproducibility"])
         model = build_model(config, train_data)
         mends.restore(model, content)

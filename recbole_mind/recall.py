@@ -17,76 +17,13 @@ from recbole_mind.bundle import Bundle
 from recbole_mind.diversity import diversify
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Exclusions, Floats, Found, Ints
-from recbole_mind.retrieval import Pool
+from recbole_mind.recalled import EMPTY, UNKNOWN, InterestList, Interests, ItemPool, Recalled
 from recbole_mind.tokens import Tokens
 from recbole_mind.vectors import is_whole
 
-EMPTY, UNKNOWN = "empty history", "unknown items"
 FEW = 1000  # items denied in one request that are left out one by one; more are taken off the pool
 
 Denied = Iterable[str] | None
-
-
-class Interests(NamedTuple):
-    """What a history says.
-
-    Attributes:
-        vectors: ``[K, D]`` of the active interests; none without a known item.
-        behaviors: the L items that were read, oldest first.
-        weights: ``[K, L]``, how much of each interest each of them makes.
-        unknown: how many items of the history are not in the catalogue.
-        unknown_profile: fields of the profile that the model has not, or whose value it has not seen.
-    """
-
-    vectors: Floats
-    behaviors: list[str]
-    weights: Floats
-    unknown: int
-    unknown_profile: tuple[str, ...]
-
-
-class ItemPool(NamedTuple):
-    """Items that may be recalled, prepared by :meth:`Recaller.pool`.
-
-    Attributes:
-        pool: for the index; ``None`` where all items may be recalled.
-        rows: ``[M]`` of the items, ascending.
-        unknown: how many tokens are not in the catalogue.
-    """
-
-    pool: Pool | None
-    rows: Ints
-    unknown: int
-
-
-class InterestList(NamedTuple):
-    """What one interest recalls by itself: ``items`` by descending ``scores``."""
-
-    items: list[str]
-    scores: list[float]
-
-
-class Recalled(NamedTuple):
-    """What a request recalls.
-
-    Attributes:
-        items: raw tokens, best first, each once.
-        scores: of each, the maximum over the interests; of a fallback, its interactions in training.
-        interests: which interest brought each, the first of equals; -1 in a fallback.
-        fallback: why the most popular items stand here: ``"empty history"`` or ``"unknown items"``; else ``None``.
-        unknown: how many items of the history are not in the catalogue.
-        unknown_profile: fields of the profile that the model has not, or whose value it has not seen: they count as
-            missing.
-        by_interest: with ``per_interest``, what each interest recalls by itself.
-    """
-
-    items: list[str]
-    scores: list[float]
-    interests: list[int]
-    fallback: str | None
-    unknown: int
-    unknown_profile: tuple[str, ...] = ()
-    by_interest: tuple[InterestList, ...] = ()
 
 
 class _Request(NamedTuple):
@@ -117,7 +54,7 @@ class Recaller:
         self._vectors, self._norms = bundle.index.vectors, bundle.norms
         self._longest = int(bundle.manifest["preprocessing"]["max_history"])
         self._user_field = str(bundle.manifest["preprocessing"]["user_field"])
-        self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0)
+        self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0, self._vectors)
         self._standing = self._everything
 
     @classmethod
@@ -140,13 +77,15 @@ class Recaller:
             denied: raw tokens that are left out of them.
 
         Raises:
-            InputError: something else than tokens.
+            InputError: something else than tokens, or a pool of another bundle.
         """
-        if isinstance(allowed, ItemPool) and denied is None:
-            return allowed
         rows, unknown = self._everything.rows, 0
         if isinstance(allowed, ItemPool):
             rows, unknown = allowed.rows, allowed.unknown
+            mine = allowed.catalogue is self._vectors
+            require(mine, "allowed: this pool is of another bundle; make it with this one")
+            if denied is None:
+                return allowed
         elif allowed is not None:
             found = self._rows(allowed, "allowed")
             rows, unknown = np.unique(found[found >= 0]), int((found < 0).sum())
@@ -167,7 +106,7 @@ class Recaller:
 
     def _prepared(self, rows: Ints, unknown: int) -> ItemPool:
         whole = len(rows) == len(self._everything.rows)
-        return ItemPool(None if whole else self.index.pool(rows), rows, unknown)
+        return ItemPool(None if whole else self.index.pool(rows), rows, unknown, self._vectors)
 
     def _pool_of(self, allowed: Any, denied: Ints) -> ItemPool:
         """The standing pool, narrowed by what one request allows and denies."""
@@ -177,7 +116,7 @@ class Recaller:
             if pool.pool is None:
                 pool = asked
             elif asked.pool is not None:
-                pool = self._prepared(np.intersect1d(asked.rows, pool.rows, assume_unique=True), asked.unknown)
+                pool = self._prepared(asked.rows[pool.pool.holds(asked.rows)], asked.unknown)
         return self._prepared(np.setdiff1d(pool.rows, denied), pool.unknown) if len(denied) > FEW else pool
 
     def _rows(self, tokens: Any, name: str) -> Ints:
@@ -257,7 +196,7 @@ class Recaller:
         requests = [self._request(*pair) for pair in zip(histories, profiles, strict=True)]
         known = [request for request in requests if request.fallback is None]
         left_out = [np.union1d(request.seen, out) if exclude_seen else out for request in known]
-        size = len(self._everything.rows)
+        size = len(pool.rows)
         depths = [min(size, n * len(request.vectors)) if values is not None else min(size, n) for request in known]
         found = iter(self._search([request.vectors for request in known], depths, left_out, pool))
         alone = iter(
@@ -386,18 +325,21 @@ class Recaller:
         return results
 
     def _popular(self, n: int, left_out: Ints, pool: ItemPool) -> Ints:
-        """The n most popular rows of the pool."""
-        order, start, width = self.bundle.popularity, 0, 2 * n
-        found = np.zeros(0, np.int64)
-        while start < len(order) and len(found) < n:
-            rows = order[start : start + width].astype(np.int64)
-            start, width = start + width, 2 * width
-            good = ~np.isin(rows, left_out)
-            if pool.pool is not None:
-                place = np.searchsorted(pool.rows, rows)
-                good &= np.append(pool.rows, -1)[place] == rows
-            found = np.concatenate([found, rows[good]])
-        return found[:n]
+        """The n most popular rows of the pool; ties go to the lower row."""
+
+        def kept(rows: Ints) -> Ints:
+            return rows[~np.isin(rows, left_out)]
+
+        rows = self.bundle.popularity[: 32 * n + len(left_out)].astype(np.int64)
+        found = kept(rows if pool.pool is None else rows[pool.pool.holds(rows)])
+        if len(found) >= n or len(rows) == len(self.bundle.popularity):
+            return found[:n]
+        rows = kept(pool.rows)  # few of the most popular are in the pool: it is sorted itself
+        counts = self.bundle.counts[rows]
+        if len(rows) > n:
+            enough = counts >= np.partition(counts, len(rows) - n)[len(rows) - n]
+            rows, counts = rows[enough], counts[enough]
+        return rows[np.argsort(-counts, kind="stable")][:n]
 
     def _tokens(self, rows: Ints) -> list[str]:
         return self.bundle.item_tokens.tokens(rows)

@@ -11,45 +11,24 @@ Shape legend: B users, K interests, D embedding size, N items. An item's id is i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
-from recbole_mind import exact, faiss_index, index_files
+from recbole_mind import exact, faiss_index, index_files, proposals
 from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Bools, Exclusions, Floats, Found, Ints
-from recbole_mind.vectors import LARGEST, as_array, as_exclusions, as_vectors, check_ids, is_whole, normalized
+from recbole_mind.pools import Pool, pool_of
+from recbole_mind.proposals import Propose
+from recbole_mind.vectors import LARGEST, as_array, as_exclusions, as_vectors, is_whole, normalized
 
 METRICS = ("ip", "cosine")
-SMALL_POOL = 0.2  # below this share of the catalogue a pool is searched exactly: filtered IVF and HNSW lose most of it
 MEMORY = 256 * 2**20  # bytes
 EXACT_UP_TO, FLAT_UP_TO = 200_000, 5_000_000  # items, for factory "auto"
 
 logger = logging.getLogger(__name__)
-
-
-class Pool(NamedTuple):
-    """A part of the catalogue that may be returned; :meth:`MultiVectorIndex.pool` makes it.
-
-    Attributes:
-        ids: ``[M]``, ascending.
-        vectors: ``[M, D]`` of a small pool, ``None`` for a large one.
-        bitmap: one bit an item, for FAISS; empty for a small pool, which FAISS does not search.
-        catalogue: ``[N, D]``, all of it.
-    """
-
-    ids: Ints
-    vectors: Floats | None
-    bitmap: npt.NDArray[np.uint8]
-    catalogue: Floats
-
-
-Propose = Callable[[Floats, int, Pool | None], Ints]  # vectors [V, D], m, pool: ids [V, ≥ m] of it, -1 for none
 
 
 class MultiVectorIndex:
@@ -227,25 +206,7 @@ class MultiVectorIndex:
         Raises:
             InputError: an id is out of range.
         """
-        if isinstance(allowed, Pool):
-            require(allowed.catalogue is self._items, "allowed: this pool is of another index; make it with this one")
-            return allowed
-        array = as_array(allowed, "allowed")
-        N = len(self)
-        if array.dtype == bool:
-            require(array.shape == (N,), f"allowed: {list(array.shape)} booleans for {N} items; one for each is needed")
-            ids = np.flatnonzero(array)
-        else:
-            array = array.astype(np.int64) if array.size == 0 else array
-            good = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
-            require(good, "allowed: a list of item ids or a boolean for each item is needed")
-            check_ids(array, 0, N, "allowed")
-            ids = np.unique(array.astype(np.int64))
-        if len(ids) < SMALL_POOL * N:
-            return Pool(ids, self._items[ids], np.zeros(0, np.uint8), self._items)
-        inside = np.zeros(N, bool)
-        inside[ids] = True
-        return Pool(ids, None, np.packbits(inside, bitorder="little"), self._items)
+        return pool_of(allowed, self._items)
 
     # -- searching -------------------------------------------------------------------------------------------------
 
@@ -285,7 +246,7 @@ class MultiVectorIndex:
                 ids: Ints = self._index.search(vectors, m, params=parameters)[1]
             return ids
 
-        return self._by_proposals(propose, interests, active, int(n), excluded, pool)
+        return self._merged(propose, interests, active, int(n), excluded, pool)
 
     def search_exactly(self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None) -> Found:
         """Do the same without FAISS: the truth that an approximate search is held against."""
@@ -302,7 +263,7 @@ class MultiVectorIndex:
         interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
         if pool is not None and pool.vectors is not None:
             return self._exactly(interests, active, int(n), excluded, pool)
-        return self._by_proposals(propose, interests, active, int(n), excluded, pool)
+        return self._merged(propose, interests, active, int(n), excluded, pool)
 
     def recall(
         self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None, **parameters: Any
@@ -358,78 +319,21 @@ class MultiVectorIndex:
             found = found._replace(ids=np.where(found.ids < 0, -1, pool.ids[found.ids] if len(pool.ids) else -1))
         return found
 
-    def _by_proposals(
-        self,
-        propose: Propose,
-        interests: Floats,
-        active: Bools,
-        n: int,
-        excluded: Exclusions,
-        pool: Pool | None,
+    def _merged(
+        self, propose: Propose, interests: Floats, active: Bools, n: int, excluded: Exclusions, pool: Pool | None
     ) -> Found:
-        B, K, _ = interests.shape
-        size = len(self) if pool is None else len(pool.ids)
-        result = exact.empty(B, n)
-        depth = np.minimum(len(self), n + np.bincount(excluded.rows, minlength=B))
-        wanted = np.where(active.any(1), np.minimum(n, size - self._excluded_in(excluded, pool, B)), 0)
-        for users in self._of_like_depth(depth, K):
-            m = int(depth[users].max())
-            mine, on = interests[users], active[users]
-            proposed = propose(mine[on], m, pool)
-            candidates = np.full((len(users), K, proposed.shape[1]), -1)
-            candidates[on] = proposed
-            # every product with a vector of zeros is a tie, which the lower ids win; an index would return any
-            first, few = np.full(proposed.shape[1], -1), min(size, proposed.shape[1])
-            first[:few] = np.arange(few) if pool is None else pool.ids[:few]
-            candidates[on & ~mine.any(2)] = first
-            candidates = np.sort(candidates.reshape(len(users), -1), axis=1)
-            candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
-            left_out = excluded.of(users, B)
-            if len(left_out.rows):
-                keys = np.arange(len(users))[:, None] * len(self) + candidates
-                candidates[np.isin(keys, left_out.rows * len(self) + left_out.ids) & (candidates >= 0)] = -1
-            candidates.sort(axis=1)
-            candidates = candidates[:, int((candidates < 0).sum(1).min()) :]  # what no user has need not be scored
-            result.put(users, self._merged(candidates, mine, on, n))
-        short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # too few were proposed: there are more
-        if len(short):
-            result.put(short, self._exactly(interests[short], active[short], n, excluded.of(short, B), pool))
-        return result
-
-    def _of_like_depth(self, depth: Ints, K: int) -> Iterator[Ints]:
-        """Users who are searched together: within a factor of two of the same depth, within the memory."""
-        order = np.argsort(depth, kind="stable")
-        ordered = depth[order]
-        start = 0
-        while start < len(order):
-            stop = min(start + 4096, int(np.searchsorted(ordered, 2 * ordered[start], side="right")))
-            while stop > start + 1 and (stop - start) * K * int(ordered[stop - 1]) * 48 > self.memory:
-                stop = start + (stop - start) // 2
-            yield order[start:stop]
-            start = stop
-
-    def _merged(self, candidates: Ints, interests: Floats, active: Bools, n: int) -> Found:
-        """Score candidates ``[B, C]`` again and keep the n best."""
-        B, C = candidates.shape
-        step = int(max(1, min(64, self.memory // self.threads // (16 * max(C, 1) * self.size))))
-
-        def part(start: int) -> Found:
-            rows = slice(start, start + step)
-            scored = exact.rescore(self._items, candidates[rows], interests[rows], active[rows])
-            return exact.best(candidates[rows], *scored, n)
-
-        starts = range(0, B, step)
-        if len(starts) == 1 or self.threads == 1:
-            parts = [part(start) for start in starts]
-        else:
-            with exact.one_blas_thread(), ThreadPoolExecutor(self.threads) as threads:
-                parts = list(threads.map(part, starts))
-        return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-    def _excluded_in(self, excluded: Exclusions, pool: Pool | None, B: int) -> Ints:
-        """How many of each user's exclusions would otherwise be allowed, ``[B]``."""
-        inside = np.ones(len(excluded.ids), bool) if pool is None else np.isin(excluded.ids, pool.ids)
-        return np.bincount(excluded.rows[inside], minlength=B)
+        return proposals.search(
+            propose,
+            self._exactly,
+            self._items,
+            interests,
+            active,
+            n,
+            excluded,
+            pool,
+            threads=self.threads,
+            memory=self.memory,
+        )
 
 
 def automatic(N: int) -> str:

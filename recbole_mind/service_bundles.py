@@ -12,7 +12,7 @@ import numpy as np
 
 from recbole_mind import store
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import read_manifest
+from recbole_mind.files import read_lines, read_manifest
 from recbole_mind.recall import Recaller
 from recbole_mind.service_items import ItemSearch
 from recbole_mind.service_metrics import Metrics
@@ -58,6 +58,7 @@ class Bundles:
         self._pool = None if pool is None else Path(pool)
         self._pool_seen: Any = None
         self._pool_text: str | None = None
+        self._pool_failed = False  # the last that was tried
         self._complaints: dict[str, str] = {}
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -139,6 +140,8 @@ class Bundles:
         before = self._serving
         self._serving = Serving(recaller, ItemSearch(recaller.bundle, self.names))  # one assignment
         self.metrics.serves(recaller)
+        if self._pool_failed:  # what the old bundle did not know this one may
+            self._pool_seen = None
         if before is None:
             logger.info("bundle %s serves", recaller.bundle_id)
             return
@@ -159,8 +162,9 @@ class Bundles:
             self._pool_text = _read_pool(self._pool)
             if self._serving is not None:
                 self._apply_pool(self._serving.recaller)
+            self._pool_failed = False
         except Exception:
-            self._pool_text = before
+            self._pool_text, self._pool_failed = before, True
             self.metrics.pools.labels("failed").inc()
             raise
         self.metrics.pools.labels("done").inc()
@@ -221,12 +225,6 @@ def _read_pool(path: Path) -> str:
     Raises:
         InputError: it cannot be read, or holds none.
     """
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except OSError as error:
-        raise InputError(f"pool '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"pool '{path}' is not UTF-8 text") from None
-    lines = [line for line in lines if line]
+    lines = [line for line in read_lines(path, "pool") if line]
     require(bool(lines), f"pool '{path}' holds no token")
     return "\n".join(lines)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from recbole_mind.bundle import Bundle
-from recbole_mind.errors import InputError, require
+from recbole_mind.errors import require
+from recbole_mind.files import read_lines
 
 SEARCHED = 100_000  # of the most popular items; any other is found by its whole token
 
@@ -78,14 +79,8 @@ def read_names(path: str | Path) -> dict[str, str]:
     Raises:
         InputError: it cannot be read, or a line has no tab.
     """
-    try:
-        lines = Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except OSError as error:
-        raise InputError(f"names '{path}' cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"names '{path}' is not UTF-8 text") from None
     names = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, "names"), 1):
         if line:
             parts = line.split("\t")
             require(len(parts) > 1, f"names '{path}', line {number}: a token, a tab and a name are needed")

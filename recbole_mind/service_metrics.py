@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
-from recbole_mind.recall import EMPTY, UNKNOWN, Recalled, Recaller
+from recbole_mind.recall import Recaller
+from recbole_mind.recalled import EMPTY, UNKNOWN, Recalled
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _CANDIDATES = (0, 1, 10, 50, 100, 200, 500, 1000, 2000, 5000)

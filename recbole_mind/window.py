@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from recbole_mind.errors import InputError, require
+from recbole_mind.files import read_lines
 from recbole_mind.settings import WINDOW_KEYS, by_window, choice, number
 
 KEYS = WINDOW_KEYS
@@ -137,11 +138,6 @@ def read_pool(path: str | Path) -> list[str]:
     Raises:
         InputError: it cannot be read, or holds no token.
     """
-    try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            tokens = [token for line in file if (token := line.rstrip("\r\n"))]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"item_pool: '{path}' cannot be read: {reason}") from None
+    tokens = [line for line in read_lines(path, "item_pool:") if line]
     require(bool(tokens), f"item_pool: '{path}' holds no item")
     return tokens

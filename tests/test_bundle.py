@@ -21,7 +21,7 @@ from recbole_mind.bundle import Bundle, verify
 from recbole_mind.errors import InputError
 from recbole_mind.recall import Recaller
 from tests.bundles import exported, reseal, trained
-from tests.data import LEAVE_ONE_OUT
+from tests.data import LEAVE_ONE_OUT, write_small
 
 # -- the exported model is the model ---------------------------------------------------------------------------------
 
@@ -173,6 +173,21 @@ def test_the_same_checkpoint_has_the_same_id(whole, checkpoint, tmp_path):
     assert Bundle.load(other).index.parameters == {"nprobe": 2}
 
 
+def test_a_checkpoint_is_not_exported_with_the_tokens_of_other_data(tmp_path):
+    data = write_small(tmp_path / "data")
+    checkpoint = trained(tmp_path / "run", data, "MIND")
+    path = data / "small/small.inter"
+    head, *rows = path.read_text().splitlines()
+    user, item, time = rows[-1].split("\t")
+    path.write_text("\n".join([head, *rows, f"{user}\t{item}\t{float(time) + 10**6:.0f}"]) + "\n")
+    bundle = Bundle.load(exported(checkpoint, tmp_path / "bundle"))  # one interaction more changes no row
+    assert len(bundle.item_tokens) == 50
+    path.write_text("\n".join([head, *rows[::-1]]) + "\n")
+    with pytest.raises(InputError, match=r"'small' had other items or values of features, or"):
+        exported(checkpoint, tmp_path / "bundle")
+    assert verify(tmp_path / "bundle")["id"] == bundle.id
+
+
 def test_popularity_is_that_of_the_training_data(whole, checkpoint):
     bundle, loaded = Bundle.load(whole), quick_start.load(checkpoint)
     counts = quick_start.popularity(loaded.train_data)[1:]
@@ -290,10 +305,21 @@ class Trap:
         return os.system, ("touch it-ran",)
 
 
-def oversized(folder):
-    header = "{'descr': '<i8', 'fortran_order': False, 'shape': (4611686018427387904,), }"
-    text = header.ljust(117) + "\n"
-    (folder / "counts.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+def header(content):
+    text = content.ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    return lambda folder: (folder / "counts.npy").write_bytes(data)
+
+
+def without(*left_out, **changed):
+    def apply(folder):
+        found = json.loads((folder / "manifest.json").read_text())["preprocessing"] | changed
+        reseal(folder, preprocessing={key: value for key, value in found.items() if key not in left_out})
+
+    return apply
+
+
+OVERSIZED = "{'descr': '<i8', 'fortran_order': False, 'shape': (4611686018427387904,), }"
 
 
 def trap(folder):
@@ -336,7 +362,7 @@ HARM = {
     "a path out of the index": (index_outside, "'../../items.npy' is not the name of a file in it"),
     "a pickle inside": (trap, "'counts.npy' holds object"),
     "a pickle": (pickled, "'counts.npy' is not an array"),
-    "an array larger than memory": (oversized, "'counts.npy' holds int64 \\[4611686018427387904\\]"),
+    "an array larger than memory": (header(OVERSIZED), "'counts.npy' holds int64 \\[4611686018427387904\\]"),
     "counts of other items": (put("counts.npy", np.zeros(49, np.int64)), "'counts.npy' holds int64 \\[49\\]"),
     "rows that are not there": (put("popularity.npy", np.full(50, 2**31 - 1, np.int32)), "'popularity.npy'"),
     "rows twice": (put("popularity.npy", np.zeros(50, np.int32)), "'popularity.npy' does not hold each item once"),
@@ -352,6 +378,16 @@ HARM = {
     "no data in the manifest": (lambda folder: reseal(folder, data={}), "manifest.json is incomplete"),
     "words for numbers": (lambda folder: reseal(folder, data={"items": "50", "users": 40}), "'50' is not a number"),
     "items beyond all bounds": (lambda folder: reseal(folder, data={"items": 2**40, "users": 40}), "is not a number"),
+    "no name of the model": (
+        lambda folder: reseal(folder, model={}),
+        "manifest.json is incomplete: KeyError\\('name'\\)",
+    ),
+    "no length of a history": (without("max_history"), "manifest.json is incomplete: KeyError\\('max_history'\\)"),
+    "no user field": (without("user_field"), "manifest.json is incomplete: KeyError\\('user_field'\\)"),
+    "a history of nothing": (without(max_history=0), "manifest.json: a history of 0 items says nothing"),
+    "a number for a name": (without(user_field=3), "manifest.json: 3 is not a name"),
+    "a header that does not end": (header("{'descr': ('<i8'"), "'counts.npy' is not an array"),
+    "a header of no type": (header("{[]: 1}"), "'counts.npy' is not an array"),
     "a list for a manifest's part": (lambda folder: reseal(folder, profile=[[]]), "manifest.json is incomplete"),
 }
 
@@ -375,6 +411,15 @@ def test_nan_among_the_items_is_refused(bundle):
     reseal(bundle)
     with pytest.raises(InputError, match="its vectors are not all finite"):
         Recaller.load(bundle)
+    assert "its vectors are not all finite" in gate.self_checks(bundle, gate.limits()).faults[0]
+
+
+def test_nan_among_the_values_of_a_user_feature_is_not_published(bundle):
+    table = np.load(bundle / "profile/0.table.npy")
+    table[2, 1] = np.nan
+    save_array(bundle / "profile/0.table.npy", table)
+    reseal(bundle)
+    assert gate.self_checks(bundle, gate.limits()).faults == ("embeddings of 'job' hold values that are not finite",)
 
 
 def test_a_full_disk_at_any_file_leaves_the_old_bundle(whole, checkpoint, tmp_path, monkeypatch):

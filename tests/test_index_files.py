@@ -32,6 +32,29 @@ def endings(folder):
     return sorted(path.suffix for path in folder.iterdir())
 
 
+def test_an_index_that_asks_for_more_than_its_file_holds_is_refused(tmp_path):
+    index, limit = build(ITEMS, "IVF8,Flat"), faiss.get_deserialization_vector_byte_limit()
+    index.save(tmp_path)
+    path = next(tmp_path.glob("*.faiss"))
+    data = bytearray(path.read_bytes())
+    coarse = faiss.downcast_index(faiss.extract_index_ivf(index._index).quantizer)
+    place = data.index(faiss.vector_to_array(coarse.codes).tobytes()) - 8
+    assert int.from_bytes(data[place : place + 8], "little") == 8 * ITEMS.shape[1]
+    data[place : place + 8] = (2**34).to_bytes(8, "little")  # 64 GiB of centroids
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"^index '.*' is corrupt: .*vector_byte_limit.*$"):
+        index_files.load(tmp_path, hashed=True)
+    assert faiss.get_deserialization_vector_byte_limit() == limit
+
+
+@pytest.mark.parametrize("factory", ["IVF8_HNSW8,Flat,RFlat", "HNSW8", "PCA4,IVF8,SQ8", "IVF8,PQ4x4fs", "IVF8,PQ8x4"])
+def test_any_index_that_was_saved_loads(factory, tmp_path):
+    index = build(ITEMS, factory)
+    index.save(tmp_path)
+    query = INTERESTS, ACTIVE, 10, EXCLUDE
+    assert_same(MultiVectorIndex.load(tmp_path, device="cpu", threads=1).search(*query), index.search(*query))
+
+
 @pytest.mark.parametrize(("factory", "metric"), [("exact", "ip"), ("exact", "cosine"), ("IVF8,Flat", "cosine")])
 def test_a_loaded_index_is_the_saved_one(factory, metric, tmp_path):
     index = build(ITEMS, factory, metric)

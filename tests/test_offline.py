@@ -109,7 +109,7 @@ def test_seen_items_come_when_asked_for(bundle):
 
 def test_only_the_pool_comes_and_its_unknown_tokens_are_counted(bundle):
     written("h.parquet", [["i1", "i3"], [], ["i2", "i4", "i6"]])
-    Path("pool.txt").write_bytes(b"i2\r\ni4\n\ni6\nnew\n")
+    Path("pool.txt").write_bytes(b"\xef\xbb\xbfi2\r\ni4\n\ni6\nnew\n")
     pq.write_table(pa.table({"item": ["i2", "i4", None, "i6", "new"], "other": [1] * 5}), "pool.parquet")
     for pool in ("pool.txt", "pool.parquet"):
         said = []
@@ -234,6 +234,26 @@ def test_a_damaged_part_is_made_again_and_other_files_are_left_alone(bundle, mon
     with pytest.raises(InputError, match=r"other.parquet.parts' holds other files"):
         offline.recall(bundle, "h.parquet", "other.parquet")
     assert Path("other.parquet.parts/part-0000000.parquet").exists()
+
+
+@pytest.mark.parametrize("place", [0, 0.2, 0.5, 0.7])
+def test_a_flipped_bit_in_a_part_is_noticed_and_the_part_made_again(bundle, monkeypatch, place):
+    written("h.parquet", drawn(40))
+    offline.recall(bundle, "h.parquet", "whole.parquet", batch=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(offline, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(InterruptedRun):
+            offline.recall(bundle, "h.parquet", "out.parquet", batch=8)
+    part = Path("out.parquet.parts/part-0000002.parquet")
+    data = bytearray(part.read_bytes())
+    end = pq.read_metadata(part).row_group(0).column(3)  # what stands before the footer
+    data[4 + int(place * (end.data_page_offset + end.total_compressed_size))] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(InputError, match=r"part-0000002.parquet' was damaged and is removed; the same command makes"):
+        offline.recall(bundle, "h.parquet", "out.parquet", batch=8)
+    assert not Path("out.parquet").exists()
+    assert offline.recall(bundle, "h.parquet", "out.parquet", batch=8).made == 24  # from that part on
+    assert Path("out.parquet").read_bytes() == Path("whole.parquet").read_bytes()
 
 
 def test_a_full_disk_leaves_no_half_file(bundle, monkeypatch):
@@ -380,7 +400,7 @@ def test_bad_histories_are_one_line(what, bundle, capsys):
         (["-o", "out", "--threads=-1"], "threads: -1 is not allowed"),
         (["-o", "out", "--pool=no-such"], "pool 'no-such' cannot be read: No such file"),
         (["-o", "out", "--pool=unknown"], "none of its 2 tokens is an item of the bundle"),
-        (["-o", "out", "--pool=bytes"], "pool 'bytes' is neither text in UTF-8 nor Parquet"),
+        (["-o", "out", "--pool=bytes"], "pool 'bytes' cannot be read: it is not UTF-8 text"),
         (["-o", "out", "--pool=h.parquet"], "pool 'h.parquet' has no column 'item' or 'item_id'; columns: user, hist"),
         (["-o", "out", "--exclude-seen", "--include-seen"], "not allowed with"),
         (["-o", "out", "--k=3"], "argument '--k=3' is not understood"),

@@ -8,7 +8,8 @@ import pytest
 from recbole_mind.bundle import Bundle
 from recbole_mind.diversity import diversify
 from recbole_mind.errors import InputError
-from recbole_mind.recall import EMPTY, UNKNOWN, Recaller
+from recbole_mind.recall import Recaller
+from recbole_mind.recalled import EMPTY, UNKNOWN
 from tests.bundles import exported, trained
 
 ITEMS = [f"i{number}" for number in range(1, 51)]
@@ -88,6 +89,16 @@ def test_without_a_known_item_the_most_popular_come(recaller, history, reason, u
     filtered = recaller.recall(history, n=100, allowed=popular[2:9], denied=[popular[4]])
     assert filtered.items == [*popular[2:4], *popular[5:9]]
     assert recaller.interests(history).vectors.shape == (0, 16)
+
+
+@pytest.mark.parametrize("size", [3, 12, 18])
+def test_the_most_popular_of_a_pool_of_unpopular_items_come(recaller, size):
+    popular = recaller.bundle.item_tokens.tokens(recaller.bundle.popularity)
+    pool = recaller.pool(popular[-size:])  # beyond the first 32, where one item is asked for
+    for n in (1, 2):
+        assert recaller.recall([], n=n, allowed=pool).items == popular[-size:][:n]
+        assert recaller.recall([], n=n, allowed=pool, denied=popular[-size:][:1]).items == popular[-size:][1 : n + 1]
+    assert recaller.recall([], n=50, allowed=pool).items == popular[-size:]
 
 
 def test_each_interest_says_what_it_recalls_alone(recaller):
@@ -291,10 +302,29 @@ def test_a_huge_n_takes_no_more_than_the_catalogue(recaller):
     assert len(recaller.recall(HISTORY, n=10**12, diversity=1.0).items) == 42
 
 
-def test_a_pool_of_another_bundle_is_refused(exact):
-    other = Recaller(Bundle.load(exact.bundle.folder, verify=False))
-    with pytest.raises(InputError, match="this pool is of another index"):
-        other.recall(HISTORY, allowed=exact.pool(ITEMS[:5]))
+def test_a_small_pool_takes_little_memory_whatever_n_is(exact, monkeypatch):
+    asked, search = [], exact.index.search
+    watched = lambda vectors, active, n, **more: asked.append(n) or search(vectors, active, n, **more)  # noqa: E731
+    monkeypatch.setattr(exact.index, "search", watched)
+    exact.recall_batch([HISTORY, ["i2"]], n=10**6, allowed=ITEMS[:7], per_interest=True, diversity=1.0)
+    assert asked
+    assert set(asked) == {7}
+
+
+@pytest.mark.parametrize("pool", [ITEMS[:5], None])
+def test_a_pool_of_another_bundle_is_refused(exact, pool):
+    other, pool = Recaller(Bundle.load(exact.bundle.folder, verify=False)), exact.pool(pool)
+    for ask in (
+        lambda: other.recall(HISTORY, allowed=pool),
+        lambda: other.recall([], allowed=pool),
+        lambda: other.set_pool(pool),
+        lambda: other.pool(pool, denied=["i1"]),
+    ):
+        with pytest.raises(InputError, match="allowed: this pool is of another bundle; make it with this one"):
+            ask()
+    other.set_pool(ITEMS[:40])
+    with pytest.raises(InputError, match="this pool is of another bundle"):
+        other.recall(HISTORY, allowed=pool)
 
 
 def test_profiles_go_with_histories(exact):

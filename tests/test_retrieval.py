@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recbole_mind import exact, retrieval
+from recbole_mind import exact, proposals, retrieval
 from recbole_mind.errors import InputError
 from recbole_mind.retrieval import normalized
 from tests.vectors import (
@@ -355,17 +356,24 @@ def test_faiss_results_do_not_depend_on_threads_or_memory(factory):
     assert_same(index.search(*query), indexed(factory).search(*query))
 
 
+@pytest.mark.parametrize("shift", [10**9, -(10**9)])
+def test_ids_that_the_catalogue_has_not_count_as_none(shift):
+    index = build(ITEMS, "IVF8,Flat")
+    inner = faiss.index_factory(ITEMS.shape[1], "IVF8,Flat", faiss.METRIC_INNER_PRODUCT)
+    inner.train(ITEMS)
+    inner.add_with_ids(ITEMS, np.where(np.arange(len(ITEMS)) % 2, np.arange(len(ITEMS)) + shift, np.arange(len(ITEMS))))
+    index._index = inner
+    assert_same(index.search(INTERESTS, ACTIVE, len(ITEMS)), reference(ITEMS, INTERESTS, ACTIVE, len(ITEMS)))
+
+
 def test_users_who_leave_out_much_do_not_deepen_the_search_of_the_others():
-    index = indexed("IVF8,Flat")
     depth = np.random.default_rng(0).permutation(np.r_[np.full(5000, 10), np.full(40, 15), 290, 300])
-    groups = list(index._of_like_depth(depth, K=4))
+    groups = list(proposals.of_like_depth(depth, 4, retrieval.MEMORY))
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(depth)))
     assert all(depth[users].max() <= 2 * depth[users].min() for users in groups)
     assert {len(users) for users in groups if depth[users].max() > 100} == {2}
     assert len(groups) == 3
-    index.memory, before = 2**16, index.memory
-    groups = list(index._of_like_depth(depth, K=4))
-    index.memory = before
+    groups = list(proposals.of_like_depth(depth, 4, 2**16))
     assert all(len(users) * 4 * depth[users].max() * 48 <= 2**16 for users in groups if len(users) > 1)
 
 

@@ -24,6 +24,8 @@ from recbole_mind.service_bundles import Bundles
 from recbole_mind.service_metrics import Metrics
 from recbole_mind.service_schema import InterestsAnswer, Limits, RecallAnswer, limits
 from recbole_mind.store import Store
+from recbole_mind.tokens import Tokens
+from tests.bundles import reseal
 from tests.pages import Page
 from tests.serving import JSON, running, until
 
@@ -35,7 +37,7 @@ KEY = "a-key-of-our-own"
 def served(two_bundles, tmp_path_factory):
     names = tmp_path_factory.mktemp("names") / "names.tsv"
     names.write_text("i1\tThe first one\ni2\tAnother One\tmore\r\n\ni40\t\n")
-    given = {"max_history": 60, "max_n": 50, "max_tokens": 40, "max_token": 20, "max_body": 4000, "body_seconds": 0.5}
+    given = {"max_history": 60, "max_n": 50, "max_tokens": 40, "max_token": 20, "max_body": 4000, "body_seconds": 2}
     with running(two_bundles[0], given, names=names) as service:
         yield service
 
@@ -555,6 +557,27 @@ def test_the_pool_is_followed(published, tmp_path, caplog):
         assert set(served.post("/recall", question | {"allowed": ["i5", "i6"]}).json["items"]) == {"i6"}
 
 
+def test_a_pool_of_new_items_waits_for_the_bundle_that_knows_them(two_bundles, tmp_path):
+    folder, pool, new = tmp_path / "bundle", tmp_path / "pool.txt", tmp_path / "new"
+    shutil.copytree(two_bundles[0], folder)
+    shutil.copytree(two_bundles[0], new)
+    known = Recaller.load(folder).bundle.item_tokens.tokens(range(50))
+    Tokens.of([*known[:40], *(f"n{row}" for row in range(40, 50))]).save(new / "tokens", "items")
+    reseal(new)
+    pool.write_text("\n".join(known[:2]))
+    bundles = Bundles(folder, Metrics(), pool)
+    pool.write_text("n40\nn41\n")
+    for _ in range(3):
+        bundles.look()
+    assert set(bundles.serving.recaller.recall([]).items) == set(known[:2])
+    shutil.rmtree(folder)
+    new.rename(folder)
+    bundles.reload()
+    for _ in range(2):
+        bundles.look()
+    assert set(bundles.serving.recaller.recall([]).items) == {"n40", "n41"}
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\xff", b"none\n"])
 def test_a_service_does_not_start_with_a_bad_pool(two_bundles, tmp_path, content):
     if content is not None:
@@ -634,10 +657,19 @@ def test_a_key_comes_from_a_file_or_the_environment(tmp_path):
             cli_serve._key(None, bad)
 
 
+def refuses(port):
+    """Whether nobody listens at a port any more."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_a_signal_ends_the_service_after_what_runs(two_bundles, tmp_path):
     from tests.serving import Running
 
-    process = command(two_bundles[0], "--port=0", "--drain_seconds=1", "--body_seconds=20")
+    process = command(two_bundles[0], "--port=0", "--drain_seconds=3", "--body_seconds=30")
     try:
         lines = [process.stderr.readline() for _ in range(2)]
         port = int(re.search(r"listening at http://127\.0\.0\.1:(\d+)", lines[1])[1])
@@ -653,9 +685,7 @@ def test_a_signal_ends_the_service_after_what_runs(two_bundles, tmp_path):
             assert served.get("/ready").error == (503, "draining", None)
             assert served.get("/health").status == 200
             assert served.post("/recall", {"history": HISTORY}).status == 200
-            time.sleep(1.5)
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port), timeout=5)
+            until(lambda: refuses(port))
             assert process.poll() is None  # a request runs
             connection.sendall(body[5:])
             said = rest_of(connection)

@@ -63,7 +63,7 @@ def test_a_window_and_a_pool_are_a_file_with_nothing_else(tmp_path, more):
     everything = rows()
     newest = max(time for *_, time in everything)
     pool = [f"i{i}" for i in range(8)]
-    (tmp_path / "pool.txt").write_text("\n".join([*pool, "", "never-seen"]) + "\r\n")
+    (tmp_path / "pool.txt").write_text("\ufeff" + "\n".join([*pool, "", "never-seen"]) + "\r\n", "utf-8")
     kept = [row for row in everything if newest - 3 * DAY < row[2] <= newest and row[1] in pool]
     assert 20 < len(kept) < len(everything) / 3
     items = sorted({row[1] for row in everything})
