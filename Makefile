@@ -27,9 +27,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# a process for each core, at most four; the tests of a file share what they train
+# a process for each core, at most four; the tests of a file share what they train, and the long files do not come last
 test: lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

@@ -620,7 +620,8 @@ def test_trials_of_a_node_that_dies_are_made_by_another(small, tmp_path):
     spec, folder = spec_file(tmp_path, small, settings=fixed, **more), tmp_path / "out"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
-        node = cluster.add_node(num_cpus=1)
+        # another address than the sweep's own, which would else attach to either node, also to the one that dies
+        node = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.2")
         process = start(spec, "--output", folder, "--jobs", "2", "--ray", cluster.address)
         wait_for(lambda: len(list(folder.glob("running/*/*.pth"))) >= 2)  # both nodes train
         cluster.remove_node(node, allow_graceful=False)
