@@ -64,6 +64,17 @@ def lengths(vectors: Floats) -> npt.NDArray[np.float64]:
     return length
 
 
+def rounding(interests: Floats, active: Bools, largest_norm: float) -> npt.NDArray[np.float64]:
+    """How far a float32 product with an item may be off, for each user ``[B]``.
+
+    Sums of D products err by at most D units of 2^-24 times the norms, in any order (Higham, §3.1).
+    """
+    D = interests.shape[2]
+    longest = np.where(active, lengths(interests), 0).max(1)
+    slack: npt.NDArray[np.float64] = 1.1 * (D + 2) * 2.0**-24 * longest * largest_norm + D * 2.0**-125
+    return slack
+
+
 def rescore(items: Floats, ids: Ints, interests: Floats, active: Bools) -> tuple[Floats, Ints]:
     """Score candidates ``ids`` [B, C] (-1 for none) the one way that counts: summed in float64, rounded to float32.
 
@@ -129,8 +140,7 @@ def search(
     number = active.sum(1)
     users = np.argsort(-number, kind="stable")[: np.count_nonzero(number)]  # who has few interests has few products
     front = np.argsort(~active, axis=1, kind="stable")
-    # float32 sums of D products err by at most D units of 2^-24 times the norms, in any order (Higham, §3.1)
-    slack = 1.1 * (D + 2) * 2.0**-24 * np.where(active, lengths(interests), 0).max(1) * largest_norm + D * 2.0**-125
+    slack = rounding(interests, active, largest_norm)
     size = len(items) if subset is None else len(subset)
 
     def one_block(chosen: Ints) -> None:

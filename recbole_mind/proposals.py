@@ -29,6 +29,7 @@ def search(
     excluded: Exclusions,
     pool: Pool | None,
     *,
+    largest_norm: float,
     threads: int,
     memory: int,
 ) -> Found:
@@ -51,14 +52,15 @@ def search(
         first[:few] = np.arange(few) if pool is None else pool.ids[:few]
         candidates[on & ~mine.any(2)] = first
         candidates = np.sort(candidates.reshape(len(users), -1), axis=1)
-        candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
+        twice = candidates[:, 1:] == candidates[:, :-1]
         left_out = excluded.of(users, B)
-        if len(left_out.rows):
-            keys = np.arange(len(users))[:, None] * N + candidates
-            candidates[np.isin(keys, left_out.rows * N + left_out.ids) & (candidates >= 0)] = -1
-        candidates.sort(axis=1)
-        candidates = candidates[:, int((candidates < 0).sum(1).min()) :]  # what no user has need not be scored
-        result.put(users, _merged(items, candidates, mine, on, n, threads, memory))
+        keys = (np.arange(len(users))[:, None] * (N + 1) + candidates + 1).ravel()  # ascending
+        asked = left_out.rows * (N + 1) + left_out.ids + 1
+        place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        candidates.reshape(-1)[place[keys[place] == asked]] = -1
+        candidates[:, 1:][twice] = -1
+        candidates = _front(candidates, candidates >= 0)  # what no user has need not be scored
+        result.put(users, _merged(items, candidates, mine, on, n, largest_norm, threads, memory))
     short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # too few were proposed: there are more
     if len(short):
         result.put(short, exactly(interests[short], active[short], n, excluded.of(short, B), pool))
@@ -78,17 +80,37 @@ def of_like_depth(depth: Ints, K: int, memory: int) -> Iterator[Ints]:
         start = stop
 
 
+def _front(ids: Ints, kept: Bools) -> Ints:
+    """The ids ``[B, C]`` that are ``kept``, in their order, then -1; as wide as the longest row."""
+    order = np.argsort(~kept, axis=1, kind="stable")[:, : int(kept.sum(1).max(initial=0))]
+    return np.where(np.take_along_axis(kept, order, axis=1), np.take_along_axis(ids, order, axis=1), -1)
+
+
 def _merged(
-    items: Floats, candidates: Ints, interests: Floats, active: Bools, n: int, threads: int, memory: int
+    items: Floats,
+    candidates: Ints,
+    interests: Floats,
+    active: Bools,
+    n: int,
+    largest_norm: float,
+    threads: int,
+    memory: int,
 ) -> Found:
-    """Score candidates ``[B, C]`` again and keep the n best."""
+    """Score candidates ``[B, C]`` again and keep the n best; float32 products tell which of many can be among them."""
     B, C = candidates.shape
     step = int(max(1, min(64, memory // threads // (16 * max(C, 1) * items.shape[1]))))
+    slack = exact.rounding(interests, active, largest_norm)
 
     def part(start: int) -> Found:
         rows = slice(start, start + step)
-        scored = exact.rescore(items, candidates[rows], interests[rows], active[rows])
-        return exact.best(candidates[rows], *scored, n)
+        ids, vectors, on = candidates[rows], interests[rows], active[rows]
+        if 2 * n < C:
+            rough = items.take(ids, axis=0, mode="clip") @ vectors.transpose(0, 2, 1)  # [b, C, K]
+            rough = np.where(on[:, None], rough, -np.inf).max(2)
+            rough[ids < 0] = -np.inf
+            last = np.partition(rough, C - n, axis=1)[:, C - n]
+            ids = _front(ids, ~(rough < (last - 3 * slack[rows])[:, None]) & (ids >= 0))
+        return exact.best(ids, *exact.rescore(items, ids, vectors, on), n)
 
     starts = range(0, B, step)
     if len(starts) == 1 or threads == 1:

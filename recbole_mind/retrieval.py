@@ -331,6 +331,7 @@ class MultiVectorIndex:
             n,
             excluded,
             pool,
+            largest_norm=self._largest_norm,
             threads=self.threads,
             memory=self.memory,
         )
