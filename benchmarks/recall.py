@@ -52,15 +52,11 @@ METHODS: dict[int, tuple[Method, ...]] = {
         ("IVF1264,SQ8", ({"nprobe": 16}, {"nprobe": 32}, {"nprobe": 64})),
     ),
     1_000_000: (
-        ("IVF4000,Flat", ({"nprobe": 32}, {"nprobe": 64}, {"nprobe": 128})),
-        ("IVF4000,SQ8", ({"nprobe": 32}, {"nprobe": 64}, {"nprobe": 128})),
-        ("IVF4000,PQ32x4fs,Refine(SQ8)", ({"nprobe": 64, "k_factor": 4}, {"nprobe": 128, "k_factor": 4})),
-        ("HNSW32", ({"efSearch": 1024}, {"efSearch": 2048})),
+        ("IVF4000,SQ8", ({"nprobe": 128}, {"nprobe": 192}, {"nprobe": 256})),
+        ("IVF4000,Flat", ({"nprobe": 192}, {"nprobe": 256})),
+        ("HNSW32", ({"efSearch": 512}, {"efSearch": 1024})),
     ),
-    10_000_000: (
-        ("IVF4096,PQ32x4fs,Refine(SQ8)", ({"nprobe": 32, "k_factor": 4}, {"nprobe": 64, "k_factor": 4})),
-        ("IVF4096,SQ8", ({"nprobe": 16}, {"nprobe": 32}, {"nprobe": 64})),
-    ),
+    10_000_000: (("IVF4096,SQ8", ({"nprobe": 16}, {"nprobe": 32}, {"nprobe": 64})),),
 }
 NAME = "{:,} items"
 
