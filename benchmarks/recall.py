@@ -16,6 +16,7 @@ interests lie near items as those of a trained model do. Everything is seeded.
 
 An index is built, written as a bundle (without RecBole's data) and measured in processes of their own, so that peaks of
 memory are those of each. ``--items 100000`` tries it quickly; rows that are in the record are not measured again.
+``--bundle DIR`` makes the bundle of the record's best index, for ``benchmarks.service``, and measures nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -129,14 +131,15 @@ def prepare(folder: Path, N: int) -> dict[str, Any]:
     return {"groups": int(open_array(folder / "groups.npy", np.int32, (N,)).max()) + 1}
 
 
-def build(shared: Path, N: int, factory: str) -> dict[str, Any]:
-    """Write the bundle of an index; seconds and peak of memory of building it."""
+def build(shared: Path, N: int, factory: str, parameters: dict[str, float] | None = None) -> dict[str, Any]:
+    """Write the bundle of an index, set to ``parameters``; seconds and peak of memory of building it."""
 
     def fill(target: Path) -> dict[str, Any]:
         items = open_array(shared / "items.npy", np.float32, (N, D))  # mapped: FAISS reads it a part at a time
         began = time.perf_counter()
         index = MultiVectorIndex.build(items, factory, device="cpu")
         said["build_s"] = round(time.perf_counter() - began, 1)
+        index.set_parameters(**parameters or {})
         index.save(target / "index")
         said["index_mib"] = sum(path.stat().st_size for path in (target / "index").glob("*.faiss")) >> 20
         for path in [shared / "encoder.onnx", *(shared / "tokens").iterdir()]:
@@ -275,6 +278,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where bundles are made, 8 GB for ten million items")
     parser.add_argument("--seconds", type=float, default=20, help="of requests for each row")
     parser.add_argument("--again", action="store_true", help="measure rows that are in the record too")
+    parser.add_argument("--bundle", type=Path, help="make the bundle of the best index of the first of --items here")
     parser.add_argument("--call", help=argparse.SUPPRESS)
     known = parser.parse_args()
     if known.call:
@@ -284,6 +288,14 @@ def main() -> None:
     if known.output is None:
         parser.error("the following arguments are required: --output")
     record: dict[str, Any] = json.loads(known.output.read_text()) if known.output.exists() else {"catalogues": {}}
+    if known.bundle:
+        N = known.items[0]
+        best = record["catalogues"][NAME.format(N)]["best"]
+        with tempfile.TemporaryDirectory(dir=known.folder, prefix="recall-") as place:
+            apart("prepare", place, N, threads=1)
+            apart("build", place, N, best["factory"], best["parameters"], threads=len(os.sched_getaffinity(0)))
+            shutil.copytree(Path(place) / "bundle", known.bundle)
+        return
     what = f"one request: history {HISTORY}, K = {K}, D = {D}, top {TOP}, one thread; synthetic items"
     record |= {"what": what, "command": f"python -m benchmarks.recall --output {known.output}", "seed": SEED}
     cores = len(os.sched_getaffinity(0))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recbole_mind import losses
 from recbole_mind.attention import LabelAwareAttention, SelfAttentivePooling
 from recbole_mind.base import Encoded, RetrievalModel, history_mask
 from recbole_mind.capsule import like_lengths
@@ -79,9 +80,23 @@ class ComiRecSA(ComiRec):
             positions=config["positions"],
         )
 
+        self.regularization = float(config["routing_regularization"])
+        self._uneven: list[Tensor] = []  # of the users of a training step
+
     def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         interests, weights = self.pooling(behaviors, mask)
+        if self.training and self.regularization:
+            self._uneven.append(losses.routing_regularization(weights, mask))
         return interests, weights
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """The training loss of a batch, with REMI's regularisation where ``routing_regularization`` asks for it."""
+        self._uneven = []
+        loss = super().calculate_loss(interaction)
+        if not self.regularization:
+            return loss
+        uneven, self._uneven = torch.cat(self._uneven), []
+        return loss + self.regularization * uneven.mean()
 
 
 class ComiRecDR(ComiRec):

@@ -113,6 +113,24 @@ def _hits(target: Tensor, ids: Tensor) -> tuple[Tensor, Tensor] | Tensor:
     return rows, column[first.repeat_interleave(counts) + offset]
 
 
+def routing_regularization(weights: Tensor, mask: Tensor) -> Tensor:
+    """How unevenly each user's interests draw on the behaviours: ``[B]``, 0 where every behaviour weighs alike.
+
+    .. math:: \\| diag(C) \\|_F^2, \\qquad C = \\frac{1}{n} (A - \\bar A) (A - \\bar A)^\\top
+
+    Source: REMI (Xie et al., RecSys 2023, §3.3), against interests that collapse onto one behaviour. Its sum over the
+    batch is left to the caller, who takes the mean, so that it does not grow with the batch.
+
+    Args:
+        weights: A ``[B, K, L]``, each interest's weights of the n real behaviours, which sum to 1.
+        mask: ``[B, L]`` booleans, the real behaviours.
+    """
+    weights = weights.float()
+    n = mask.sum(1).clamp(min=1)[:, None]  # [B, 1]
+    variance = ((weights - 1 / n[:, :, None]).square() * mask[:, None]).sum(2) / n  # [B, K]
+    return variance.square().sum(1)
+
+
 class _Softmax(torch.autograd.Function):
     """The mean over rows of -log softmax of a positive among items, by blocks of rows.
 

@@ -59,6 +59,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
         "attention_size": {"allowed": f"{whole}, or ~", "low": 1, "strict": False, "whole": True},
         "sigma": {"allowed": above, "low": 0, "strict": True},
         "routing_scale": {"allowed": f"{above}, or ~", "low": 0, "strict": True},
+        "routing_regularization": {"allowed": "a finite number, at least 0", "low": 0, "strict": False},
         "p": {"allowed": "a number from 0 to inf", "low": 0, "strict": False},
     }
     for key, limits in numbers.items():

@@ -384,3 +384,21 @@ def test_items_that_a_proposal_hardly_ever_draws_do_not_overflow():
     tensors = (user, items[target], items[ids])
     expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, **settings)
     agree(gradients(sampled_softmax, tensors, target, ids, **settings), expected, tolerance=1e-5)
+
+
+def test_routing_regularization_is_the_square_of_what_the_weights_vary_by_over_real_behaviours():
+    weights = torch.tensor([[[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], [[0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    found = losses.routing_regularization(weights, mask)
+    covariance = [torch.cov(own[:, real], correction=0) for own, real in zip(weights, mask, strict=True)]
+    torch.testing.assert_close(found, torch.stack([matrix.diag().square().sum() for matrix in covariance]))
+    torch.testing.assert_close(found[0], torch.tensor(0.0625))
+
+
+def test_routing_regularization_draws_weights_together():
+    logits = torch.tensor([[[2.0, 0.0, -1.0]]], requires_grad=True)
+    losses.routing_regularization(logits.softmax(2), torch.ones(1, 3, dtype=torch.bool)).sum().backward()
+    assert logits.grad[0, 0, 0] > 0 > logits.grad[0, 0, 2]
+    assert torch.equal(
+        losses.routing_regularization(torch.zeros(1, 2, 3), torch.zeros(1, 3, dtype=torch.bool)), torch.zeros(1)
+    )

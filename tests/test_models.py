@@ -10,6 +10,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_mind import InputError, quick_start
+from recbole_mind.losses import routing_regularization
 from recbole_mind.registry import MODELS
 from tests import references
 from tests.data import small_settings
@@ -22,6 +23,7 @@ CASES = {
     "MIND-1": ("MIND", INTERESTS | {"K": 1}),
     "MIND, recency": ("MIND", INTERESTS | {"recency": 0.5, "routing_softmax": "behaviors"}),
     "ComiRecSA": ("ComiRecSA", {"K": 3}),
+    "ComiRecSA, regularized": ("ComiRecSA", {"K": 3, "routing_regularization": 10}),
     "ComiRecSA, no positions": ("ComiRecSA", {"K": 3, "positions": False, "attention_size": 5, "user_features": []}),
     "ComiRecDR": ("ComiRecDR", INTERESTS),
     "ComiRecDR, bare": ("ComiRecDR", INTERESTS | {"routing_maps": "interest", "relu_layers": [], "user_features": []}),
@@ -352,3 +354,17 @@ def test_two_threads_sum_gradients_in_one_order(case, loss, small):
             assert all(torch.equal(one, other) for one, other in zip(first, gradients(), strict=True))
     finally:
         torch.set_num_threads(1)
+
+
+def test_regularized_weights_of_comirec_add_their_mean_to_the_loss(small):
+    def loss_of(value):
+        _, model, train, _, _ = built(small, "ComiRecSA", dropout=0.0, routing_regularization=value)
+        batch = next(iter(train))
+        return model.train(), batch, model.calculate_loss(batch)
+
+    plain = loss_of(0)[2]
+    model, batch, found = loss_of(10)
+    weights = model.encoded(batch).weights
+    mask = torch.arange(weights.shape[2]) < batch[model.ITEM_SEQ_LEN][:, None]
+    torch.testing.assert_close(found - plain, 10 * routing_regularization(weights, mask).mean(), atol=1e-6, rtol=1e-4)
+    assert found > plain

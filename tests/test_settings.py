@@ -78,6 +78,7 @@ def test_a_setting_out_of_range_is_refused_by_name(small, bad, words):
         ("ComiRecSA", {"p": -1}, ["p: -1", "from 0 to inf"]),
         ("ComiRecSA", {"attention_form": "exp"}, ["attention_form: 'exp'", "pow, scale"]),
         ("ComiRecSA", {"attention_size": 0}, ["attention_size: 0", "at least 1, or ~"]),
+        ("ComiRecSA", {"routing_regularization": -1}, ["routing_regularization: -1", "at least 0"]),
         ("ComiRecSA", {"attention_size": 1.5}, ["attention_size: 1.5", "whole number"]),
         ("ComiRecSA", {"positions": "yes"}, ["positions: 'yes'", "True, False"]),
         ("ComiRecSA", {"positions": None}, ["positions: None", "True, False"]),
