@@ -360,6 +360,7 @@ def test_regularized_weights_of_comirec_add_their_mean_to_the_loss(small):
     def loss_of(value):
         _, model, train, _, _ = built(small, "ComiRecSA", dropout=0.0, routing_regularization=value)
         batch = next(iter(train))
+        model.pooling.outer.weight.data *= 300  # weights start nearly alike
         return model.train(), batch, model.calculate_loss(batch)
 
     plain = loss_of(0)[2]
@@ -367,4 +368,4 @@ def test_regularized_weights_of_comirec_add_their_mean_to_the_loss(small):
     weights = model.encoded(batch).weights
     mask = torch.arange(weights.shape[2]) < batch[model.ITEM_SEQ_LEN][:, None]
     torch.testing.assert_close(found - plain, 10 * routing_regularization(weights, mask).mean(), atol=1e-6, rtol=1e-4)
-    assert found > plain
+    assert found > plain + 0.01
