@@ -58,7 +58,10 @@ METHODS: dict[int, tuple[Method, ...]] = {
         ("IVF4000,Flat", ({"nprobe": 192}, {"nprobe": 256})),
         ("HNSW32", ({"efSearch": 512}, {"efSearch": 1024})),
     ),
-    10_000_000: (("IVF4096,SQ8", ({"nprobe": 16}, {"nprobe": 32}, {"nprobe": 64})),),
+    10_000_000: (
+        ("IVF4096,SQ8", ({"nprobe": 16}, {"nprobe": 32}, {"nprobe": 64})),
+        ("IVF16384,SQ8", ({"nprobe": 64}, {"nprobe": 128}, {"nprobe": 256})),
+    ),
 }
 NAME = "{:,} items"
 
