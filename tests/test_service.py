@@ -707,3 +707,10 @@ def test_the_service_needs_neither_torch_nor_recbole():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_response_does_not_wait_for_the_acknowledgement_of_its_first_part():
+    from recbole_mind.cli_serve import _door
+
+    with _door("127.0.0.1", 0) as door, socket.create_connection(door.getsockname()), door.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
