@@ -291,17 +291,17 @@ def main() -> None:
     if known.output is None:
         parser.error("the following arguments are required: --output")
     record: dict[str, Any] = json.loads(known.output.read_text()) if known.output.exists() else {"catalogues": {}}
+    cores = len(os.sched_getaffinity(0))
     if known.bundle:
         N = known.items[0]
         best = record["catalogues"][NAME.format(N)]["best"]
         with tempfile.TemporaryDirectory(dir=known.folder, prefix="recall-") as place:
             apart("prepare", place, N, threads=1)
-            apart("build", place, N, best["factory"], best["parameters"], threads=len(os.sched_getaffinity(0)))
+            apart("build", place, N, best["factory"], best["parameters"], threads=cores)
             shutil.copytree(Path(place) / "bundle", known.bundle)
         return
     what = f"one request: history {HISTORY}, K = {K}, D = {D}, top {TOP}, one thread; synthetic items"
     record |= {"what": what, "command": f"python -m benchmarks.recall --output {known.output}", "seed": SEED}
-    cores = len(os.sched_getaffinity(0))
     for N in known.items:
         old = record["catalogues"].get(NAME.format(N), {})
         rows = {json.dumps([row["factory"], row["parameters"]]): row for row in old.get("rows", [])}

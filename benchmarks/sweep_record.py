@@ -21,7 +21,7 @@ from recbole_mind.settings import to_json
 
 METRICS = ("recall@10", "ndcg@10", "recall@50", "ndcg@50", "recall@100", "ndcg@100")
 # a trial has these of its own, or they say where it ran
-LEFT_OUT = ("seed", "data_path", "checkpoint_dir", "log_file")
+LEFT_OUT = ("seed", "data_path", "checkpoint_dir")
 
 
 def summary(folder: Path) -> dict[str, Any]:

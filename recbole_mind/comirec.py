@@ -79,7 +79,6 @@ class ComiRecSA(ComiRec):
             hidden=config["attention_size"] or 4 * self.size,
             positions=config["positions"],
         )
-
         self.regularization = float(config["routing_regularization"])
         self._uneven: list[Tensor] = []  # of the users of a training step
 
