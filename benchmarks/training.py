@@ -96,7 +96,7 @@ def model_step(name: str, N: int, **overrides: Any) -> tuple[Step, Any]:
     data = SimpleNamespace(num=lambda field: N if field == "item_id" else 200_001, inter_feat=counts)
     data.item_feat = data.user_feat = None
     model = get_model(name)(config, data)
-    trainer = quick_start._build_trainer(config, model)
+    trainer = quick_start.build_trainer(config, model)
     model.train()
     if ours:
         return (lambda batch: trainer.advance(batch, Share())), model

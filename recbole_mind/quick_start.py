@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from recbole_mind import checkpoint, mends, protocols, settings
+from recbole_mind import checkpoint, mends, settings
+from recbole_mind.building import build_config, build_data, build_model, build_trainer, check_writable, quiet
 from recbole_mind.diagnostics import interest_statistics
-from recbole_mind.errors import InputError, require
+from recbole_mind.errors import require
 from recbole_mind.results import RunResult, protocol_of, versions
+
+__all__ = [
+    "Loaded",
+    "build_config",
+    "build_data",
+    "build_model",
+    "build_trainer",
+    "describe_interests",
+    "evaluate",
+    "load",
+    "popularity",
+    "run",
+    "trainer_for",
+]
 
 
 class Loaded(NamedTuple):
@@ -30,85 +41,6 @@ class Loaded(NamedTuple):
     valid_data: Any
     test_data: Any
     epoch: int
-
-
-def build_config(
-    model: str | None,
-    dataset: str | None,
-    config_files: Sequence[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-) -> Any:
-    """Build RecBole's ``Config``: defaults of RecBole, ours from ``properties/``, files in order, then ``overrides``.
-
-    Raises:
-        InputError: a model, data set, file, key or value that cannot be used.
-    """
-    merged: dict[str, Any] = {}
-    for path in config_files:
-        content = settings.read_file(path)
-        named = model or content.get("model") or merged.get("model") or (overrides or {}).get("model")
-        settings.check_keys(content, settings.check_model(named), f"config file '{path}'")
-        merged |= content
-    merged |= dict(overrides or {})
-    name = settings.check_model(model or merged.get("model"))
-    settings.check_keys(overrides or {}, name, "settings")
-    data = dataset or merged.get("dataset")
-    require(isinstance(data, str) and bool(data), "dataset: no data set is named; use --dataset=ml-100k")
-    require(Path(str(data)).name == data, f"dataset: '{data}' is not a name; data_path is the folder that holds it")
-    merged.pop("model", None)
-    merged.pop("dataset", None)
-    # a numerical field is embedded as float32, so that the order of its original values is lost
-    numerical = merged.get("TIME_FIELD", "timestamp") in (merged.get("numerical_features") or [])
-    merged.setdefault("timestamp_order", "recbole" if numerical else "data")
-    merged.setdefault("checkpoint_minutes", 10)
-    merged.setdefault("lazy_sequences", True)
-    from recbole.config import Config
-
-    try:
-        with mends.argv_hidden():
-            return Config(model=name, dataset=data, config_dict=merged)
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, NotImplementedError, AssertionError, RuntimeError) as error:
-        raise InputError(f"settings: {error}") from None
-
-
-def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
-    """Read and split the data: the data set and the loaders for training, validation and test.
-
-    Raises:
-        InputError: the data set is missing, too small, or lacks what the settings ask of it.
-    """
-    from recbole.data import create_dataset, data_preparation
-
-    name, folder = config["dataset"], config["data_path"]
-    if not os.path.isdir(folder):
-        urls = settings.read_file(settings.recbole_folder() / "properties/dataset/url.yaml")
-        if name not in urls:
-            raise InputError(
-                f"dataset: '{name}' is unknown: there is no folder '{folder}'; set data_path to the folder that holds "
-                f"'{name}/{name}.inter', or use ml-100k, which ships with RecBole"
-            )
-    try:
-        dataset = create_dataset(config)
-        protocols.check_data(config, dataset)
-        require(dataset.item_num > 2, f"dataset: '{name}' has {dataset.item_num - 1} item; at least 2 are needed")
-        loaders = data_preparation(config, dataset)
-    except InputError:
-        raise
-    except (ValueError, KeyError, OSError, IndexError, NotImplementedError, AttributeError) as error:
-        raise InputError(f"dataset: '{name}' in '{folder}' cannot be used: {repr(error)[:200]}") from error
-    most = max(config["topk"])
-    require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
-    for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
-        needed = phase != "validation" or config["protocol"] is not None
-        require(len(loader.dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}")
-        if len(loader.dataset) and mends.is_ours(config.model_class) and config["benchmark_filename"]:
-            lengths = loader.dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
-            low, high, most = int(lengths.min()), int(lengths.max()), config["MAX_ITEM_LIST_LENGTH"]
-            require(low >= 1, f"dataset: '{name}' holds an empty history for {phase}; each row needs one item or more")
-            require(high <= most, f"dataset: '{name}' holds a history of {high} items; MAX_ITEM_LIST_LENGTH is {most}")
-    return (dataset, *loaders)
 
 
 def run(
@@ -150,12 +82,12 @@ def run(
     config = build_config(model, dataset, config_files, overrides)
     _check_record(record, resume)
     for path in [Path(config["checkpoint_dir"])] + ([Path(record).parent] if record else []):
-        _check_writable(path)
+        check_writable(path)
     from recbole.utils import init_seed
 
     from recbole_mind import evaluator
 
-    with _quiet(config):
+    with quiet(config):
         init_seed(config["seed"], config["reproducibility"])
         data, train_data, valid_data, test_data = build_data(config)
         prepared = time.perf_counter()
@@ -163,7 +95,7 @@ def run(
         logging.getLogger().info(data)
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
         network = build_model(config, train_data)
-        trainer = _build_trainer(config, network)
+        trainer = build_trainer(config, network)
         evaluator.check(trainer, valid_data, test_data)
         if resume is not None:
             trainer.resume_checkpoint(resume)
@@ -219,10 +151,10 @@ def evaluate(
     given = {"checkpoint_dir": str(Path(path).parent)} | dict(overrides or {})  # the one in it may not be here
     loaded = load(path, given)
     if record:
-        _check_writable(Path(record).parent)
+        check_writable(Path(record).parent)
     from recbole_mind import evaluator
 
-    with _quiet(loaded.config):
+    with quiet(loaded.config):
         trainer = trainer_for(loaded)
         evaluator.check(trainer, loaded.test_data)
         phases, results = {"data": time.perf_counter() - began}, []
@@ -355,7 +287,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
     config = build_config(stored.pop("model"), stored.pop("dataset"), overrides=stored)
     from recbole.utils import init_seed
 
-    with _quiet(config):
+    with quiet(config):
         init_seed(config["seed"], config["reproducibility"])
         data, train_data, valid_data, test_data = build_data(config)
         require(
@@ -373,39 +305,11 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
     return Loaded(config, model.eval(), data, train_data, valid_data, test_data, int(content["epoch"]))
 
 
-def build_model(config: Any, train_data: Any) -> Any:
-    """The model of ``config``, on its device."""
-    from recbole.utils import get_model
-
-    model_class = get_model(config["model"])
-    try:
-        model = model_class(config, train_data._dataset).to(config["device"])
-    except (KeyError, ValueError) as error:
-        if mends.is_ours(model_class):
-            raise
-        raise InputError(f"model: '{config['model']}' cannot be built on '{config['dataset']}': {error!r}") from error
-    protocols.warn_of_users(config, model, train_data._dataset)
-    return model
-
-
 def trainer_for(loaded: Loaded) -> Any:
     """RecBole's trainer for a loaded model, ready to evaluate it."""
-    trainer = _build_trainer(loaded.config, loaded.model)
+    trainer = build_trainer(loaded.config, loaded.model)
     trainer.eval_collector.data_collect(loaded.train_data)
     return trainer
-
-
-def _build_trainer(config: Any, model: Any) -> Any:
-    """RecBole's trainer for the model, made safe where it is one that trains by gradient."""
-    from recbole.trainer import Trainer
-    from recbole.utils import get_trainer
-
-    from recbole_mind.trainer import SafeTrainer
-
-    base = get_trainer(config["MODEL_TYPE"], config["model"])
-    if issubclass(base, Trainer) and not issubclass(base, SafeTrainer):
-        base = type(f"Safe{base.__name__}", (SafeTrainer, base), {})
-    return base(config, model)
 
 
 def describe_interests(model: Any, eval_data: Any) -> dict[str, float]:
@@ -414,36 +318,3 @@ def describe_interests(model: Any, eval_data: Any) -> dict[str, float]:
         return {}
     device = next(model.parameters()).device
     return interest_statistics(model.interests(batch[0].to(device)) for batch in eval_data)
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror}; choose another") from None
-
-
-@contextlib.contextmanager
-def _quiet(config: Any) -> Iterator[None]:
-    """Log to ``log/<model>/`` at the level of ``state``, warnings to the terminal too; leave no handler behind."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers = []
-    from recbole.utils import init_logger
-
-    _check_writable(Path("log") / config["model"])  # RecBole makes it too, and cannot share the work
-    init_logger(config)
-    debug = str(config["state"]).lower() == "debug"
-    for handler in root.handlers:
-        if type(handler) is logging.StreamHandler:
-            handler.setLevel(logging.DEBUG if debug else max(handler.level, logging.WARNING))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # RecBole's use of pandas and torch, which the pins cover
-            yield
-    finally:
-        for handler in root.handlers:
-            handler.close()
-        root.handlers = before
-        root.setLevel(level)

@@ -35,7 +35,7 @@ def trainer_of(name, data, dataset="small", **more):
     with torch.no_grad():
         for parameter in model.parameters():  # far from a start at which everything is nearly equal
             parameter.add_(0.3 * torch.randn(parameter.shape))
-    trainer = quick_start._build_trainer(config, model)
+    trainer = quick_start.build_trainer(config, model)
     trainer.eval_collector.data_collect(train)
     return trainer, valid, test
 

@@ -211,7 +211,7 @@ def ranked(folder, order, masked, metrics=("Recall", "Hit", "NDCG")):
     model.interests = lambda batch: (torch.ones(len(batch), 1, 1), torch.ones(len(batch), 1, dtype=torch.bool))
     model.item_vectors = lambda: scores[:, None]
     model.full_sort_predict = lambda batch: scores.repeat(len(batch), 1)
-    trainer = quick_start._build_trainer(config, model)
+    trainer = quick_start.build_trainer(config, model)
     trainer.eval_collector.data_collect(train)
     return trainer, test
 
@@ -278,7 +278,7 @@ def test_search_and_dense_scores_agree_with_several_targets(tmp_path, model, mas
     config, dataset, train, _, test = hand(tmp_path, model, metrics=metrics, **more)
     torch.manual_seed(1)
     network = quick_start.build_model(config, train)
-    trainer = quick_start._build_trainer(config, network)
+    trainer = quick_start.build_trainer(config, network)
     trainer.eval_collector.data_collect(train)
     exact = figures(trainer, test, "exact")
     outcome = trainer.outcome

@@ -181,7 +181,7 @@ def test_a_checkpoint_opens_without_pickle_and_gives_the_same_figures(trained):
     beside = json.loads(Path(f"{trained.checkpoint}.json").read_text())
     assert beside == trained.config
     loaded = quick_start.load(trained.checkpoint)
-    trainer = quick_start._build_trainer(loaded.config, loaded.model)
+    trainer = quick_start.build_trainer(loaded.config, loaded.model)
     trainer.eval_collector.data_collect(loaded.train_data)
     result = trainer.evaluate(loaded.test_data, load_best_model=False)
     assert {key: float(value) for key, value in result.items()} == trained.test
@@ -313,7 +313,7 @@ def test_recboles_checkpoint_keeps_the_order_that_it_was_trained_in(small):
 def test_runs_of_the_same_second_keep_apart(small):
     config, _, train, _, _ = loaders(small)
     model = quick_start.build_model(config, train)
-    names = {quick_start._build_trainer(config, model).saved_model_file for _ in range(3)}
+    names = {quick_start.build_trainer(config, model).saved_model_file for _ in range(3)}
     assert len(names) == 3
 
 

@@ -199,7 +199,7 @@ def trained(folder, name, **more):
     """The trainer of a run after its last epoch, and the weights that it started from."""
     config, model, train, valid, _ = built(folder, name, **more)
     start = {key: value.clone() for key, value in model.state_dict().items()}
-    trainer = quick_start._build_trainer(config, model)
+    trainer = quick_start.build_trainer(config, model)
     trainer.fit(train, valid, saved=False)
     return trainer, start
 
@@ -240,7 +240,7 @@ def test_dynamic_negatives_are_ranked_with_rows_that_are_up_to_date(wide, monkey
     arguments = {"sample_num": 1, "dynamic": True, "candidate_num": 8}
     settings = {"loss_type": "BPR", "train_neg_sample_args": arguments, "train_batch_size": 16, "eval_step": 0}
     config, model, train, _, _ = built(wide, "MIND", epochs=1, initializer_range=0.3, learning_rate=0.05, **settings)
-    trainer = quick_start._build_trainer(config, model)
+    trainer = quick_start.build_trainer(config, model)
     original, gaps = model.predict, []
 
     def noted(interaction):
@@ -263,7 +263,7 @@ def test_evaluation_between_epochs_sees_tables_that_are_up_to_date(wide):
     found = {}
     for value in (True, False):
         config, model, train, valid, _ = built(wide, "MIND", sparse_updates=value, **settings)
-        trainer = quick_start._build_trainer(config, model)
+        trainer = quick_start.build_trainer(config, model)
         scores = []
         trainer.fit(train, valid, saved=False, callback_fn=lambda _, score, scores=scores: scores.append(score))
         found[value] = scores
@@ -311,10 +311,10 @@ def test_sparse_updates_take_no_other_value(small, value):
 def test_the_dense_optimizer_leaves_no_sparse_table_behind(wide):
     """The same model with sparse and then with dense updates."""
     config, model, train, _, _ = built(wide, "YouTubeDNN", eval_step=0, epochs=1, **UNIFORM)
-    quick_start._build_trainer(config, model).fit(train, saved=False)
+    quick_start.build_trainer(config, model).fit(train, saved=False)
     config["sparse_updates"] = False
     before = model.item_encoder.embedding.weight.detach().clone()
-    quick_start._build_trainer(config, model).fit(train, saved=False)
+    quick_start.build_trainer(config, model).fit(train, saved=False)
     assert not torch.equal(model.item_encoder.embedding.weight, before)
 
 
@@ -351,7 +351,7 @@ def test_the_loss_of_an_epoch_is_that_of_its_batches(small, name):
         return losses[-1]
 
     model.calculate_loss = noted
-    trainer = quick_start._build_trainer(config, model)
+    trainer = quick_start.build_trainer(config, model)
     trainer.fit(train, valid)
     half = len(losses) // 2
     expected = {0: float(sum(losses[:half]).detach()), 1: float(sum(losses[half:]).detach())}
@@ -490,7 +490,7 @@ def test_a_scaler_is_refused_for_bfloat16(small):
 
 def test_optimizer_keeps_tables_out_of_torchs_adam(small):
     config, model, _, _, _ = built(small, "MIND", **UNIFORM, **FEATURES)
-    optimizer = quick_start._build_trainer(config, model).optimizer
+    optimizer = quick_start.build_trainer(config, model).optimizer
     inside = {id(p) for group in optimizer.param_groups for p in group["params"]}
     tables = {name for name, module in model.named_modules() if isinstance(getattr(module, "rows", None), RowAdam)}
     assert set(optimizer.tables) == tables
