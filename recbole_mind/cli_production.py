@@ -55,6 +55,7 @@ def _add_recall(commands: Any) -> None:
     recall.add_argument(
         "--pool", metavar="FILE", help="items that may be recalled: a token a line, or a column of Parquet"
     )
+    recall.add_argument("--deny", metavar="FILE", help="items that are left out, in such a file")
     recall.add_argument("--batch", type=int, metavar="N", help="users of a part, held in memory (default: 1024)")
     recall.add_argument("--threads", type=int, metavar="N", help="default: OMP_NUM_THREADS, or the number of cores")
     recall.set_defaults(run=_recall)
@@ -86,7 +87,7 @@ def _export(known: argparse.Namespace, rest: Sequence[str]) -> int:
 def _recall(known: argparse.Namespace) -> int:
     from recbole_mind import offline
 
-    given = {"n": known.n, "batch": known.batch, "threads": known.threads, "pool": known.pool}
+    given = {"n": known.n, "batch": known.batch, "threads": known.threads, "pool": known.pool, "deny": known.deny}
     with UsersProgress() as progress:
         found = offline.recall(
             known.bundle,

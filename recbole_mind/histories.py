@@ -153,8 +153,10 @@ class Histories:
         return list(map(Asked, users, columns[HISTORY], profiles, numbers))
 
 
-def read_tokens(path: str | Path, item_field: str) -> list[str]:
+def read_tokens(path: str | Path, item_field: str, called: str = "pool") -> list[str]:
     """Raw item tokens of a file: one a line, or a column of Parquet named ``item`` or as in the training data.
+
+    ``called`` stands before its name in messages.
 
     Raises:
         InputError: it cannot be read, or holds something else.
@@ -164,16 +166,16 @@ def read_tokens(path: str | Path, item_field: str) -> list[str]:
         with open(path, "rb") as file:
             is_parquet = file.read(4) == b"PAR1"
     except OSError as error:
-        raise InputError(f"pool '{path}' cannot be read: {error.strerror}") from None
+        raise InputError(f"{called} '{path}' cannot be read: {error.strerror}") from None
     if not is_parquet:
-        return [line for line in read_lines(path, "pool") if line]
-    file = _opened(path, "pool")
+        return [line for line in read_lines(path, called) if line]
+    file = _opened(path, called)
     names = file.schema_arrow.names
     chosen = next((name for name in (ITEM, item_field, *(names if len(names) == 1 else [])) if name in names), None)
     allowed = f"'{ITEM}' or '{item_field}'"
-    require(chosen is not None, f"pool '{path}' has no column {allowed}; columns: {', '.join(names)}")
+    require(chosen is not None, f"{called} '{path}' has no column {allowed}; columns: {', '.join(names)}")
     found = file.schema_arrow.field(chosen).type
-    require(_is_token(found), f"pool '{path}': column '{chosen}' is {found}; allowed: text or whole numbers")
+    require(_is_token(found), f"{called} '{path}': column '{chosen}' is {found}; allowed: text or whole numbers")
     with _damage(path):
         return [str(token) for token in file.read([chosen]).column(0).to_pylist() if token is not None]
 

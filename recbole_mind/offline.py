@@ -101,6 +101,7 @@ def recall(
     n: int = 1000,
     exclude_seen: bool = True,
     pool: str | Path | None = None,
+    deny: str | Path | None = None,
     batch: int = BATCH,
     threads: int | None = None,
     watch: Watch = lambda *_: None,
@@ -115,6 +116,7 @@ def recall(
         n: how many where the file has no column ``n`` or it is empty.
         exclude_seen: whether items of the whole history are left out.
         pool: a file of the items that may be recalled (:func:`~recbole_mind.histories.read_tokens`).
+        deny: a file of items that are left out of them.
         batch: users of a part; memory grows with it and with n.
         threads: how many batches' parts are worked on at once; FAISS's number by default. The answers are the same.
         watch: is told of progress.
@@ -135,7 +137,7 @@ def recall(
     asked = Histories(source, preprocessing["user_field"], fields)
     if asked.ignored:
         say(f"columns that are not read: {', '.join(asked.ignored)}")
-    _set_pool(recaller, pool, preprocessing["item_field"], say)
+    _set_pool(recaller, pool, deny, preprocessing["item_field"], say)
     before = _stamp(source)
     watch("checking", 0, asked.rows)
     asked.check(batch, lambda done: watch("checking", done, asked.rows))
@@ -143,6 +145,7 @@ def recall(
         "bundle": recaller.bundle_id,
         "histories": sha256(source),
         "pool": None if pool is None else sha256(pool),
+        "deny": None if deny is None else sha256(deny),
         "n": n,
         "exclude_seen": exclude_seen,
         "batch": batch,
@@ -184,12 +187,18 @@ def _check_target(target: Path, source: Path, bundles: Sequence[Path]) -> None:
     require(not inside, f"output: '{target}' is inside the bundle or store; name another place")
 
 
-def _set_pool(recaller: Recaller, path: str | Path | None, item_field: str, say: Callable[[str], None]) -> None:
-    if path is None:
+def _set_pool(
+    recaller: Recaller, pool: str | Path | None, deny: str | Path | None, item_field: str, say: Callable[[str], None]
+) -> None:
+    if pool is None and deny is None:
         return
-    tokens = read_tokens(path, item_field)
-    found = recaller.set_pool(tokens)
-    require(len(found.rows) > 0, f"pool '{path}': none of its {len(tokens):,} tokens is an item of the bundle")
+    tokens = None if pool is None else read_tokens(pool, item_field)
+    found = recaller.pool(tokens)
+    require(len(found.rows) > 0, f"pool '{pool}': none of its {len(tokens or []):,} tokens is an item of the bundle")
+    if deny is not None:
+        found = recaller.pool(found, read_tokens(deny, item_field, "deny"))
+        require(len(found.rows) > 0, f"deny '{deny}': it leaves no item to recall")
+    recaller.set_pool(found)
     unknown = f"; {found.unknown:,} tokens are unknown to the bundle" if found.unknown else ""
     say(f"pool: {len(found.rows):,} items{unknown}")
 
@@ -258,7 +267,7 @@ def _finish(
 ) -> dict[str, int]:
     """Make the output of the parts; what they came to."""
     totals: Counter[str] = Counter()
-    keys = ("bundle", "n", "exclude_seen", "pool", "histories")
+    keys = ("bundle", "n", "exclude_seen", "pool", "deny", "histories")
     about = {"recbole-mind": json.dumps({key: identity[key] for key in keys})}
 
     def tables() -> Iterator[Any]:

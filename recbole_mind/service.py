@@ -63,6 +63,7 @@ class Settings:
         limits: see ``properties/production/serve.yaml``.
         api_key: that requests must bring; ``None`` for no key.
         pool: a file of the tokens that may be recalled, one a line.
+        deny: a file of the tokens that are never recalled.
         names: a file of tokens and names, for people.
     """
 
@@ -70,6 +71,7 @@ class Settings:
     limits: Limits
     api_key: str | None = None
     pool: Path | None = None
+    deny: Path | None = None
     names: Path | None = None
 
 
@@ -117,7 +119,7 @@ class Service:
         self.limits = settings.limits
         self.metrics = Metrics()
         names = None if settings.names is None else read_names(settings.names)
-        self.bundles = Bundles(settings.folder, self.metrics, settings.pool, names)
+        self.bundles = Bundles(settings.folder, self.metrics, settings.pool, settings.deny, names)
         self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
         self.queries = Queries(self.limits)
         self.draining = False

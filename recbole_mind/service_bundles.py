@@ -35,6 +35,7 @@ class Bundles:
         folder: a bundle, or a store whose current version is served.
         metrics: where swaps are counted.
         pool: a file of the tokens that may be recalled, one a line; ``None`` for all.
+        deny: a file of the tokens that are left out of them, which may be empty.
         names: of items, for people.
         load: opens a bundle.
 
@@ -47,6 +48,7 @@ class Bundles:
         folder: str | Path,
         metrics: Metrics,
         pool: str | Path | None = None,
+        deny: str | Path | None = None,
         names: dict[str, str] | None = None,
         load: Callable[[Path], Recaller] | None = None,
     ) -> None:
@@ -55,15 +57,15 @@ class Bundles:
         self._load = load or (lambda path: Recaller.load(path, threads=1))
         self._serving: Serving | None = None
         self._asked: Any = None  # what was last tried: a failure is not tried again until something else is current
-        self._pool = None if pool is None else Path(pool)
+        files = {"pool": pool, "deny": deny}
+        self._pool = {name: Path(path) for name, path in files.items() if path is not None}
         self._pool_seen: Any = None
-        self._pool_text: str | None = None
+        self._pool_text: dict[str, str] = {}
         self._pool_failed = False  # the last that was tried
         self._complaints: dict[str, str] = {}
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
-        if self._pool is not None:
-            self._pool_seen, self._pool_text = _stamp(self._pool), _read_pool(self._pool)
+        self._pool_seen, self._pool_text = self._stamps(), self._read_pool()
         self._follow_bundle(first=True)
 
     @property
@@ -151,15 +153,13 @@ class Bundles:
     # -- pool --------------------------------------------------------------------------------------------------------
 
     def _follow_pool(self) -> None:
-        if self._pool is None:
+        stamps = self._stamps()
+        if not self._pool or stamps == self._pool_seen:
             return
-        stamp = _stamp(self._pool)
-        if stamp == self._pool_seen:
-            return
-        self._pool_seen = stamp
+        self._pool_seen = stamps
         before = self._pool_text
         try:
-            self._pool_text = _read_pool(self._pool)
+            self._pool_text = self._read_pool()
             if self._serving is not None:
                 self._apply_pool(self._serving.recaller)
             self._pool_failed = False
@@ -168,19 +168,34 @@ class Bundles:
             self.metrics.pools.labels("failed").inc()
             raise
         self.metrics.pools.labels("done").inc()
-        logger.info("pool '%s' serves", self._pool)
+        logger.info("%s serves", self._named())
 
     def _apply_pool(self, recaller: Recaller) -> None:
-        """Let a recaller recall the pool alone; it keeps what it has where none of the pool is known."""
-        everything = len(recaller.bundle.item_tokens)
-        if self._pool_text is None:
-            self.metrics.pool_items.set(everything)
-            return
-        pool = recaller.pool(self._pool_text.split("\n"))
-        require(len(pool.rows) > 0, f"pool '{self._pool}': none of its items is in the catalogue")
+        """Let a recaller recall the pool alone; it keeps what it has where that leaves nothing."""
+        lists = {name: text.split("\n") if text else [] for name, text in self._pool_text.items()}
+        pool = recaller.pool(lists.get("pool"))
+        require(len(pool.rows) > 0, f"pool '{self._pool.get('pool')}': none of its items is in the catalogue")
+        pool = recaller.pool(pool, lists.get("deny"))
+        require(len(pool.rows) > 0, f"deny '{self._pool.get('deny')}': it leaves no item to recall")
         recaller.set_pool(pool)
         self.metrics.pool_items.set(len(pool.rows))
         self.metrics.pool_unknown.set(pool.unknown)
+
+    def _stamps(self) -> dict[str, Any]:
+        return {name: _stamp(path) for name, path in self._pool.items()}
+
+    def _read_pool(self) -> dict[str, str]:
+        """The tokens of each file, one a line.
+
+        Raises:
+            InputError: one cannot be read, or the pool holds none.
+        """
+        texts = {name: "\n".join(filter(None, read_lines(path, name))) for name, path in self._pool.items()}
+        require(texts.get("pool") != "", f"pool '{self._pool.get('pool')}' holds no token")
+        return texts
+
+    def _named(self) -> str:
+        return " and ".join(f"{name} '{path}'" for name, path in self._pool.items())
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
@@ -217,14 +232,3 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _read_pool(path: Path) -> str:
-    """The tokens of a file, one a line.
-
-    Raises:
-        InputError: it cannot be read, or holds none.
-    """
-    lines = [line for line in read_lines(path, "pool") if line]
-    require(bool(lines), f"pool '{path}' holds no token")
-    return "\n".join(lines)

@@ -34,7 +34,9 @@ class Metrics:
         self.bundle = Info("recbole_mind_bundle", "The bundle that serves", registry=r)
         self.items = Gauge("recbole_mind_catalogue_items", "Items of the bundle", registry=r)
         self.pool_items = Gauge("recbole_mind_pool_items", "Items that may be recalled", registry=r)
-        self.pool_unknown = Gauge("recbole_mind_pool_unknown_items", "Of the pool, not in the catalogue", registry=r)
+        self.pool_unknown = Gauge(
+            "recbole_mind_pool_unknown_items", "Tokens of the pool's files that are not in the catalogue", registry=r
+        )
         self.pools = Counter("recbole_mind_pool_loads", "Pools brought into service, or not", ["result"], registry=r)
         for result in ("done", "failed"):  # so that a rate has a start
             self.swaps.labels(result)

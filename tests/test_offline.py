@@ -1,6 +1,7 @@
 """Offline recall: the lists are the recaller's, whatever stops the run, and memory does not grow with the file."""
 
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -117,6 +118,23 @@ def test_only_the_pool_comes_and_its_unknown_tokens_are_counted(bundle):
         assert said == ["pool: 3 items; 1 tokens are unknown to the bundle"]
         assert [sorted(row["items"]) for row in lists("out.parquet")] == [["i2", "i4", "i6"]] * 2 + [[]]
         assert (found.empty, found.fallbacks) == (1, 1)
+
+
+def test_what_is_denied_is_left_out_and_makes_another_recall(bundle):
+    written("h.parquet", [["i1", "i3"], []])
+    Path("pool.txt").write_text("i2\ni4\ni6\n")
+    Path("deny.txt").write_text("i4\nnew\n")
+    said = []
+    offline.recall(bundle, "h.parquet", "out.parquet", pool="pool.txt", deny="deny.txt", say=said.append)
+    assert said == ["pool: 2 items; 1 tokens are unknown to the bundle"]
+    assert [sorted(row["items"]) for row in lists("out.parquet")] == [["i2", "i6"]] * 2
+    offline.recall(bundle, "h.parquet", "all.parquet", deny="deny.txt")
+    assert [set(row["items"]) for row in lists("all.parquet")][1] == set(ITEMS) - {"i4"}
+    said = json.loads(pq.read_schema("out.parquet").metadata[b"recbole-mind"])
+    assert said["deny"] == hashlib.sha256(b"i4\nnew\n").hexdigest()
+    Path("deny.txt").write_text("i2\ni4\ni6\n")
+    with pytest.raises(InputError, match="it leaves no item"):
+        offline.recall(bundle, "h.parquet", "out.parquet", pool="pool.txt", deny="deny.txt")
 
 
 def test_a_store_means_its_current_version(bundle):

@@ -557,6 +557,45 @@ def test_the_pool_is_followed(published, tmp_path, caplog):
         assert set(served.post("/recall", question | {"allowed": ["i5", "i6"]}).json["items"]) == {"i6"}
 
 
+def test_what_is_denied_is_followed_within_the_pool(published, tmp_path):
+    store, _ = published
+    pool, deny = tmp_path / "pool.txt", tmp_path / "deny.txt"
+    pool.write_text("i1\ni2\ni30\n")
+    deny.write_text("")
+    question = {"history": HISTORY, "exclude_seen": False}
+
+    def items():
+        return set(served.post("/recall", question).json["items"])
+
+    with running(store.folder, pool=pool, deny=deny) as served:
+        assert items() == {"i1", "i2", "i30"}
+        deny.write_text("i2\nnone\ni7\n")
+        until(lambda: items() == {"i1", "i30"})
+        assert served.figure("recbole_mind_pool_items") == 2
+        assert served.figure("recbole_mind_pool_unknown_items") == 1
+        deny.write_text("i1\ni2\ni30\n")  # would leave nothing
+        until(lambda: served.figure('recbole_mind_pool_loads_total{result="failed"}') == 1)
+        assert items() == {"i1", "i30"}
+        pool.write_text("i1\ni4\n")
+        until(lambda: items() == {"i4"})
+        assert "i1" not in served.post("/recall", {"history": []}).json["items"]
+
+
+def test_what_is_denied_needs_no_pool(two_bundles, tmp_path):
+    deny = tmp_path / "deny.txt"
+    deny.write_text("i1\ni2\n")
+    bundles = Bundles(two_bundles[0], Metrics(), deny=deny)
+    recaller = bundles.serving.recaller
+    known = set(recaller.bundle.item_tokens.tokens(range(50)))
+    assert set(recaller.recall([], n=100).items) == known - {"i1", "i2"}
+    deny.write_text("\n".join(known))
+    with pytest.raises(InputError, match=r"deny '.*': it leaves no item to recall"):
+        Bundles(two_bundles[0], Metrics(), deny=deny)
+    deny.unlink()
+    with pytest.raises(InputError, match=r"deny '.*' cannot be read"):
+        Bundles(two_bundles[0], Metrics(), deny=deny)
+
+
 def test_a_pool_of_new_items_waits_for_the_bundle_that_knows_them(two_bundles, tmp_path):
     folder, pool, new = tmp_path / "bundle", tmp_path / "pool.txt", tmp_path / "new"
     shutil.copytree(two_bundles[0], folder)
