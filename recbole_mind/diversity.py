@@ -15,8 +15,10 @@ def diversify(scores: npt.ArrayLike, categories: npt.NDArray[Any], n: int, weigh
 
     .. math:: \\arg\\max_i f(u, i) + \\lambda \\sum_{j \\in S} g(i, j)
 
-    g(i, j) is 1 where the two share no category, else 0: what an item loses for its like is counted here instead, as
-    every candidate stands before the same S. Items without a category count as one category.
+    g(i, j) is 1 where the categories of the two differ and 0 where they are the same, as in the paper; of items with
+    several it is the share that they do not have in common (the Jaccard distance), since all items of a shop may share
+    a category. What an item loses for its like is counted here instead, as every candidate stands before the same S.
+    Items without a category count as one category.
 
     Args:
         scores: ``[m]`` f(u, i), descending.
@@ -31,17 +33,23 @@ def diversify(scores: npt.ArrayLike, categories: npt.NDArray[Any], n: int, weigh
     m, M = categories.shape
     values = np.array(categories)
     values[~values.any(1), :1] = -1
-    _, values = np.unique(values, return_inverse=True)
-    values = values.reshape(m, M)
-    real = (categories != 0) | (np.arange(M) == 0) & ~categories.any(1, keepdims=True)
-    holders, kinds = np.nonzero(real)[0], values[real]  # each candidate with each of its categories
+    held, kinds = np.unique(values, return_inverse=True)
+    pairs = np.repeat(np.arange(m), M) * len(held) + kinds.ravel()
+    pairs = np.unique(pairs[values.ravel() != 0])  # each candidate with each of its categories, once
+    holders, kinds = np.divmod(pairs, len(held))
+    mine = np.searchsorted(holders, np.arange(m + 1))  # where a candidate's categories lie
+    numbers = np.diff(mine)
     order = np.argsort(kinds, kind="stable")
-    holders, bounds = holders[order], np.searchsorted(kinds[order], np.arange(values.max(initial=0) + 2))
+    alike, bounds = holders[order], np.searchsorted(kinds[order], np.arange(len(held) + 1))
     chosen = np.empty(min(n, m), np.int64)
     for place in range(len(chosen)):
         best = int(worth.argmax())
         chosen[place] = best
-        alike = [holders[bounds[kind] : bounds[kind + 1]] for kind in values[best, real[best]]]
-        worth[alike[0] if len(alike) == 1 else np.unique(np.concatenate(alike))] -= weight
+        lists = [alike[bounds[kind] : bounds[kind + 1]] for kind in kinds[mine[best] : mine[best + 1]]]
+        if len(lists) == 1:
+            worth[lists[0]] -= weight / numbers[lists[0]]
+        else:
+            shared = np.bincount(np.concatenate(lists), minlength=m)
+            worth -= weight * shared / (numbers + len(lists) - shared)
         worth[best] = -np.inf
     return chosen

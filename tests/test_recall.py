@@ -227,12 +227,12 @@ def test_a_known_user_brings_the_profile_that_training_saw(exact):
 
 
 def greedily(scores, categories, n, weight):
-    """ComiRec's Algorithm 2, as it is written."""
+    """ComiRec's Algorithm 2, as it is written, with Jaccard's distance between sets of categories."""
     chosen = []
     kinds = [set(row[row > 0].tolist()) or {"none"} for row in categories]
     while len(chosen) < min(n, len(scores)):
         values = {
-            i: scores[i] + weight * sum(not kinds[i] & kinds[j] for j in chosen)
+            i: scores[i] + weight * sum(1 - len(kinds[i] & kinds[j]) / len(kinds[i] | kinds[j]) for j in chosen)
             for i in range(len(scores))
             if i not in chosen
         }
@@ -249,6 +249,12 @@ def test_diversity_is_comirecs(weight, M):
         scores = np.sort(generator.random(m))[::-1].astype(np.float32)
         categories = generator.integers(0, 5, (m, M)).astype(np.int32)
         assert diversify(scores, categories, n, weight).tolist() == greedily(scores, categories, n, weight)
+
+
+def test_a_category_of_all_items_does_not_end_diversity():
+    categories = np.array([[7, 1], [7, 1], [7, 2], [7, 3]])
+    assert diversify([0.9, 0.8, 0.7, 0.6], categories, 3, 0.5).tolist() == [0, 2, 3]
+    assert diversify([0.9, 0.8, 0.7, 0.6], categories[:, :1], 3, 0.5).tolist() == [0, 1, 2]
 
 
 def test_diversity_spreads_categories_and_keeps_scores(exact):
