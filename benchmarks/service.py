@@ -133,6 +133,7 @@ def measure(bundle: Path, duration: float, swaps: int) -> dict[str, Any]:
         bodies = [json.dumps(question).encode() for question in asked]
         in_process(recaller, asked, min(1.0, duration))
         result: dict[str, Any] = {"items": len(recaller.bundle.item_tokens), "index": recaller.index.factory}
+        result["parameters"] = recaller.index.parameters
         result["in process"] = in_process(recaller, asked, duration)
         code = "import sys; from recbole_mind.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", code, "serve", str(store.folder), "--port=0", "--poll_seconds=0.1"]
@@ -186,9 +187,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--swaps", type=int, default=SWAPS)
     arguments = parser.parse_args()
+    given = f"--output {arguments.output} --seconds {arguments.seconds:g} --swaps {arguments.swaps}"
     record = {
         "what": f"recbole-mind serve: histories of {LENGTH}, top {TOP}, JSON over HTTP on this machine",
-        "command": f"python -m benchmarks.service BUNDLE --output {arguments.output}",
+        "command": f"python -m benchmarks.service BUNDLE... {given}",
         "seed": SEED,
         "seconds": arguments.seconds,
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},

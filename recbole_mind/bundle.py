@@ -145,7 +145,8 @@ class Bundle:
         data, interests, read = manifest["data"], manifest["interests"], manifest["preprocessing"]
         N, U, D, _ = (_whole(value) for value in (data["items"], data["users"], interests["D"], interests["K"]))
         require(_whole(read["max_history"]) > 0, "manifest.json: a history of 0 items says nothing")
-        for name in (read["user_field"], read["item_field"], data["name"], manifest["model"]["name"]):
+        names = read["user_field"], read["item_field"], data["name"], manifest["model"]["name"], manifest["created"]
+        for name in names:
             require(isinstance(name, str), f"manifest.json: {name!r} is not a name")
         index = MultiVectorIndex.load(folder / "index", device="cpu", threads=threads, hashed=True)
         shape = f"the index holds {len(index)} vectors of size {index.size} instead of {N} of size {D}"

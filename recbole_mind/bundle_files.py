@@ -174,7 +174,12 @@ def write(folder: str | Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict
 
 
 def check_target(folder: Path) -> None:
-    """Raise :class:`InputError` unless a bundle may be written to ``folder``: nothing, an empty folder or a bundle."""
+    """Raise :class:`InputError` unless a bundle may be written to ``folder``: nothing, an empty folder or a bundle.
+
+    Never inside another bundle, which would not be whole any more.
+    """
+    for parent in folder.resolve().parents:
+        require(not _is_bundle(parent), f"'{folder}' is inside the bundle '{parent}'; choose another folder")
     try:
         if not folder.exists() and not folder.is_symlink():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -184,11 +189,14 @@ def check_target(folder: Path) -> None:
             return
     except OSError as error:
         raise InputError(f"bundle '{folder}' cannot be written: {error.strerror}") from None
+    require(_is_bundle(folder), f"'{folder}' holds other files and is not a bundle; choose another folder")
+
+
+def _is_bundle(folder: Path) -> bool:
     try:
-        mine = json.loads((folder / MANIFEST).read_text("utf-8"))["format"] == FORMAT
+        return bool(json.loads((folder / MANIFEST).read_text("utf-8"))["format"] == FORMAT)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        mine = False
-    require(mine, f"'{folder}' holds other files and is not a bundle; choose another folder")
+        return False
 
 
 def _put_in_place(new: Path, folder: Path) -> None:

@@ -31,6 +31,8 @@ def diversify(scores: npt.ArrayLike, categories: npt.NDArray[Any], n: int, weigh
     """
     worth = np.array(scores, np.float64)
     m, M = categories.shape
+    if M == 0:  # nobody has a category
+        return np.arange(min(n, m))
     values = np.array(categories)
     values[~values.any(1), :1] = -1
     held, kinds = np.unique(values, return_inverse=True)

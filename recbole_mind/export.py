@@ -277,6 +277,7 @@ def _write_categories(target: Path, loaded: quick_start.Loaded, asked: Sequence[
         values = features[field]
         values = values if isinstance(values, Tensor) else torch.as_tensor(np.stack(values.to_numpy()))
         table = values[1:].numpy().astype(np.int32)
+        require(table.size > 0, f"category: no item has a value of '{field}'")
         save_array(target / "categories" / f"{place}.npy", table.reshape(len(table), -1))
     return fields
 

@@ -39,6 +39,19 @@ def available(index: Any) -> list[str]:
     return [*names, "efSearch"] if isinstance(whole, faiss.IndexHNSW) else names
 
 
+def is_whole(index: Any) -> bool:
+    """Whether ``index`` holds its vectors itself; FAISS can leave inverted lists in any file that it names."""
+    whole = faiss.downcast_index(index)
+    lists = getattr(whole, "invlists", None)
+    if lists is not None:
+        lists = faiss.downcast_InvertedLists(lists)
+        if not isinstance(lists, (faiss.ArrayInvertedLists, faiss.BlockInvertedLists)):
+            return False
+    names = ("index", "base_index", "refine_index", "storage", "quantizer")
+    parts = (getattr(holder, name, None) for holder in (whole, getattr(whole, "q1", None)) for name in names)
+    return all(is_whole(part) for part in parts if isinstance(part, faiss.Index))
+
+
 def takes_filter(index: Any) -> bool:
     """Whether ``index`` can leave items out while it searches."""
     whole = faiss.downcast_index(index)

@@ -66,6 +66,12 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def check_file(path: str | Path, called: str) -> None:
+    """Raise :class:`InputError` where ``path`` is there and no file: what comes through a pipe cannot be read twice."""
+    path = Path(path)
+    require(path.is_file() or not path.exists(), f"{called} '{path}' is not a file, which is needed to read it again")
+
+
 def read_lines(path: str | Path, called: str) -> list[str]:
     """The lines of a text in UTF-8 that a person or Windows may have written; ``called`` stands before its name.
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recbole_mind.errors import InputError, nearest, require
-from recbole_mind.files import read_lines
+from recbole_mind.files import check_file, read_lines
 
 USER, HISTORY, ITEM, N = "user", "history", "item", "n"
 _BUFFER = 2**20  # bytes of a column that are read at once
@@ -162,6 +162,7 @@ def read_tokens(path: str | Path, item_field: str, called: str = "pool") -> list
         InputError: it cannot be read, or holds something else.
     """
     path = Path(path)
+    check_file(path, called)
     try:
         with open(path, "rb") as file:
             is_parquet = file.read(4) == b"PAR1"

@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from recbole_mind import faiss_index
 from recbole_mind.arrays import open_array, save_array
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import MANIFEST, read_manifest, sha256, write_atomic
@@ -93,13 +94,24 @@ def training_of(folder: Path) -> str:
 
 
 def _read(path: Path) -> Any:
-    """FAISS's index in a file, none of whose parts is larger than the file."""
+    """FAISS's index in a file, none of whose parts is larger than the file or lies in another one.
+
+    Raises:
+        RuntimeError: FAISS cannot read it, or it refers to other files.
+    """
+    index = _limited(path)
+    if not faiss_index.is_whole(index):
+        raise RuntimeError(f"{path.name} refers to other files")
+    return index
+
+
+def _limited(path: Path) -> Any:
     if not hasattr(faiss, "set_deserialization_vector_byte_limit"):  # an older FAISS
-        return faiss.read_index(str(path))
+        return faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY)
     before = faiss.get_deserialization_vector_byte_limit()
     faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
     try:
-        return faiss.read_index(str(path))
+        return faiss.read_index(str(path), faiss.IO_FLAG_READ_ONLY)
     finally:
         faiss.set_deserialization_vector_byte_limit(before)
 

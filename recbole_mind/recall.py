@@ -69,6 +69,11 @@ class Recaller:
 
     # -- what may be recalled ---------------------------------------------------------------------------------------
 
+    @property
+    def standing(self) -> ItemPool:
+        """The pool of all requests."""
+        return self._standing
+
     def pool(self, allowed: Iterable[str] | ItemPool | None = None, denied: Denied = None) -> ItemPool:
         """Prepare items that may be recalled, to be used many times: millions of tokens take seconds.
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from recbole_mind import store
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import read_lines, read_manifest
+from recbole_mind.files import read_manifest
 from recbole_mind.recall import Recaller
 from recbole_mind.service_items import ItemSearch
 from recbole_mind.service_metrics import Metrics
+from recbole_mind.service_pool import Lists, PoolFiles
 
 logger = logging.getLogger(__name__)
 SMOKE = 10  # items that a bundle must recall for before it serves
@@ -57,15 +58,13 @@ class Bundles:
         self._load = load or (lambda path: Recaller.load(path, threads=1))
         self._serving: Serving | None = None
         self._asked: Any = None  # what was last tried: a failure is not tried again until something else is current
-        files = {"pool": pool, "deny": deny}
-        self._pool = {name: Path(path) for name, path in files.items() if path is not None}
-        self._pool_seen: Any = None
-        self._pool_text: dict[str, str] = {}
-        self._pool_failed = False  # the last that was tried
+        self._failed = False  # what was last tried
+        self._files = PoolFiles(pool, deny)
+        self._lists = self._files.lists  # what serves
+        self._refused: Lists | None = None  # newer ones that leave the bundle that serves nothing to recall
         self._complaints: dict[str, str] = {}
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
-        self._pool_seen, self._pool_text = self._stamps(), self._read_pool()
         self._follow_bundle(first=True)
 
     @property
@@ -90,7 +89,8 @@ class Bundles:
 
     def reload(self) -> None:
         """Have the bundle and the pool opened again soon, whether they changed or not; for a signal's handler."""
-        self._asked = self._pool_seen = None
+        self._asked = self._refused = None
+        self._files.forget()
         self._wake.set()
 
     def _run(self, seconds: float) -> None:
@@ -102,6 +102,9 @@ class Bundles:
 
     def look(self) -> None:
         """Bring what is newer into service; what serves stays where that fails, and the log says why."""
+        for error in self._files.look():
+            self.metrics.pools.labels("failed").inc()
+            logger.error("what serves stays: %s", error)
         for what, follow in (("pool", self._follow_pool), ("bundle", self._follow_bundle)):
             try:
                 follow()
@@ -135,15 +138,16 @@ class Bundles:
                 self.store.current()  # says what is wrong with the store
             recaller = self._load(found)
             _smoke(recaller)
-            self._apply_pool(recaller)
+            lists = self._fitting(recaller)
         except Exception:
+            self._failed = True
             self.metrics.swaps.labels("failed").inc()
             raise
+        self._failed = False
         before = self._serving
         self._serving = Serving(recaller, ItemSearch(recaller.bundle, self.names))  # one assignment
         self.metrics.serves(recaller)
-        if self._pool_failed:  # what the old bundle did not know this one may
-            self._pool_seen = None
+        self._serves_pool(recaller, lists)
         if before is None:
             logger.info("bundle %s serves", recaller.bundle_id)
             return
@@ -153,49 +157,44 @@ class Bundles:
     # -- pool --------------------------------------------------------------------------------------------------------
 
     def _follow_pool(self) -> None:
-        stamps = self._stamps()
-        if not self._pool or stamps == self._pool_seen:
+        """Let what serves recall what the files say now."""
+        lists = self._files.lists
+        if lists in (self._lists, self._refused):
             return
-        self._pool_seen = stamps
-        before = self._pool_text
+        self._refused = lists
+        if self._failed:  # the bundle may fit them
+            self._asked = None
+        if self._serving is None:
+            return
+        recaller = self._serving.recaller
         try:
-            self._pool_text = self._read_pool()
-            if self._serving is not None:
-                self._apply_pool(self._serving.recaller)
-            self._pool_failed = False
+            recaller.set_pool(self._files.select(recaller, lists))
         except Exception:
-            self._pool_text, self._pool_failed = before, True
             self.metrics.pools.labels("failed").inc()
             raise
+        self._refused = None
+        self._serves_pool(recaller, lists)
         self.metrics.pools.labels("done").inc()
-        logger.info("%s serves", self._named())
+        logger.info("%s serves", self._files)
 
-    def _apply_pool(self, recaller: Recaller) -> None:
-        """Let a recaller recall the pool alone; it keeps what it has where that leaves nothing."""
-        lists = {name: text.split("\n") if text else [] for name, text in self._pool_text.items()}
-        pool = recaller.pool(lists.get("pool"))
-        require(len(pool.rows) > 0, f"pool '{self._pool.get('pool')}': none of its items is in the catalogue")
-        pool = recaller.pool(pool, lists.get("deny"))
-        require(len(pool.rows) > 0, f"deny '{self._pool.get('deny')}': it leaves no item to recall")
-        recaller.set_pool(pool)
-        self.metrics.pool_items.set(len(pool.rows))
-        self.metrics.pool_unknown.set(pool.unknown)
+    def _fitting(self, recaller: Recaller) -> Lists:
+        """Let a new recaller recall what the files say now, or else what they said when the old one took them."""
+        lists = self._files.lists
+        try:
+            recaller.set_pool(self._files.select(recaller, lists))
+        except InputError:
+            if self._serving is None or lists == self._lists:
+                raise
+            recaller.set_pool(self._files.select(recaller, self._lists))
+            return self._lists
+        return lists
 
-    def _stamps(self) -> dict[str, Any]:
-        return {name: _stamp(path) for name, path in self._pool.items()}
-
-    def _read_pool(self) -> dict[str, str]:
-        """The tokens of each file, one a line.
-
-        Raises:
-            InputError: one cannot be read, or the pool holds none.
-        """
-        texts = {name: "\n".join(filter(None, read_lines(path, name))) for name, path in self._pool.items()}
-        require(texts.get("pool") != "", f"pool '{self._pool.get('pool')}' holds no token")
-        return texts
-
-    def _named(self) -> str:
-        return " and ".join(f"{name} '{path}'" for name, path in self._pool.items())
+    def _serves_pool(self, recaller: Recaller, lists: Lists) -> None:
+        """Note what is recalled by what serves now."""
+        self._lists = lists
+        self._refused = None if lists == self._files.lists else self._files.lists
+        self.metrics.pool_items.set(len(recaller.standing.rows))
+        self.metrics.pool_unknown.set(recaller.standing.unknown)
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
@@ -223,12 +222,3 @@ def _smoke(recaller: Recaller) -> None:
         found = recaller.recall(given, n=SMOKE, exclude_seen=False)
         good = bool(found.items) and bool(np.isfinite(found.scores).all())
         require(good, f"bundle '{bundle.folder}' does not recall: it gives {len(found.items)} items on trial")
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """By what a file that was changed is known; ``None`` if it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -128,6 +128,8 @@ class Store:
         require(force is None or bool(force.strip()), "force: it needs a reason, which is recorded")
         require(source.is_dir(), f"bundle '{source}' is not a folder")
         manifest = self._verified(source)
+        outside = source.resolve() not in [self.folder.resolve(), *self.folder.resolve().parents]
+        require(outside, f"store '{self.folder}' is inside the bundle; name another place")
         name = _name(manifest)
         limits = gate.limits() if limits is None else limits
         with self._alone():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from recbole_mind import cli, gate, quick_start
 from recbole_mind.arrays import save_array
 from recbole_mind.bundle import Bundle, verify
 from recbole_mind.errors import InputError
+from recbole_mind.files import sha256
 from recbole_mind.recall import Recaller
 from tests.bundles import exported, reseal, trained
 from tests.data import LEAVE_ONE_OUT, write_small
@@ -352,6 +354,24 @@ def index_outside(folder):
     path.write_text(json.dumps(content))
 
 
+def index_elsewhere(folder):
+    """An index whose inverted lists FAISS would map from a file that it names."""
+    path = folder / "index/manifest.json"
+    content = json.loads(path.read_text())
+    items = np.load(folder / "index" / content["files"]["items"]["name"])
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(items.shape[1]), items.shape[1], 4, faiss.METRIC_INNER_PRODUCT)
+    index.train(items)
+    lists = faiss.OnDiskInvertedLists(4, index.code_size, str(folder.parent / "elsewhere"))
+    index.replace_invlists(lists, False)
+    index.add(items)
+    faiss.write_index(index, str(folder / "index/made.faiss"))
+    digest = sha256(folder / "index/made.faiss")
+    content |= {"factory": "IVF4,Flat", "parameters": {"nprobe": 4}}
+    content["files"]["index"] = {"name": "made.faiss", "sha256": digest}
+    path.write_text(json.dumps(content))
+    (folder.parent / "elsewhere").write_bytes(b"")  # who mapped it would die reading it
+
+
 def put(name, array):
     return lambda folder: save_array(folder / name, array)
 
@@ -360,6 +380,7 @@ HARM = {
     "a path out of the folder": (RESEALED[0], "'../counts.npy' is not the name of a file"),
     "an absolute path": (RESEALED[1], "'/etc/passwd' is not the name of a file"),
     "a path out of the index": (index_outside, "'../../items.npy' is not the name of a file in it"),
+    "an index in another file": (index_elsewhere, "made.faiss refers to other files"),
     "a pickle inside": (trap, "'counts.npy' holds object"),
     "a pickle": (pickled, "'counts.npy' is not an array"),
     "an array larger than memory": (header(OVERSIZED), "'counts.npy' holds int64 \\[4611686018427387904\\]"),
@@ -382,6 +403,7 @@ HARM = {
         lambda folder: reseal(folder, model={}),
         "manifest.json is incomplete: KeyError\\('name'\\)",
     ),
+    "no time": (lambda folder: reseal(folder, created=None), "manifest.json: None is not a name"),
     "no length of a history": (without("max_history"), "manifest.json is incomplete: KeyError\\('max_history'\\)"),
     "no user field": (without("user_field"), "manifest.json is incomplete: KeyError\\('user_field'\\)"),
     "a history of nothing": (without(max_history=0), "manifest.json: a history of 0 items says nothing"),

@@ -219,3 +219,11 @@ def test_many_tokens_are_found(tmp_path):
     tokens = Tokens.of(words)
     np.testing.assert_array_equal(tokens.ids(words), np.arange(len(words)))
     assert (tokens.ids([f"{word}x" for word in words[:1000]]) == -1).all()
+
+
+def test_a_bundle_inside_another_is_refused(tmp_path):
+    bundle_files.write(tmp_path / "bundle", filler("old"))
+    with pytest.raises(InputError, match="is inside the bundle"):
+        bundle_files.write(tmp_path / "bundle" / "below" / "new", filler("new"))
+    assert bundle_files.verify(tmp_path / "bundle")
+    assert not (tmp_path / "bundle" / "below").exists()

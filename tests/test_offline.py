@@ -137,6 +137,14 @@ def test_what_is_denied_is_left_out_and_makes_another_recall(bundle):
         offline.recall(bundle, "h.parquet", "out.parquet", pool="pool.txt", deny="deny.txt")
 
 
+def test_lists_that_come_through_a_pipe_are_refused(bundle):
+    written("h.parquet", [["i1", "i3"]])
+    os.mkfifo("list")
+    for name in ("pool", "deny"):
+        with pytest.raises(InputError, match=f"{name} 'list' is not a file"):
+            offline.recall(bundle, "h.parquet", "out.parquet", **{name: "list"})
+
+
 def test_a_store_means_its_current_version(bundle):
     written("h.parquet", drawn(5))
     store = Store("store")

@@ -257,6 +257,11 @@ def test_a_category_of_all_items_does_not_end_diversity():
     assert diversify([0.9, 0.8, 0.7, 0.6], categories[:, :1], 3, 0.5).tolist() == [0, 1, 2]
 
 
+def test_items_without_any_category_keep_their_order():
+    assert diversify([0.9, 0.8, 0.7], np.zeros((3, 0), np.int32), 2, 0.5).tolist() == [0, 1]
+    assert diversify([0.9, 0.8, 0.7], np.zeros((3, 2), np.int32), 2, 0.5).tolist() == [0, 1]
+
+
 def test_diversity_spreads_categories_and_keeps_scores(exact):
     history = ITEMS[:16:2]  # one of the two genres
     plain, spread = (exact.recall(history, n=10, diversity=weight) for weight in (0, 5))

@@ -5,6 +5,7 @@ import importlib.resources
 import itertools
 import json
 import logging
+import os
 import re
 import shutil
 import signal
@@ -615,6 +616,66 @@ def test_a_pool_of_new_items_waits_for_the_bundle_that_knows_them(two_bundles, t
     for _ in range(2):
         bundles.look()
     assert set(bundles.serving.recaller.recall([]).items) == {"n40", "n41"}
+
+
+def test_a_pool_and_a_catalogue_that_change_together_come_into_service_together(two_bundles, tmp_path):
+    store, pool, new = Store(tmp_path / "store"), tmp_path / "pool.txt", tmp_path / "new"
+    ids = [store.publish(two_bundles[0], force="a test").id]
+    shutil.copytree(two_bundles[0], new)
+    Tokens.of([f"n{row}" for row in range(50)]).save(new / "tokens", "items")
+    reseal(new)
+    pool.write_text("i1\ni2\n")
+    bundles = Bundles(store.folder, Metrics(), pool)
+    pool.write_text("n40\nn41\n")  # nothing of it is in the old catalogue, nothing of the old one in the new catalogue
+    for _ in range(3):
+        bundles.look()
+    assert set(bundles.serving.recaller.recall([]).items) == {"i1", "i2"}
+    ids.append(store.publish(new, force="a test").id)
+    bundles.look()
+    assert bundles.serving.recaller.bundle_id == ids[1]
+    assert set(bundles.serving.recaller.recall([]).items) == {"n40", "n41"}
+    store.rollback(ids[0])  # which neither list fits: the new one stays until there is one that does
+    bundles.look()
+    assert bundles.serving.recaller.bundle_id == ids[1]
+    pool.write_text("i3\n")
+    for _ in range(2):
+        bundles.look()
+    assert bundles.serving.recaller.bundle_id == ids[0]
+    assert bundles.serving.recaller.recall([]).items == ["i3"]
+
+
+def test_a_pool_that_cannot_be_read_does_not_stop_what_is_denied(two_bundles, tmp_path, caplog):
+    pool, deny = tmp_path / "pool.txt", tmp_path / "deny.txt"
+    pool.write_text("i1\ni2\ni3\n")
+    deny.write_text("")
+    bundles = Bundles(two_bundles[0], Metrics(), pool, deny)
+    pool.unlink()
+    deny.write_text("i1\n")
+    for _ in range(2):
+        bundles.look()
+    assert set(bundles.serving.recaller.recall([]).items) == {"i2", "i3"}
+    assert "pool.txt' cannot be read" in caplog.text
+
+
+def test_a_file_that_is_being_written_is_not_read(two_bundles, tmp_path):
+    deny = tmp_path / "deny.txt"
+    deny.write_text("i1\ni2\n")
+    bundles = Bundles(two_bundles[0], Metrics(), deny=deny)
+
+    def denied():
+        bundles.look()
+        return {"i1", "i2", "i3"} - set(bundles.serving.recaller.recall([], n=100).items)
+
+    deny.write_text("")
+    assert denied() == {"i1", "i2"}
+    deny.write_text("i2\ni3\n")
+    assert [denied(), denied(), denied()] == [{"i1", "i2"}, {"i2", "i3"}, {"i2", "i3"}]
+
+
+def test_a_pipe_is_refused_since_it_cannot_be_read_again(two_bundles, tmp_path):
+    os.mkfifo(tmp_path / "deny")
+    with pytest.raises(InputError, match=r"deny '.*' is not a file, which is needed to read it again"):
+        Bundles(two_bundles[0], Metrics(), deny=tmp_path / "deny")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff", b"none\n"])

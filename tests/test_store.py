@@ -232,6 +232,13 @@ def test_pruning_keeps_the_last_the_current_and_the_one_before(made, tmp_path):
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
+def test_a_store_inside_the_bundle_is_refused_and_leaves_it_whole(made):
+    _, bundles = made
+    with pytest.raises(InputError, match="is inside the bundle; name another place"):
+        opened(bundles[1] / "store").publish(bundles[1])
+    assert not (bundles[1] / "store").exists()
+
+
 def test_what_is_no_bundle_is_refused_and_leaves_no_trace(made, tmp_path):
     store, bundles = made
     (tmp_path / "empty").mkdir()
