@@ -25,11 +25,6 @@ from recbole_mind.trial import Trial, execute, fingerprint, hits_beside
 
 KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "threads", "not_run")
 # What must be the same for all models of a table, beside the protocol's own keys.
-_SHARED = frozenset(
-    {"user_inter_num_interval", "item_inter_num_interval", "val_interval", "filter_inter_by_user_or_item", "threshold"}
-    | {"rm_dup_inter", "timestamp_order", "repeatable", "benchmark_filename", "TIME_FIELD", "USER_ID_FIELD"}
-    | {"ITEM_ID_FIELD", "RATING_FIELD", "metric_decimal_place", *settings.WINDOW_KEYS}
-)
 _LONGEST = 80  # letters of a name, which becomes part of a file's
 _NO_USER_VECTOR = "the protocol's test users are not in training, and the model needs each user there"
 
@@ -179,7 +174,9 @@ def _settings(given: Any, lists: dict[str, Any]) -> dict[str, dict[str, Any]]:
             require(isinstance(key, str), f"settings: {name}: {key!r} is not allowed; allowed: names of settings")
         for key in ("seed", "protocol", "checkpoint_dir", "data_path"):
             require(key not in values, f"settings: {name}: '{key}' is a key of the leaderboard, not of a model")
-    shared = _SHARED.union(*(settings.defaults("protocol", name) for name in lists.get("protocols", protocols.known())))
+    shared = settings.JUDGING.union(
+        *(settings.defaults("protocol", name) for name in lists.get("protocols", protocols.known()))
+    )
     for label in lists["models"]:
         for key in given.get(label, {}):
             where = "'all' or a data set"
@@ -287,7 +284,10 @@ class Leaderboard:
             config = quick_start.build_config(self.spec.model(cell.label), cell.dataset, overrides=overrides)
         except InputError as error:
             raise InputError(f"{cell.label}, {cell.dataset}, {cell.protocol}: {error}") from None
-        _check_data(config)
+        path = Path(config["data_path"]) / f"{config['dataset']}.inter"
+        there = f"datasets: there is no file '{path}'; data_path is the folder that holds the data sets"
+        require(path.is_file(), there)
+        protocols.check_time(config)
         return overrides, fingerprint(config, self.spec.threads)
 
     def run(self, *, ray: str | None = None, show_progress: bool = True) -> None:
@@ -328,20 +328,6 @@ class Leaderboard:
         spec = self.spec
         names = (spec.models, spec.datasets, spec.protocols, spec.seeds, spec.baseline)
         return build(*names, dict(self.done.items()), hits_of, self.absent)
-
-
-def _check_data(config: Any) -> None:
-    """Raise :class:`InputError` if the data set is not there, or has no time for the protocol to go by."""
-    path = Path(config["data_path"]) / f"{config['dataset']}.inter"
-    require(path.is_file(), f"datasets: there is no file '{path}'; data_path is the folder that holds the data sets")
-    with open(path, encoding="utf-8", errors="replace") as file:
-        fields = [name.partition(":")[0] for name in file.readline().strip().split(config["field_separator"])]
-    time = config["TIME_FIELD"]
-    require(
-        time in fields,
-        f"datasets: '{path}' has no field '{time}', and protocol '{config['protocol']}' orders by time; TIME_FIELD "
-        "names another one",
-    )
 
 
 def _outcome(record: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from recbole_mind import settings
@@ -125,6 +126,16 @@ def check(in_force: Mapping[str, Any], model: str, *, sequential: bool) -> None:
     require(
         lazy is True, f"lazy_sequences: {lazy} is not allowed: {what} needs the data set of recbole-mind; allowed: True"
     )
+
+
+def check_time(config: Any) -> None:
+    """Raise :class:`InputError` if the data set's file has no time to order by: before it is read."""
+    path = Path(config["data_path"]) / f"{config['dataset']}.inter"
+    with open(path, encoding="utf-8", errors="replace") as file:
+        fields = [name.partition(":")[0] for name in file.readline().strip().split(config["field_separator"])]
+    time, name = config["TIME_FIELD"], config["protocol"]
+    by = "the split" if name is None else f"protocol '{name}'"
+    require(time in fields, f"dataset: '{path}' has no field '{time}', and {by} orders by time; TIME_FIELD names it")
 
 
 def check_data(config: Any, dataset: Any) -> None:

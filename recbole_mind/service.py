@@ -129,11 +129,11 @@ class Service:
         self._add_question(app, "/recall", self.recall, self.queries.recall, RecallAnswer)
         self._add_question(app, "/interests", self.interests, self.queries.interests, InterestsAnswer)
 
-        async def items(query: Annotated[ItemsQuery, Query()]) -> Response:
+        async def items(query: ItemsQuery) -> Response:
             """Find items by a part of their token or name."""
-            if len(query.q) > self.limits.max_token:
-                raise Refused(422, "invalid", f"at most {self.limits.max_token} characters are allowed", "q")
             return answer(await self.workers.run(self.items, query))
+
+        items.__annotations__["query"] = Annotated[self.queries.items, Query()]
 
         def get(path: str, call: Callable[..., Any], model: type[BaseModel] | None, *refused: int) -> None:
             given: dict[int | str, dict[str, Any]] = {code: _described(code) for code in refused}

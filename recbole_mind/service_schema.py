@@ -109,6 +109,7 @@ class Queries:
         self.recall: type[RecallQuery] = _limited(RecallQuery, both | lists | {"n": n})
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
         self.recall.model_rebuild(force=True)
+        self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
 
 
 def _whole(value: Any) -> Any:

@@ -23,6 +23,13 @@ WINDOW_KEYS = ("window_days", "window_end", "window_unit", "item_pool")
 DATA_KEYS = ("mask_history", "timestamp_order", "lazy_sequences", *WINDOW_KEYS)
 COMMON = (*DATA_KEYS, "protocol", "packed", "eval_search", "search_parameters", "checkpoint_minutes")
 
+# What makes figures comparable, beside a protocol's settings: the same for all that stand in one table.
+JUDGING = frozenset(
+    {"user_inter_num_interval", "item_inter_num_interval", "val_interval", "filter_inter_by_user_or_item", "threshold"}
+    | {"rm_dup_inter", "timestamp_order", "repeatable", "benchmark_filename", "TIME_FIELD", "USER_ID_FIELD"}
+    | {"ITEM_ID_FIELD", "RATING_FIELD", "metric_decimal_place", *WINDOW_KEYS}
+)
+
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
 _UNLISTED = (  # noqa: SIM905
     "encoding tail_ratio nproc world_size offset ip port local_rank group_offset config_files model dataset "

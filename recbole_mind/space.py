@@ -81,11 +81,12 @@ class Space:
 
     Attributes:
         parameters: what is drawn.
-        fixed: settings that conditions ask for and that are not drawn.
+        fixed: settings that conditions ask for and that are not drawn: those of each model that is drawn, or of the one
+            that is not.
     """
 
     parameters: tuple[Parameter, ...]
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,7 +99,8 @@ class Space:
 
     def applies(self, parameter: Parameter, drawn: Mapping[str, Any]) -> bool:
         """Whether a parameter's conditions hold; one on a parameter that does not apply does not hold."""
-        known = {**self.fixed, **drawn}
+        models = list(self.fixed)
+        known = {**self.fixed.get(str(drawn.get("model", models[0] if len(models) == 1 else "")), {}), **drawn}
         return all(
             key in known and same(known[key]) in map(same, allowed)
             for key, allowed in parameter.when.items()
@@ -185,6 +187,7 @@ def parse(content: Any) -> Space:
             for value in allowed:
                 message = f"space: {parameter.name}: when: {key}: {value!r} is never drawn for '{key}'"
                 require(same(value) in known, message)
+    parameters.sort(key=lambda each: each.name != "model")  # whose settings conditions may ask for
     return Space(tuple(_in_order(parameters)))
 
 

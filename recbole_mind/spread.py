@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole_mind.errors import InputError, require
 
-_ANSWER = 10  # seconds that a cluster has to answer
+_ANSWER = 8  # seconds that a cluster has to answer, each time
 
 
 def spread(
@@ -20,6 +20,8 @@ def spread(
     *,
     jobs: int = 1,
     ray: str | None = None,
+    cpu: float | None = None,
+    gpu: float | None = None,
     started: Callable[[int], None] = lambda task: None,
 ) -> Iterator[tuple[int, Any]]:
     """Do ``work(task)`` for each task and yield the task's place and the result, in the order in which they end.
@@ -29,9 +31,10 @@ def spread(
         tasks: what can be pickled, in the order in which to start them.
         jobs: how many at a time. One, without ``ray``, runs in this process.
         ray: a cluster's address, ``host:port`` or ``auto``; ``None`` starts one here when ``jobs`` is above 1.
+        cpu, gpu: what a task of a cluster asks for; ``None`` for a CPU and a fair share of the GPUs.
         started: is told the place of each task that starts.
 
-    Each task of a cluster has a CPU, and its share of the GPUs if there are any. A worker that dies has its task done
+    A worker that dies has its task done
     again by another. An exception in ``work`` is yielded in place of a result.
 
     Raises:
@@ -43,7 +46,7 @@ def spread(
             started(place)
             yield place, work(task)
         return
-    yield from _by_ray(work, tasks, jobs, ray, started)
+    yield from _by_ray(work, tasks, jobs, ray, (1 if cpu is None else cpu, gpu), started)
 
 
 @contextlib.contextmanager
@@ -83,15 +86,21 @@ def cluster(jobs: int, address: str | None, cpus: float = 1) -> Iterator[float]:
 
 
 def _by_ray(
-    work: Callable[[Any], Any], tasks: Sequence[Any], jobs: int, address: str | None, started: Callable[[int], None]
+    work: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    jobs: int,
+    address: str | None,
+    asked: tuple[float, float | None],
+    started: Callable[[int], None],
 ) -> Iterator[tuple[int, Any]]:
     import ray
 
     waiting = list(range(len(tasks)))[::-1]
     running: dict[Any, int] = {}
-    with cluster(jobs, address) as gpus:
+    cpu, gpu = asked
+    with cluster(jobs, address, cpu or 1) as share:
         # a task that asks for none is not shown any GPU
-        remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(work)
+        remote: Any = ray.remote(num_cpus=cpu, num_gpus=share if gpu is None else gpu, max_retries=3)(work)
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -140,5 +149,9 @@ def check_address(address: str) -> None:
     with grpc.insecure_channel(address.removeprefix("ray://")) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ANSWER)
-        except grpc.FutureTimeoutError:
+            if not address.startswith(
+                "ray://"
+            ):  # what the head of a cluster is asked, by Ray itself too; empty messages
+                channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=_ANSWER)
+        except (grpc.FutureTimeoutError, grpc.RpcError):
             raise InputError(f"ray: what answers at '{address}' is no cluster of Ray") from None

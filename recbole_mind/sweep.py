@@ -204,7 +204,13 @@ def _test_winner(sweep: Sweep, jobs: int, ray: str | None, show_progress: bool) 
         names = [f"test with seed {trial.seed}" for trial in missing]
         try:
             for place, record in spread(
-                execute, missing, jobs=jobs, ray=ray, started=lambda place: progress.started(names[place], "test")
+                execute,
+                missing,
+                jobs=jobs,
+                ray=ray,
+                cpu=sweep.spec.cpu,
+                gpu=sweep.spec.gpu,
+                started=lambda place: progress.started(names[place], "test"),
             ):
                 trial = missing[place]
                 record = _lost(trial, record) if isinstance(record, Exception) else record

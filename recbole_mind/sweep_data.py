@@ -169,18 +169,18 @@ def spread(runs: Iterable[Outcome]) -> tuple[float, float | None]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def along(runs: Sequence[Outcome], name: str, names: Sequence[str]) -> Curve:
+def along(runs: Sequence[Outcome], name: str, names: Sequence[str], defaults: Mapping[str, Any] | None = None) -> Curve:
     """The trials with a result that belong to the curve of ``name``, by its value in order.
 
-    Of a trial that has settings on other axes of ``names`` too, these must be at their default: an axis is at its
-    default in all curves but its own, so that it is the value that most trials have. Trials that were stopped early are
-    left out.
+    Of a trial that has settings on other axes of ``names`` too, these must be at their default: what ``defaults`` says,
+    or else the value that most trials have, since an axis is at its default in all curves but its own. Trials that were
+    stopped early are left out.
     """
     usual = {}
     for other in names:
         counts = Counter(run.settings[other] for run in runs if other in run.settings)
         if other != name and counts:
-            usual[other] = counts.most_common(1)[0][0]
+            usual[other] = counts.most_common(1)[0][0] if defaults is None else _plain(defaults[other])
     found: dict[Value, list[Outcome]] = {}
     for run in runs:
         fits = all(run.settings.get(other, value) == value for other, value in usual.items())

@@ -237,6 +237,7 @@ def write(
     metric: str,
     title: str,
     curves: Sequence[str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
     bigger: bool = True,
 ) -> list[Path]:
     """Write ``figures/*.png`` and ``sweep.html``, each whole or not at all; the same trials give the same bytes.
@@ -248,6 +249,7 @@ def write(
         metric: what was selected by, ``bigger`` if more of it is better.
         title: what was swept.
         curves: the axes of a sweep along axes; None for a search.
+        defaults: where each axis is while another is varied; None for the value that most trials have.
 
     Returns:
         the paths of what was written.
@@ -256,7 +258,7 @@ def write(
         InputError: the folder cannot be written.
     """
     runs = sweep_data.outcomes(trials, metric)
-    kinds = _along_axes(runs, metric, curves, bigger) if curves else _of_search(runs, metric, bigger)
+    kinds = _along_axes(runs, metric, curves, bigger, defaults) if curves else _of_search(runs, metric, bigger)
     contents: dict[Path, bytes | str] = {}
     parts = []
     for kind in kinds:
@@ -275,8 +277,10 @@ def write(
     return list(contents)
 
 
-def _along_axes(runs: Sequence[Outcome], metric: str, names: Sequence[str], bigger: bool) -> list[_Kind]:
-    values = {name: curve for name in names if (curve := sweep_data.along(runs, name, names))}
+def _along_axes(
+    runs: Sequence[Outcome], metric: str, names: Sequence[str], bigger: bool, defaults: Mapping[str, Any] | None
+) -> list[_Kind]:
+    values = {name: curve for name in names if (curve := sweep_data.along(runs, name, names, defaults))}
     epochs: dict[str, Curve] = {}
     for name, curve in values.items():
         trained = {value: [run for run in group if run.curve] for value, group in curve.items()}

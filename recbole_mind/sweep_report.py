@@ -33,7 +33,8 @@ def write(sweep: Sweep, result: SweepResult) -> None:
     paragraphs = [f"# {title}", _judged(result), _tested(sweep, result), table.rstrip()]
     write_atomic(sweep.folder / "trials.md", "\n\n".join(text for text in paragraphs if text) + "\n")
     axes = list(sweep.spec.curves) or None
-    sweep_figures.write(trials, sweep.folder, metric=metric, title=title, curves=axes, bigger=sweep.bigger)
+    about: dict[str, Any] = {"metric": metric, "title": title, "bigger": sweep.bigger}
+    sweep_figures.write(trials, sweep.folder, curves=axes, defaults=sweep.base, **about)
 
 
 def to_csv(trials: Sequence[dict[str, Any]], names: Sequence[str]) -> str:

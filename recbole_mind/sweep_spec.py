@@ -21,9 +21,8 @@ KEYS = (
 _MAX_EVALS = 30  # where nobody says how many trials
 # Settings that are not a sweep's to choose: they say where a run happens, or how it is judged.
 _PLACE = frozenset({"model", "dataset", "seed", "checkpoint_dir", "show_progress"})
-_JUDGE = frozenset({"protocol", "eval_args", "metrics", "topk", "valid_metric", "mask_history", "timestamp_order",
-                    "eval_step", "data_path", "benchmark_filename", "load_col", "user_inter_num_interval",
-                    "item_inter_num_interval", "val_interval", "rm_dup_inter", "repeatable", "threshold"})  # fmt: skip
+_JUDGE = settings.JUDGING | {"protocol", "eval_args", "metrics", "topk", "valid_metric", "mask_history", "eval_step",
+                             "data_path", "load_col"}  # fmt: skip
 
 
 @dataclass(frozen=True)

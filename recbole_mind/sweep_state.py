@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recbole_mind import protocols
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import write_atomic
 from recbole_mind.search import Search
@@ -42,6 +43,8 @@ class Sweep:
             any(where.glob(f"{config['dataset']}.*")),
             f"dataset: there is no file '{where / config['dataset']}.inter'; data_path is the folder that holds it",
         )
+        if config["eval_args"]["order"] == "TO" and (where / f"{config['dataset']}.inter").is_file():
+            protocols.check_time(config)
         require(config["eval_step"] == 1, "eval_step: a sweep looks at every epoch; allowed: 1")
         self.metric, self.bigger = str(config["valid_metric"]).lower(), bool(config["valid_metric_bigger"])
         early = spec.early_stop
@@ -110,14 +113,18 @@ class Sweep:
         require(good, f"resume: '{path}' is not the state of a sweep")
         found = content.get("version")
         require(found == _VERSION, f"resume: '{path}' has format version {found}; this release reads {_VERSION}")
+        try:
+            space, before = content["space"], dict(content["fingerprint"])
+            plan = {int(entry["number"]): (dict(entry["settings"]), int(entry["seed"])) for entry in content["trials"]}
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"resume: '{path}' is corrupt: it is incomplete") from None
         other = f"resume: '{self.folder}' holds another sweep: its space, settings, algorithm or seed are not these"
-        require(content["space"] == self.spec.mark(), other)
-        changed = [name for name, value in self.mark.items() if content["fingerprint"].get(name) != value]
+        require(space == self.spec.mark(), other)
+        changed = [name for name, value in self.mark.items() if before.get(name) != value]
         since = f"resume: the {', '.join(changed)} changed since the sweep began; begin again in another folder"
         require(not changed, since)
-        for entry in content["trials"]:
-            number, drawn = int(entry["number"]), dict(entry["settings"])
-            self.plan[number] = drawn, int(entry["seed"])
+        self.plan = plan
+        for number, (drawn, _) in plan.items():
             if self.search is not None:
                 self.search.restore(number, drawn)
         for number in self.plan:
@@ -287,10 +294,18 @@ def words(values: Mapping[str, Any]) -> str:
 
 
 def _bind(spec: Spec, config: Any) -> Space | None:
-    """The space, with the values of settings that its conditions ask for and that are not drawn."""
-    if spec.space is None:
-        return None
-    return replace(spec.space, fixed={key: plain(config[key]) for key in spec.space.outside()})
+    """The space, with the values of settings that its conditions ask for and that are not drawn, for each model."""
+    from recbole_mind import quick_start
+
+    outside = set() if spec.space is None else spec.space.outside()
+    if spec.space is None or not outside:
+        return spec.space
+    configs = {spec.models[0]: config}
+    for model in spec.models[1:]:
+        overrides = spec.overrides({"model": model})
+        configs[model] = quick_start.build_config(model, spec.dataset, overrides=overrides)
+    fixed = {model: {key: plain(its[key]) for key in outside} for model, its in configs.items()}
+    return replace(spec.space, fixed=fixed)
 
 
 def _curve_points(spec: Spec, config: Any) -> list[tuple[dict[str, Any], int]]:

@@ -130,6 +130,8 @@ def test_items_are_found_by_token_and_name(served, recaller):
     assert found("q=i&limit=3") == popular[:3]
     assert served.get("/items?limit=101").error == (422, "invalid", "limit")
     assert served.get("/items?q=" + "x" * 21).error == (422, "invalid", "q")
+    asked = served.get("/openapi.json").json["paths"]["/items"]["get"]["parameters"]
+    assert {each["name"]: each["schema"].get("maxLength") for each in asked} == {"q": 20, "limit": None}
     assert served.get("/items?p=1").error == (422, "invalid", "p")
 
 

@@ -29,7 +29,14 @@ PATHS = ("/recall", "/interests")
 
 @pytest.fixture(scope="module")
 def served(two_bundles):
-    given = {"max_history": 50, "max_n": 50, "max_tokens": 50, "max_token": 30, "max_body": 20_000, "body_seconds": 2}
+    given = {
+        "max_history": 50,
+        "max_n": 50,
+        "max_tokens": 50,
+        "max_token": 30,
+        "max_body": 1_000_000,
+        "body_seconds": 2,
+    }
     with running(two_bundles[0], given) as service:
         yield service
 

@@ -23,9 +23,15 @@ def test_conditions_decide_what_applies():
     assert space.outside() == {"form", "model"}
     assert space.prune({"K": 1, "p": 0, "s": 1}) == {"K": 1}
     assert space.prune({"K": 2, "p": 0}) == {"K": 2, "p": 0}
-    applies = type(space)(space.parameters, {"form": "scale", "model": "MIND"})
+    applies = type(space)(space.parameters, {"MIND": {"form": "scale", "model": "MIND"}})
     assert applies.prune({"K": 1, "s": 1}) == {"s": 1, "K": 1}
-    assert type(space)(space.parameters, {"form": "scale", "model": "SASRec"}).prune({"s": 1}) == {}
+    assert type(space)(space.parameters, {"SASRec": {"form": "scale", "model": "SASRec"}}).prune({"s": 1}) == {}
+
+
+def test_a_condition_looks_at_the_settings_of_the_model_that_is_drawn():
+    parsed = parse({"s": {"choice": [1, 2], "when": {"K": [4]}}, "model": {"choice": ["A", "B"]}})
+    space = type(parsed)(parsed.parameters, {"A": {"K": None}, "B": {"K": 4}})
+    assert list(space.combinations()) == [{"model": "A"}, {"model": "B", "s": 1}, {"model": "B", "s": 2}]
 
 
 def test_a_condition_on_what_does_not_apply_does_not_hold():

@@ -11,8 +11,10 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 import yaml
 
@@ -259,6 +261,7 @@ def test_a_folder_of_something_else_and_a_broken_state_are_refused(small, tmp_pa
         ("sweep.json", "{", "is corrupt: it is not JSON"),
         ("sweep.json", "[]", "is not the state of a sweep"),
         ("sweep.json", '{"format": "recbole-mind sweep", "version": 9}', "format version 9; this release reads 1"),
+        ("sweep.json", '{"format": "recbole-mind sweep", "version": 1}', "is corrupt: it is incomplete"),
     ):
         folder = tmp_path / message[-9:].replace(" ", "")
         (folder / name).parent.mkdir(parents=True)
@@ -490,6 +493,8 @@ def test_bad_trials_end_early_and_a_resumed_sweep_decides_alike(small, tmp_path,
         ({"space": {"K": {"choice": [1], "when": {"model": ["SASRec"]}}}}, "nothing in it applies to MIND"),
         ({"space": {"seed": {"choice": [1]}}}, "space: 'seed' says how or where trials are judged"),
         ({"space": {"topk": {"choice": [[5]]}}}, "space: 'topk' says how or where trials are judged"),
+        ({"space": {"item_pool": {"choice": ["a", "b"]}}}, "space: 'item_pool' says how or where trials are judged"),
+        ({"space": {"window_days": {"choice": [1, 2]}}}, "space: 'window_days' says how or where trials are judged"),
         (
             {"space": {"epochs": {"choice": [1]}}, "settings": {}, "early_stop": {"grace": 1, "reduction": 2}},
             "trials that differ in 'epochs' cannot be halved",
@@ -552,6 +557,15 @@ def test_bad_arguments_get_one_line(small, tmp_path, capsys):
         assert message in lines[0]
 
 
+def test_data_without_time_are_refused_before_anything_runs(tmp_path):
+    data = write_small(tmp_path / "data")
+    lines = (data / "small/small.inter").read_text().splitlines()
+    (data / "small/small.inter").write_text("\n".join("\t".join(line.split("\t")[:2]) for line in lines))
+    with pytest.raises(InputError, match=r"small.inter' has no field 'timestamp', and protocol 'leave-one-out'"):
+        sweep.run(content(data), tmp_path / "out")
+    assert not (tmp_path / "out/sweep.json").exists()
+
+
 def test_a_text_file_of_recbole_s(small, tmp_path):
     path = tmp_path / "hyper.test"
     path.write_text("learning_rate loguniform -8,-4\nK choice [1, 2]\n")
@@ -569,7 +583,11 @@ def test_an_address_where_nobody_or_no_ray_answers(small, tmp_path, capsys):
     with contextlib.closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
+        other = grpc.server(ThreadPoolExecutor(1))  # speaks as Ray does, and is something else
+        port = other.add_insecure_port("127.0.0.1:0")
+        other.start()
         for address, message in (
+            (f"127.0.0.1:{port}", f"what answers at '127.0.0.1:{port}' is no cluster of Ray"),
             ("127.0.0.1:1", "nobody answers at '127.0.0.1:1'"),
             (f"127.0.0.1:{listener.getsockname()[1]}", "is no cluster of Ray"),
             ("nowhere", "'nowhere' is not allowed"),
@@ -578,6 +596,7 @@ def test_an_address_where_nobody_or_no_ray_answers(small, tmp_path, capsys):
             assert cli.main(["sweep", path, "--output", "out", "--ray", address]) == 2
             assert time.monotonic() - began < 30
             assert message in capsys.readouterr().err
+        other.stop(0)
     assert not list(Path("out").glob("*.json"))
 
 

@@ -131,6 +131,14 @@ def test_a_trial_belongs_to_the_curve_on_whose_axis_it_lies(whole):
         assert {value: len(group) for value, group in curve.items()} == dict.fromkeys(values, 3)
 
 
+def test_defaults_that_are_not_among_the_values_keep_curves_apart():
+    points = [{"p": 0, "sigma": 1}, {"p": "inf", "sigma": 1}, {"p": 2, "sigma": 5}]
+    runs = outcomes([trial(number, point, 0.1) for number, point in enumerate(points, 1)], METRIC)
+    found = {name: sweep_data.along(runs, name, ["p", "sigma"], {"p": 2, "sigma": 1.0}) for name in ("p", "sigma")}
+    assert {name: {value: [run.number for run in group] for value, group in curve.items()}
+            for name, curve in found.items()} == {"p": {0: [1], math.inf: [2]}, "sigma": {5: [3]}}  # fmt: skip
+
+
 def test_curves_leave_out_what_failed_or_was_stopped():
     runs = outcomes(
         [trial(0, {"K": 1}, 0.1), trial(1, {"K": 2}, error="x"), trial(2, {"K": 3}, 0.1, stopped=True)], METRIC
