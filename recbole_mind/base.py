@@ -55,6 +55,7 @@ class RetrievalModel(SequentialRecommender):
         self.temperature: float = config["temperature"]
         self.loss_type: str = config["loss_type"]
         self.negatives: str = config["negatives"]
+        self.negative_interest: str | None = config["negative_interest"]  # of a model with several interests
         self.sampler_fed = sampler_fed(config)
         self.num_negatives: int = (
             config["train_neg_sample_args"]["sample_num"] if self.sampler_fed else config["num_negatives"]
@@ -227,11 +228,12 @@ class RetrievalModel(SequentialRecommender):
         interests, active = self.read(behaviors, history.view_as(item_seq), lengths, users)
         positive, negatives = torch.split(self.compared(vectors), sizes[1:])
         user = self.user_vector(interests, active, positive)
+        met = losses.Interests(interests, active) if self.negative_interest == "nearest" else None
         if items is not None:
-            return losses.full_softmax(user, self.compared(items), target, temperature=self.temperature)
+            return losses.full_softmax(user, self.compared(items), target, temperature=self.temperature, interests=met)
         negatives = negatives.view(*negative_ids.shape, -1)
         if self.loss_type == "BPR":
-            return losses.bpr(user, positive, negatives, temperature=self.temperature)
+            return losses.bpr(user, positive, negatives, temperature=self.temperature, interests=met)
         log_q = self.proposal.log_q
         return losses.sampled_softmax(
             user,
@@ -242,6 +244,7 @@ class RetrievalModel(SequentialRecommender):
             temperature=self.temperature,
             log_q_target=log_q[target],
             log_q_negatives=log_q[negative_ids],
+            interests=met,
         )
 
     def _draw_negatives(self, target: Tensor) -> Tensor:

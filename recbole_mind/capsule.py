@@ -117,11 +117,15 @@ def unit(x: Tensor, scale: float = 1.0) -> Tensor:
 
 
 class Capsules(NamedTuple):
-    """What routing returns: ``interests`` [B, K, D], ``coupling`` [B, K, L] and ``active`` [B, K]."""
+    """What routing returns: ``interests`` [B, K, D], ``coupling`` [B, K, L], ``active`` [B, K], ``lengths`` [B, K].
+
+    A length is |z_k|, before squash: near 1 a squashed one has lost it to rounding.
+    """
 
     interests: Tensor
     coupling: Tensor
     active: Tensor
+    lengths: Tensor
 
 
 def seed_similarities(votes: Tensor, mask: Tensor, num_interests: int) -> Tensor:
@@ -267,9 +271,12 @@ class BehaviorToInterestRouting(nn.Module):
         logits = logits.to(votes.dtype)
         active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
         coupling = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None)
-        return Capsules(squash(coupling @ votes), coupling, active)
+        sums = coupling @ votes
+        return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
 
-    def route_ragged(self, votes: Tensor, place: Tensor, lengths: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def route_ragged(
+        self, votes: Tensor, place: Tensor, lengths: Tensor, logits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Route histories of many lengths, those of like length together, so that little of the work is padding.
 
         Args:
@@ -279,11 +286,12 @@ class BehaviorToInterestRouting(nn.Module):
             logits: ``[B, K, L]``.
 
         Returns:
-            interests ``[B, K, D]`` and ``[B, K]``, which are active, as :meth:`route` gives them to rounding.
+            interests ``[B, K, D]``, which are active ``[B, K]``, and |z_k| ``[B, K]``, as :meth:`route` gives them to
+            rounding.
         """
         active = active_interests(lengths, self.num_interests, adaptive=self.adaptive)
         sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits)  # type: ignore[no-untyped-call]
-        return squash(sums), active
+        return squash(sums), active, torch.linalg.vector_norm(sums, dim=2)
 
     @torch.no_grad()
     def _iterate(self, votes: Tensor, mask: Tensor, logits: Tensor, active: Tensor | None) -> Tensor:

@@ -70,7 +70,8 @@ class MappedRouting(nn.Module):
         votes = self.vote(behaviors)
         coupling = self._iterate(votes.detach(), mask)
         active = torch.ones(votes.shape[:2], dtype=torch.bool, device=votes.device)
-        return Capsules(squash(_sums(coupling, votes)), coupling, active)
+        sums = _sums(coupling, votes)
+        return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
 
     def vote(self, behaviors: Tensor) -> Tensor:
         """What behaviours ``[B, L, D]`` say to each interest, ``[B, K, L, D]``: ê_jk = W_jk e_j."""

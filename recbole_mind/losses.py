@@ -1,12 +1,18 @@
 """Training losses as functions of tensors (Li et al., CIKM 2019, §3.5). Pure torch.
 
-Shape legend: B rows of a batch, N items, n negatives, D embedding size. A score is v·e/τ.
+Shape legend: B rows of a batch, K interests, N items, n negatives, D embedding size. A score is v·e/τ.
+
+Every loss compares ``user``, a row's vector that its label has attended to, with the label. The other items meet the
+same vector, as in the paper, or, where a loss is given ``interests``, the interest that is nearest to each: what ranks
+them (Eq. 3) is then what is trained, and an interest that lies near what the user does not choose is moved even if the
+label is not its own. Source: the maximum over a user's vectors for positive and negative alike, Weston et al.,
+"Nonlinear Latent Factorization by Embedding Multiple User Interests", RecSys 2013.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +21,20 @@ from torch.autograd.function import once_differentiable
 from recbole_mind.errors import require
 
 LOSSES = ("CE", "sampled", "BPR")
+NEGATIVE_INTEREST = ("label", "nearest")
 CELLS = {"cpu": 1 << 21, "cuda": 1 << 26}  # logits that exist at a time: what a cache holds, what keeps a GPU busy
 
 
-def full_softmax(user: Tensor, items: Tensor, target: Tensor, *, temperature: float) -> Tensor:
+class Interests(NamedTuple):
+    """A user's ``vectors`` [B, K, D], of which those count that are ``active`` [B, K]: the first one, and any other."""
+
+    vectors: Tensor
+    active: Tensor
+
+
+def full_softmax(
+    user: Tensor, items: Tensor, target: Tensor, *, temperature: float, interests: Interests | None = None
+) -> Tensor:
     """Cross-entropy over the whole catalogue; the logits ``[B, N]`` never exist at once.
 
     Args:
@@ -26,6 +42,7 @@ def full_softmax(user: Tensor, items: Tensor, target: Tensor, *, temperature: fl
         items: ``[N, D]`` item vectors; row 0 is padding and takes no probability.
         target: ``[B]`` item ids in 1 .. N-1.
         temperature: τ > 0.
+        interests: what the other items meet; ``user`` by default.
 
     Returns:
         the mean negative log-likelihood, a scalar.
@@ -35,9 +52,14 @@ def full_softmax(user: Tensor, items: Tensor, target: Tensor, *, temperature: fl
     rows = torch.arange(len(target), device=target.device)
     barred = (torch.cat([rows, rows]), torch.cat([target, torch.zeros_like(target)]))
     loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
-        user, items, positive, None, None, barred, 1 / temperature
+        *_met(user, interests), items, positive, None, None, barred, 1 / temperature
     )
     return loss
+
+
+def _met(user: Tensor, interests: Interests | None) -> tuple[Tensor, Tensor | None]:
+    """The vectors ``[B, K, D]`` that items other than the label meet, and which of them count."""
+    return (user[:, None], None) if interests is None else interests
 
 
 def sampled_softmax(
@@ -50,6 +72,7 @@ def sampled_softmax(
     temperature: float,
     log_q_target: Tensor | None = None,
     log_q_negatives: Tensor | None = None,
+    interests: Interests | None = None,
 ) -> Tensor:
     """Cross-entropy over the target and n drawn negatives.
 
@@ -66,6 +89,7 @@ def sampled_softmax(
         temperature: τ > 0.
         log_q_target: ``[B]`` log-probability with which the proposal draws the target.
         log_q_negatives: like ``negative_ids``; both or neither.
+        interests: what the negatives meet; ``user`` by default.
 
     Returns:
         the mean negative log-likelihood, a scalar.
@@ -75,10 +99,10 @@ def sampled_softmax(
     if negatives.dim() == 2:
         barred = _hits(target, negative_ids)
         loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
-            user, negatives, positive_logit, log_q_target, log_q_negatives, barred, 1 / temperature
+            *_met(user, interests), negatives, positive_logit, log_q_target, log_q_negatives, barred, 1 / temperature
         )
         return loss
-    logits = torch.einsum("bd,bnd->bn", user, negatives) / temperature
+    logits = _own_scores(user, negatives, interests) / temperature
     if log_q_target is not None and log_q_negatives is not None:
         positive_logit = positive_logit - log_q_target
         logits = logits - log_q_negatives
@@ -87,7 +111,18 @@ def sampled_softmax(
     return (logits.logsumexp(1) - positive_logit).mean()
 
 
-def bpr(user: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float) -> Tensor:
+def _own_scores(user: Tensor, negatives: Tensor, interests: Interests | None) -> Tensor:
+    """The products ``[B, n]`` of each row with its own negatives ``[B, n, D]``."""
+    vectors, active = _met(user, interests)
+    scores = torch.einsum("bkd,bnd->bkn", vectors, negatives)
+    # chosen by index: of two interests that are as near, the gradient goes to the first, as in _Softmax
+    nearest = scores.detach() if active is None else scores.detach().masked_fill(~active[:, :, None], -math.inf)
+    return scores.gather(1, nearest.argmax(1, keepdim=True))[:, 0]
+
+
+def bpr(
+    user: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float, interests: Interests | None = None
+) -> Tensor:
     """Bayesian personalised ranking, the mean of -log sigmoid(s+ - s-) (Rendle et al., UAI 2009).
 
     Args:
@@ -95,9 +130,10 @@ def bpr(user: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float
         positive: ``[B, D]``.
         negatives: ``[B, n, D]``, each row's own.
         temperature: τ > 0.
+        interests: what the negatives meet; ``user`` by default.
     """
     positive_score = (user * positive).sum(1, keepdim=True)
-    negative_score = torch.einsum("bd,bnd->bn", user, negatives)
+    negative_score = _own_scores(user, negatives, interests)
     return -nn.functional.logsigmoid((positive_score - negative_score) / temperature).mean()
 
 
@@ -137,14 +173,16 @@ class _Softmax(torch.autograd.Function):
     A block's logits are turned into probabilities in place and from there into gradients, all while they are in the
     cache; only the gradients of the inputs outlive it. Float32 also under autocast.
 
-    Inputs: ``user`` [B, D]; ``items`` [N, D]; ``positive`` [B] logits; log Q of the positives ``[B]`` and of the items
-    ``[N]``, or ``None``; where an item does not count for a row; the factor that turns user·item into a logit.
+    Inputs: ``vectors`` [B, K, D], of which an item meets the nearest; ``active`` [B, K], or ``None`` for K = 1;
+    ``items`` [N, D]; ``positive`` [B] logits; log Q of the positives ``[B]`` and of the items ``[N]``, or ``None``;
+    where an item does not count for a row; the factor that turns a product into a logit.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        user: Tensor,
+        vectors: Tensor,
+        active: Tensor | None,
         items: Tensor,
         positive: Tensor,
         log_q_positive: Tensor | None,
@@ -152,20 +190,29 @@ class _Softmax(torch.autograd.Function):
         barred: tuple[Tensor, Tensor] | Tensor,
         scale: float,
     ) -> Tensor:
-        (B, _), N = user.shape, len(items)
-        with torch.autocast(user.device.type, enabled=False):
-            user, items, positive = user.detach().float(), items.detach().float(), positive.detach().float()
+        (B, K, _), N = vectors.shape, len(items)
+        with torch.autocast(vectors.device.type, enabled=False):
+            vectors, items, positive = vectors.detach().float(), items.detach().float(), positive.detach().float()
             # exp(s - log Q) = exp(s) / Q, so that the logits need no correction of their own
             weighted = items if log_q is None else items * (-log_q).exp()[:, None]
             weight = items.new_ones(N) if log_q is None else (-log_q).exp()
             own = positive.new_ones(B) if log_q_positive is None else (-log_q_positive).exp()
-            d_user, d_items, d_positive = torch.empty_like(user), torch.zeros_like(items), torch.empty_like(positive)
-            loss = user.new_zeros(())
-            scaled = user * scale
-            height = max(16, CELLS["cuda" if user.is_cuda else "cpu"] // N)
+            d_vectors, d_items, d_positive = (
+                torch.zeros_like(vectors),
+                torch.zeros_like(items),
+                torch.empty_like(positive),
+            )
+            loss = vectors.new_zeros(())
+            scaled = vectors * scale
+            height = max(16, CELLS["cuda" if vectors.is_cuda else "cpu"] // N)
             for start in range(0, B, height):
                 block = slice(start, start + height)
-                logits = scaled[block] @ items.T  # [b, N]
+                logits = scaled[block, 0] @ items.T  # [b, N]
+                taken = [
+                    _nearer(logits, scaled[block, k], items, active[block, k], wait=not isinstance(barred, Tensor))
+                    for k in range(1, K)
+                    if active is not None
+                ]
                 if isinstance(barred, Tensor):
                     logits.masked_fill_(barred[block], -math.inf)
                 else:
@@ -177,18 +224,45 @@ class _Softmax(torch.autograd.Function):
                 total = mass @ weight + share
                 loss += (total.log() + top - positive[block]).sum()
                 factor = (scale / B) / total[:, None]
-                d_user[block] = mass @ weighted * factor
-                d_items.addmm_(mass.T, user[block] * factor)
+                # an item is the last interest's that came nearer, or else the first's
+                for k in range(K - 1, 0, -1):
+                    rows, nearer = taken[k - 1]
+                    part = mass[rows] * nearer
+                    mass[rows] -= part
+                    d_vectors[block, k][rows] = part @ weighted * factor[rows]
+                    d_items.addmm_(part.T, vectors[block, k][rows] * factor[rows])
+                d_vectors[block, 0] = mass @ weighted * factor
+                d_items.addmm_(mass.T, vectors[block, 0] * factor)
                 d_positive[block] = (share / total - 1) / B
             if log_q_positive is not None:
                 loss += log_q_positive.sum()
             if log_q is not None:
                 d_items *= weight[:, None]
-        ctx.save_for_backward(d_user, d_items, d_positive)
+        ctx.save_for_backward(d_vectors, d_items, d_positive)
         return loss / B
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        d_user, d_items, d_positive = ctx.saved_tensors
-        return gradient * d_user, gradient * d_items, gradient * d_positive, None, None, None, None
+        d_vectors, d_items, d_positive = ctx.saved_tensors
+        return gradient * d_vectors, None, gradient * d_items, gradient * d_positive, None, None, None, None
+
+
+def _nearer(
+    logits: Tensor, scaled: Tensor, items: Tensor, active: Tensor, *, wait: bool
+) -> tuple[Tensor | slice, Tensor]:
+    """Raise ``logits`` [b, N] to those of one more interest ``scaled`` [b, D] where it is ``active`` [b] and nearer.
+
+    Returns:
+        the rows that have it (all of them on a GPU, which must not ``wait``), and where it is nearer, ``[rows, N]``.
+    """
+    if not wait:
+        found = (scaled @ items.T).masked_fill_(~active[:, None], -math.inf)
+        nearer = found > logits
+        torch.maximum(logits, found, out=logits)
+        return slice(None), nearer
+    rows = active.nonzero()[:, 0]
+    found, before = scaled[rows] @ items.T, logits[rows]
+    nearer = found > before
+    logits[rows] = torch.maximum(before, found)
+    return rows, nearer

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from recbole_mind.attention import LabelAwareAttention
 from recbole_mind.base import Encoded, RetrievalModel, history_mask
 from recbole_mind.capsule import BehaviorToInterestRouting, Capsules
+
+_POWER = 0.2  # where the learned power of a capsule's length starts
+_SHORTEST = 1e-6  # of capsules beside the longest: the power's gradient is infinite at 0
 
 
 class MIND(RetrievalModel):
@@ -17,6 +22,10 @@ class MIND(RetrievalModel):
     A history becomes capsules u_k (:class:`~recbole_mind.capsule.BehaviorToInterestRouting`), which the profile joins
     before the ReLU layers, v_k = ReLU layers([u_k ; p_u]). Training attends to them with the target item
     (:class:`~recbole_mind.attention.LabelAwareAttention`); ranking takes the best interest of each item.
+
+    With ``capsule_length`` an interest counts by what cosines leave out, the length of its capsule (in Sabour et al.,
+    NIPS 2017, the probability that it is there): v_k is multiplied by (|z_k| / max_k |z_k|)^η,
+    with a learned η > 0.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -35,6 +44,7 @@ class MIND(RetrievalModel):
             adaptive=config["adaptive_K"],
             seed=config["seed"],
         )
+        self.log_power = nn.Parameter(torch.tensor(math.log(_POWER))) if config["capsule_length"] else None
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
 
     def capsules(self, item_seq: Tensor, lengths: Tensor) -> Capsules:
@@ -56,21 +66,34 @@ class MIND(RetrievalModel):
         profile = self.profile(users)
         if not self.training or place.is_cuda:
             capsules = self._route(vectors, place, lengths)
-            interests = self.interest_layers(capsules.interests, profile)
-            return self.compared(interests) * capsules.active[:, :, None], capsules.active
+            return self._interests(capsules, profile), capsules.active
         # on a CPU, training skips padding and inactive interests
         B, K = len(place), self.routing.num_interests
-        interests, active = self.routing.route_ragged(self.routing.vote(vectors), place, lengths, self._drawn(place))
+        votes = self.routing.vote(vectors)
+        capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place))
         real = active.flatten().nonzero()[:, 0]
-        interests = interests.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
-        interests = self.compared(self.interest_layers(interests, profile.index_select(0, real // K)))[:, 0]
-        return interests.new_zeros(B * K, self.size).index_copy(0, real, interests).view(B, K, -1), active
+        capsule = capsule.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
+        found = self.compared(self.interest_layers(capsule, profile.index_select(0, real // K)))[:, 0]
+        interests = found.new_zeros(B * K, self.size).index_copy(0, real, found).view(B, K, -1)
+        return self._weighed(interests, size), active
 
     def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
         votes = self.routing.vote(behaviors)
         capsules = self.routing.route(votes, history_mask(lengths, behaviors.shape[1]))
+        return Encoded(self._interests(capsules, profile), capsules.active, capsules.coupling)
+
+    def _interests(self, capsules: Capsules, profile: Tensor) -> Tensor:
+        """Interests ``[B, K, D]``, zero where they are not active."""
         interests = self.compared(self.interest_layers(capsules.interests, profile))
-        return Encoded(interests * capsules.active[:, :, None], capsules.active, capsules.coupling)
+        return self._weighed(interests * capsules.active[:, :, None], capsules.lengths)
+
+    def _weighed(self, interests: Tensor, lengths: Tensor) -> Tensor:
+        """Let ``interests`` [B, K, D] count by the ``lengths`` [B, K] of their capsules, where that is asked for."""
+        if self.log_power is None:
+            return interests
+        lengths = lengths.float()
+        share = lengths / lengths.amax(1, keepdim=True).clamp(min=_SHORTEST)
+        return interests * share.clamp(min=_SHORTEST).pow(self.log_power.exp())[:, :, None].to(interests.dtype)
 
     def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         vector: Tensor = self.attention(interests, active, label)

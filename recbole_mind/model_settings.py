@@ -51,6 +51,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
     from recbole_mind.attention import ATTENTION_FORMS
     from recbole_mind.capsule import ROUTING_INIT, ROUTING_SOFTMAX
     from recbole_mind.comirec_routing import ROUTING_MAPS
+    from recbole_mind.losses import NEGATIVE_INTEREST
 
     whole, above = "a whole number, at least 1", "a finite number above 0"
     numbers: dict[str, dict[str, Any]] = {
@@ -70,6 +71,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
         "routing_init": ROUTING_INIT,
         "routing_maps": ROUTING_MAPS,
         "attention_form": ATTENTION_FORMS,
+        "negative_interest": NEGATIVE_INTEREST,
     }
     for key, allowed in choices.items():
         if key in settings:
@@ -78,7 +80,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
         allowed_recency = "a number above 0, at most 1"
         number(settings, "recency", allowed_recency, low=0, strict=True)
         require(settings["recency"] <= 1, f"recency: {settings['recency']} is not allowed; allowed: {allowed_recency}")
-    for key in ("adaptive_K", "positions"):
+    for key in ("adaptive_K", "positions", "capsule_length"):
         good = isinstance(settings.get(key, True), bool)
         require(good, f"{key}: {settings.get(key)!r} is not allowed; allowed: True, False")
 

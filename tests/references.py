@@ -249,32 +249,44 @@ def profile(features, size):
 # -- losses ------------------------------------------------------------------------------------------------------------
 
 
-def full_softmax(users, items, targets, *, temperature):
-    """Mean of -log softmax over items 1 .. N-1 at the target."""
+def meets(user, target, met, item, items):
+    """The product of an item with the user's vector, or with the nearest of ``met`` if it is not the target."""
+    if met is None or item == target:
+        return dot(user, items[item])
+    return max(dot(vector, items[item]) for vector in met)
+
+
+def full_softmax(users, items, targets, *, temperature, met=None):
+    """Mean of -log softmax over items 1 .. N-1 at the target; ``met`` [B][any number][D]."""
     total = 0.0
-    for user, target in zip(users, targets, strict=True):
-        scores = [dot(user, item) / temperature for item in items[1:]]
+    for row, (user, target) in enumerate(zip(users, targets, strict=True)):
+        own = met and met[row]
+        scores = [meets(user, target, own, item, items) / temperature for item in range(1, len(items))]
         total += logsumexp(scores) - scores[target - 1]
     return total / len(users)
 
 
-def sampled_softmax(users, items, targets, negative_ids, *, temperature, log_q=None):
+def sampled_softmax(users, items, targets, negative_ids, *, temperature, log_q=None, met=None):
     """The same over the target and its negatives, each logit less its log Q; ``negative_ids`` [B][n] or shared [n]."""
     total = 0.0
     for row, (user, target) in enumerate(zip(users, targets, strict=True)):
         own = negative_ids[row] if isinstance(negative_ids[0], list) else negative_ids
         candidates = [target] + [item for item in own if item != target]
-        logits = [dot(user, items[i]) / temperature - (log_q[i] if log_q else 0.0) for i in candidates]
+        scores = [meets(user, target, met and met[row], item, items) for item in candidates]
+        logits = [
+            score / temperature - (log_q[i] if log_q else 0.0) for score, i in zip(scores, candidates, strict=True)
+        ]
         total += logsumexp(logits) - logits[0]
     return total / len(users)
 
 
-def bpr(users, items, targets, negative_ids, *, temperature):
+def bpr(users, items, targets, negative_ids, *, temperature, met=None):
     """Mean of -log sigmoid(s+ - s-)."""
     terms = []
-    for user, target, own in zip(users, targets, negative_ids, strict=True):
+    for row, (user, target, own) in enumerate(zip(users, targets, negative_ids, strict=True)):
         for negative in own:
-            difference = (dot(user, items[target]) - dot(user, items[negative])) / temperature
+            other = max(dot(vector, items[negative]) for vector in met[row]) if met else dot(user, items[negative])
+            difference = (dot(user, items[target]) - other) / temperature
             terms.append(math.log1p(math.exp(-difference)))
     return sum(terms) / len(terms)
 

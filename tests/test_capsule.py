@@ -490,10 +490,10 @@ def compare_ragged(layer, vectors, place, lengths, *, seed=6, tolerance=2e-5):
         leaf = vectors.detach().clone().requires_grad_()
         layer.zero_grad()
         if is_ragged:
-            interests, active = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
+            interests, active, _ = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
         else:
             mask = torch.arange(L) < lengths[:, None]
-            interests, _, active = layer.route(layer.vote(leaf)[place], mask, logits)
+            interests, _, active, _ = layer.route(layer.vote(leaf)[place], mask, logits)
         (interests * outer).sum().backward()
         found.append((active, interests.detach(), leaf.grad, layer.bilinear.weight.grad))
     (active, interests, *gradients), (expected_active, expected, *expected_gradients) = found
@@ -544,7 +544,7 @@ def test_ragged_routing_computes_gradients_under_bfloat16():
     for enabled in (True, False):
         leaf = vectors.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            interests, _ = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
+            interests, _, _ = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
         interests.float().sum().backward()
         found.append((interests.detach().float(), leaf.grad))
     assert not torch.equal(found[0][0], found[1][0])
@@ -565,7 +565,7 @@ def test_ragged_routing_equals_reference():
         softmax_over="interests",
         adaptive=True,
     )
-    found, _ = layer.route_ragged(layer.vote(vectors), place, lengths, logits)
+    found, _, _ = layer.route_ragged(layer.vote(vectors), place, lengths, logits)
     torch.testing.assert_close(found.detach(), torch.tensor(expected), atol=1e-4, rtol=0)
 
 

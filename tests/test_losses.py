@@ -312,16 +312,19 @@ def test_a_hit_by_booleans_is_a_hit_by_rows_and_columns():
     assert sorted(zip(*(part.tolist() for part in both[0]), strict=True)) == [
         (row, column) for row in range(70) for column in range(40) if target[row] == ids[column]
     ]
-    found = [
-        gradients(
-            lambda *leaves, barred=barred: losses._Softmax.apply(*leaves, None, None, barred, 2.0),
-            (user, items[ids], positive),
-        )
-        for barred in both
-    ]
-    assert torch.equal(found[0][0], found[1][0])
-    for mine, other in zip(found[0][1], found[1][1], strict=True):
-        assert torch.equal(mine, other)
+    for vectors, active in ((user[:, None], None), several(user)):
+        found = [
+            gradients(
+                lambda *leaves, active=active, barred=barred: losses._Softmax.apply(
+                    leaves[0], active, *leaves[1:], None, None, barred, 2.0
+                ),
+                (vectors, items[ids], positive),
+            )
+            for barred in both
+        ]
+        for mine, other in zip([found[0][0], *found[0][1]], [found[1][0], *found[1][1]], strict=True):
+            assert torch.equal(mine, other) or active is not None
+            torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["full", "sampled"])
@@ -384,6 +387,110 @@ def test_items_that_a_proposal_hardly_ever_draws_do_not_overflow():
     tensors = (user, items[target], items[ids])
     expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, **settings)
     agree(gradients(sampled_softmax, tensors, target, ids, **settings), expected, tolerance=1e-5)
+
+
+# -- negatives that meet the nearest interest --------------------------------------------------------------------------
+
+
+def several(user, K=3, seed=5):
+    """K interests of each user, one to K of them active; the inactive ones would win every maximum."""
+    generator = torch.Generator().manual_seed(seed)
+    B, D = user.shape
+    active = torch.arange(K) < torch.randint(1, K + 1, (B, 1), generator=generator)
+    active[0], active[-1] = True, torch.arange(K) < 1
+    vectors = torch.nn.functional.normalize(torch.randn(B, K, D, generator=generator), dim=2)
+    return losses.Interests(torch.where(active[:, :, None], vectors, 100 * vectors), active)
+
+
+def as_lists(met):
+    """The active interests of each user."""
+    return [own[on].tolist() for own, on in zip(met.vectors, met.active, strict=True)]
+
+
+@shapes
+@temperatures
+@pytest.mark.parametrize("corrected", [True, False])
+def test_negatives_that_meet_the_nearest_interest_equal_reference(B, N, D, n, temperature, corrected):
+    user, items, target = catalogue(B, N, D)
+    met = several(user)
+    settings, lists = {"temperature": temperature}, (user.tolist(), items.tolist(), target.tolist())
+    expected = references.full_softmax(*lists, **settings, met=as_lists(met))
+    assert float(full_softmax(user, items, target, **settings, interests=met)) == pytest.approx(expected, abs=1e-5)
+    log_q = proposal("log_uniform", torch.arange(N), alpha=1.0).log_q if corrected else None
+    for ids in (drawn((n,), N), drawn((B, n), N)):
+        drawing = {"log_q": log_q.tolist() if corrected else None, "met": as_lists(met)}
+        expected = references.sampled_softmax(*lists, ids.tolist(), **settings, **drawing)
+        found = sampled_softmax(
+            user,
+            items[target],
+            items[ids],
+            target,
+            ids,
+            **settings,
+            log_q_target=log_q[target] if corrected else None,
+            log_q_negatives=log_q[ids] if corrected else None,
+            interests=met,
+        )
+        assert float(found) == pytest.approx(expected, abs=1e-5)
+    expected = references.bpr(*lists, ids.tolist(), **settings, met=as_lists(met))
+    assert float(bpr(user, items[target], items[ids], **settings, interests=met)) == pytest.approx(expected, abs=1e-5)
+
+
+def plain_nearest(vectors, user, positive, negatives, active, target, ids, *, temperature, log_q=None):
+    """Sampled softmax whose negatives meet the nearest interest, by a maximum that torch differentiates."""
+    scores = torch.einsum("bkd,nd->bkn", vectors, negatives).masked_fill(~active[:, :, None], -math.inf)
+    own, logits = (user * positive).sum(1) / temperature, scores.max(1).values / temperature
+    if log_q is not None:
+        own, logits = own - log_q[target], logits - log_q[ids]
+    logits = logits.masked_fill(ids == target[:, None], -math.inf)
+    return (torch.cat([own[:, None], logits], 1).logsumexp(1) - own).mean()
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("whole", [True, False], ids=["full", "sampled"])
+@temperatures
+@pytest.mark.usefixtures("cells")
+def test_gradients_of_negatives_go_to_the_interest_that_they_meet(temperature, whole, corrected):
+    user, items, target, ids = crowded(50)
+    if whole:
+        ids = torch.arange(1, 12)
+    met = several(user)
+    log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q if corrected and not whole else None
+    plain = {"temperature": temperature, "log_q": log_q}
+
+    def ours(vectors, user, positive, negatives):
+        interests = losses.Interests(vectors, met.active)
+        if whole:
+            every = torch.cat([negatives.new_ones(1, 6), negatives])
+            return full_softmax(user, every, target, temperature=temperature, interests=interests)
+        own = {} if log_q is None else {"log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+        settings = {"temperature": temperature, "interests": interests} | own
+        return sampled_softmax(user, positive, negatives, target, ids, **settings)
+
+    def theirs(vectors, user, positive, negatives):
+        positive = negatives[target - 1] if whole else positive
+        return plain_nearest(vectors, user, positive, negatives, met.active, target, ids, **plain)
+
+    tensors = (met.vectors, user, items[target], items[ids])
+    found, expected = gradients(ours, tensors), gradients(theirs, tensors, dtype=torch.float64)
+    kept = [place for place, gradient in enumerate(expected[1]) if gradient is not None]
+    assert kept == ([0, 1, 3] if whole else [0, 1, 2, 3])
+    agree((found[0], [found[1][i] for i in kept]), (expected[0], [expected[1][i] for i in kept]))
+    assert not found[1][0][~met.active].any()
+
+
+def test_a_single_interest_is_the_user():
+    user, items, target, ids = crowded(40)
+    one = losses.Interests(user[:, None], torch.ones(70, 1, dtype=torch.bool))
+    settings = {"temperature": 0.1}
+    assert torch.equal(
+        full_softmax(user, items, target, **settings, interests=one), full_softmax(user, items, target, **settings)
+    )
+    shared = (user, items[target], items[ids], target, ids)
+    assert torch.equal(sampled_softmax(*shared, **settings, interests=one), sampled_softmax(*shared, **settings))
+
+
+# -- regularisation ----------------------------------------------------------------------------------------------------
 
 
 def test_routing_regularization_is_the_square_of_what_the_weights_vary_by_over_real_behaviours():

@@ -22,8 +22,10 @@ CASES = {
     "MIND": ("MIND", INTERESTS | {"p": 2}),
     "MIND-1": ("MIND", INTERESTS | {"K": 1}),
     "MIND, recency": ("MIND", INTERESTS | {"recency": 0.5, "routing_softmax": "behaviors"}),
+    "MIND, nearest": ("MIND", INTERESTS | {"negative_interest": "nearest", "p": math.inf, "capsule_length": True}),
     "ComiRecSA": ("ComiRecSA", {"K": 3}),
     "ComiRecSA, regularized": ("ComiRecSA", {"K": 3, "routing_regularization": 10}),
+    "ComiRecSA, nearest": ("ComiRecSA", {"K": 3, "negative_interest": "nearest"}),
     "ComiRecSA, no positions": ("ComiRecSA", {"K": 3, "positions": False, "attention_size": 5, "user_features": []}),
     "ComiRecDR": ("ComiRecDR", INTERESTS),
     "ComiRecDR, bare": ("ComiRecDR", INTERESTS | {"routing_maps": "interest", "relu_layers": [], "user_features": []}),
@@ -78,7 +80,14 @@ def test_interests_have_the_promised_shape_and_unit_length(contract):
     interests, active = model.interests(batch)
     assert interests.shape == (len(batch), active.shape[1], 16)
     assert active[:, 0].all()
-    torch.testing.assert_close(interests[active].norm(dim=1), torch.ones(int(active.sum())))
+    lengths = interests.norm(dim=2)
+    if getattr(model, "log_power", None) is not None:  # of unit length is each user's longest
+        assert (lengths[active] > 0).all()
+        assert (lengths[active] < 0.99).any()
+        torch.testing.assert_close(lengths.amax(1), torch.ones(len(batch)))
+        assert model.log_power.grad is not None
+    else:
+        torch.testing.assert_close(lengths[active], torch.ones(int(active.sum())))
     assert (interests[~active] == 0).all()
 
 

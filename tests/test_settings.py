@@ -18,6 +18,8 @@ from tests.data import small_settings
         ({"K": 0}, ["K: 0", "at least 1"]),
         ({"K": 2.5}, ["K: 2.5", "whole number"]),
         ({"sigma": 0}, ["sigma: 0", "above 0"]),
+        ({"negative_interest": "best"}, ["negative_interest: 'best'", "label, nearest"]),
+        ({"capsule_length": 1}, ["capsule_length: 1", "True, False"]),
         ({"recency": 0}, ["recency: 0", "above 0, at most 1"]),
         ({"recency": 1.5}, ["recency: 1.5", "above 0, at most 1"]),
         ({"sigma": -1}, ["sigma: -1", "above 0"]),
