@@ -190,6 +190,13 @@ def test_scale_makes_the_length_of_behaviours_irrelevant():
     torch.testing.assert_close(layer(behaviors * 100, mask).interests, layer(behaviors, mask).interests)
 
 
+def test_lengths_are_those_of_capsules_before_squash():
+    layer = routing(scale=0.5)
+    found = layer(*histories([9, 17]))
+    torch.testing.assert_close(found.lengths**2 / (1 + found.lengths**2), found.interests.norm(dim=2))
+    assert torch.equal(found.lengths > 0, found.active)
+
+
 # -- the K-means++-like start ------------------------------------------------------------------------------------------
 
 
@@ -490,14 +497,15 @@ def compare_ragged(layer, vectors, place, lengths, *, seed=6, tolerance=2e-5):
         leaf = vectors.detach().clone().requires_grad_()
         layer.zero_grad()
         if is_ragged:
-            interests, active, _ = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
+            interests, active, sizes = layer.route_ragged(layer.vote(leaf), place, lengths, logits)
         else:
             mask = torch.arange(L) < lengths[:, None]
-            interests, _, active, _ = layer.route(layer.vote(leaf)[place], mask, logits)
+            interests, _, active, sizes = layer.route(layer.vote(leaf)[place], mask, logits)
         (interests * outer).sum().backward()
-        found.append((active, interests.detach(), leaf.grad, layer.bilinear.weight.grad))
-    (active, interests, *gradients), (expected_active, expected, *expected_gradients) = found
+        found.append((active, sizes.detach(), interests.detach(), leaf.grad, layer.bilinear.weight.grad))
+    (active, sizes, interests, *gradients), (expected_active, expected_sizes, expected, *expected_gradients) = found
     assert torch.equal(active, expected_active)
+    torch.testing.assert_close(sizes, expected_sizes, atol=tolerance * float(expected_sizes.max()), rtol=0)
     torch.testing.assert_close(interests, expected, atol=tolerance, rtol=0)
     for mine, reference in zip(gradients, expected_gradients, strict=True):
         assert reference.any()

@@ -78,7 +78,7 @@ def read(model, items, batch, logits):
         active = torch.ones(interests.shape[:2], dtype=torch.bool)
     elif hasattr(model, "routing"):
         capsules = model.routing.route(model.routing.vote(items[seq]), mask, logits)
-        interests, active = capsules.interests, capsules.active
+        interests, active, lengths = capsules.interests, capsules.active, capsules.lengths
     else:
         interests = ((items[seq] * mask[:, :, None]).sum(1) / lengths[:, None])[:, None]
         active = torch.ones(len(seq), 1, dtype=torch.bool)
@@ -86,8 +86,12 @@ def read(model, items, batch, logits):
         feature.embedding.weight[feature.values[batch["user_id"], 0]] for feature in model.profile_encoder.features
     ]
     joined = [part[:, None].expand(-1, interests.shape[1], -1) for part in profile]
-    interests = model.interest_layers.layers(torch.cat([interests, *joined], 2))
-    return compared(model, interests) * active[:, :, None], active
+    interests = compared(model, model.interest_layers.layers(torch.cat([interests, *joined], 2)))
+    if getattr(model, "log_power", None) is not None:
+        power = model.log_power.exp()
+        shares = torch.where(active, lengths / lengths.amax(1, keepdim=True), 1.0) ** power
+        interests = interests * shares[:, :, None]
+    return interests * active[:, :, None], active
 
 
 def straightforward(model, batch, drawn):
@@ -111,11 +115,15 @@ def straightforward(model, batch, drawn):
         user = torch.einsum("bk,bkd->bd", weights, interests)
     else:
         user = interests[:, 0]
-    if model.loss_type == "CE":
-        return F.cross_entropy((user @ compared(model, items)[1:].T) / model.temperature, target - 1)
-    shape = "bd,bnd->bn" if negatives.dim() == 2 else "bd,nd->bn"
+    met, on = (interests, active) if model.negative_interest == "nearest" else (user[:, None], active[:, :1])
     positive = (user * label).sum(1) / model.temperature
-    others = torch.einsum(shape, user, compared(model, items[negatives])) / model.temperature
+    if model.loss_type == "CE":
+        others = torch.einsum("bkd,nd->bkn", met, compared(model, items)[1:]) / model.temperature
+        others = others.masked_fill(~on[:, :, None], -math.inf).amax(1)
+        return F.cross_entropy(others.scatter(1, target[:, None] - 1, positive[:, None]), target - 1)
+    shape = "bkd,bnd->bkn" if negatives.dim() == 2 else "bkd,nd->bkn"
+    others = torch.einsum(shape, met, compared(model, items[negatives])) / model.temperature
+    others = others.masked_fill(~on[:, :, None], -math.inf).amax(1)
     if model.loss_type == "BPR":
         return F.softplus(others - positive[:, None]).mean()
     log_q = model.proposal.log_q
@@ -125,9 +133,14 @@ def straightforward(model, batch, drawn):
 
 @pytest.mark.parametrize(("similarity", "features"), [("dot", {}), ("cosine", FEATURES)], ids=["ids", "features"])
 @pytest.mark.parametrize("loss", LOSSES)
-@models
+@pytest.mark.parametrize(
+    "name", ["MIND", "MIND, nearest", "ComiRecSA", "ComiRecSA, nearest", "ComiRecDR", "YouTubeDNN"]
+)
 def test_loss_and_gradients_are_those_of_a_straightforward_model(small, monkeypatch, name, loss, features, similarity):
     more = {"temperature": 0.07 if similarity == "cosine" else 1.0, "similarity": similarity, "dropout": 0.0}
+    name, _, nearest = name.partition(", ")
+    if nearest:
+        more |= {"negative_interest": "nearest"} | ({"capsule_length": True} if name == "MIND" else {})
     _, model, train, _, _ = built(small, name, train_batch_size=50, **LOSSES[loss], **features, **more, **soft(name))
     for table in model.modules():  # large enough for gradients of every part
         if isinstance(table, torch.nn.Embedding):
