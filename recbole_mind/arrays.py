@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tokenize import TokenError
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write an array as ``.npy``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:
-        np.save(file, array, allow_pickle=False)
+        # written by Python: numpy's own way of writing into a file does not say why it fails
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def open_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:

@@ -165,7 +165,7 @@ def write(folder: str | Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict
             _put_in_place(new, folder)
             sync(folder.parent)
         except OSError as error:
-            raise InputError(f"bundle '{folder}' cannot be written: {error.strerror}") from None
+            raise InputError(f"bundle '{folder}' cannot be written: {error.strerror or error}") from None
         finally:
             with contextlib.suppress(OSError):
                 _clear(work)

@@ -68,10 +68,10 @@ def _publish(known: argparse.Namespace) -> int:
         return 1
     if event.number <= before:
         print(f"version {event.id} is current already, {event.event} {event.time}")
-        return 0
-    for reason in event.reasons:
-        print(f"forced, although {reason}", file=sys.stderr)
-    print(f"version {event.id} is current" + (f"; before it {event.before}" if event.before else ""))
+    else:
+        for reason in event.reasons:
+            print(f"forced, although {reason}", file=sys.stderr)
+        print(f"version {event.id} is current" + (f"; before it {event.before}" if event.before else ""))
     for name in store.prune(known.keep) if known.keep is not None else ():
         print(f"version {name} is removed")
     return 0

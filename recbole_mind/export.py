@@ -32,6 +32,7 @@ from recbole_mind.tokens import Tokens
 
 SAMPLE = 200  # histories on which encoder and index are tried
 DEPTH = 1000  # at which the index's recall is measured
+ENOUGH = 0.97  # of the exact search, for an index that nobody has chosen
 TOLERANCE = 1e-5  # between the exported encoder and the model
 _OPSET = 17
 _TRAINING = ("MAX_ITEM_LIST_LENGTH", "epochs", "eval_args", "learner", "learning_rate", "seed", "train_batch_size",
@@ -74,6 +75,7 @@ def export(
     _onnx()
     metrics = {"valid": _finite(content["best_valid_result"] or {}), "test": _tested(record, path)}
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
+    trained = _settings(content["settings"])
     del content
     given = {"checkpoint_dir": str(Path(path).parent), "use_gpu": False} | dict(overrides or {})
     loaded = quick_start.load(path, given)
@@ -81,17 +83,18 @@ def export(
 
     def fill(target: Path) -> dict[str, Any]:
         norms = _write_items(target, model)
-        index = _write_index(target, model, factory, parameters)
+        sample = _sample(loaded)
+        index = _write_index(target, model, factory, parameters, sample)
         training = training_of(target / "index")
         write_encoder(target / "encoder.onnx", model, training)
         encoder = Encoder((target / "encoder.onnx").read_bytes())
-        tried = _try(model, encoder, index, _sample(loaded))
+        tried = _try(model, encoder, index, sample)
         counts = _write_popularity(target, loaded)
         dataset = loaded.dataset
         _write_tokens(target, "items", dataset, dataset.iid_field)
         _write_tokens(target, "users", dataset, dataset.uid_field)
         return {
-            "model": {"name": name, "checkpoint": sha256(path), "settings": _settings(loaded.config)},
+            "model": {"name": name, "checkpoint": sha256(path), "settings": trained},
             "data": {
                 "name": loaded.config["dataset"],
                 "items": dataset.item_num - 1,
@@ -222,14 +225,26 @@ def _write_items(target: Path, model: RetrievalModel) -> bool:
 
 
 @torch.no_grad()
-def _write_index(target: Path, model: RetrievalModel, factory: str, parameters: object) -> MultiVectorIndex:
+def _write_index(
+    target: Path, model: RetrievalModel, factory: str, parameters: object, histories: Any
+) -> MultiVectorIndex:
     items: Floats = model.item_vectors().float().numpy()[1:]
     require(bool(np.isfinite(items).all()), "checkpoint: item vectors hold NaN or infinite values; training diverged")
     items.flags.writeable = False
     index = MultiVectorIndex.build(items, factory, device="cpu")
     index.set_parameters(**faiss_index.parse(parameters))
+    if factory == "auto" and not parameters:
+        _widen(index, model, histories)
     index.save(target / "index")
     return index
+
+
+def _widen(index: MultiVectorIndex, model: RetrievalModel, histories: Any) -> None:
+    """Let an approximate index visit more of its lists until it finds enough of the exact search."""
+    interests, active = (part.numpy() for part in model.interests(histories))
+    n = min(DEPTH, len(index))
+    while index.nprobe is not None and index.nprobe < index.lists and index.recall(interests, active, n) < ENOUGH:
+        index.nprobe = min(2 * index.nprobe, index.lists)
 
 
 def _write_popularity(target: Path, loaded: quick_start.Loaded) -> Any:
@@ -285,11 +300,12 @@ def _write_categories(target: Path, loaded: quick_start.Loaded, asked: Sequence[
 # -- what the manifest says ---------------------------------------------------------------------------------------
 
 
-def _settings(config: Any) -> dict[str, Any]:
-    """The model's settings and the training's, without any path."""
-    keys = [*settings.defaults("model", config["model"]), *_TRAINING]
-    own = checkpoint.settings_of(config)
-    return {key: own[key] for key in sorted(keys) if key in own and key != "packed"}
+def _settings(own: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's settings and the training's, as the checkpoint has them, without any folder."""
+    keys = [*settings.defaults("model", own["model"]), *_TRAINING]
+    found = {key: own[key] for key in sorted(keys) if key in own and key != "packed"}
+    pool = found.get("item_pool")
+    return found | ({"item_pool": Path(pool).name} if pool else {})
 
 
 def _fingerprint(config: Any) -> str | None:

@@ -15,7 +15,7 @@ from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Floats
 
 # nprobe: inverted lists visited; efSearch: nodes kept while a graph is walked; k_factor: candidates for each result of
-# a refining index. On clustered vectors these recall more than .99; a search may ask for others.
+# a refining index. Export raises nprobe where that finds too little; a search may ask for others.
 DEFAULTS: dict[str, float] = {"nprobe": 32, "efSearch": 128, "k_factor": 4}
 
 
@@ -142,10 +142,11 @@ def check_factory(factory: str, items: Floats, parameters: object, key: str) -> 
         return
     index = _untrained(factory, items.shape[1], key)
     check(parse(parameters), available(index), factory)
-    build(items[: max(20_000, _lists(index))], factory, key, of=len(items))
+    build(items[: max(20_000, lists(index))], factory, key, of=len(items))
 
 
-def _lists(index: Any) -> int:
+def lists(index: Any) -> int:
+    """How many inverted lists an index has; 0 for one without."""
     inverted = faiss.try_extract_index_ivf(index)
     return 0 if inverted is None else int(inverted.nlist)
 
@@ -176,13 +177,13 @@ def build(items: Floats, factory: str, key: str = "factory", of: int | None = No
     """
     N, D = items.shape
     index = _untrained(factory, D, key)
-    sample, lists = N, _lists(index)
-    require(lists <= N, f"{key}: '{factory}' needs {lists} items or more, not {of or N}")
-    if lists:
+    sample, number = N, lists(index)
+    require(number <= N, f"{key}: '{factory}' needs {number} items or more, not {of or N}")
+    if number:
         inverted = faiss.extract_index_ivf(index)
         inverted.cp.max_points_per_centroid = 64
         inverted.cp.min_points_per_centroid = 1
-        sample = min(N, max(64 * lists, 2**17))
+        sample = min(N, max(64 * number, 2**17))
     try:
         rows = np.arange(N) if sample == N else np.random.default_rng(0).choice(N, sample, replace=False)
         if not index.is_trained:

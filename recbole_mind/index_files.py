@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float3
         if index is not None:
             files["index"] = _put(folder, "index", ".faiss", lambda path: faiss.write_index(index, str(path)))
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        reason = getattr(error, "strerror", None) or _reason(error)
         _remove(folder, {entry["name"] for entry in files.values()} - before)
         raise InputError(f"index '{folder}' cannot be written: {reason}") from None
     manifest = {"format": FORMAT, "version": VERSION, "faiss": faiss.__version__, **description, "files": files}
@@ -47,6 +48,13 @@ def save(folder: Path, description: dict[str, Any], items: npt.NDArray[np.float3
         raise
     old = [path.name for pattern in ("items-*.npy", "index-*.faiss") for path in folder.glob(pattern)]
     _remove(folder, set(old) - current)
+
+
+def _reason(error: Exception) -> str:
+    """What FAISS says, without places in its source: the system's own words, which stand last, if there are any."""
+    last = str(error).strip().splitlines()[-1]
+    words = re.search(r"\(([A-Z][^()]*)\)$", last)
+    return words[1] if words else last
 
 
 def load(folder: Path, *, hashed: bool = False) -> tuple[dict[str, Any], npt.NDArray[np.float32], Any]:

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +130,7 @@ def recall(
     for key, value in (("n", n), ("batch", batch), ("threads", threads)):
         require(is_whole(value) and value > 0, f"{key}: {value!r} is not allowed; allowed: a whole number, at least 1")
     folder, source, target = bundle_of(bundle), Path(histories), Path(output).absolute()
-    _check_target(target, source, [Path(bundle), folder])
+    _check_target(target, {"histories": source, "pool": pool, "denied items": deny}, [Path(bundle), folder])
     recaller = Recaller.load(folder, threads=1)  # each thread here searches by itself
     preprocessing = recaller.bundle.manifest["preprocessing"]
     fields = {feature.field: feature.several for feature in recaller.bundle.profile}
@@ -155,19 +155,24 @@ def recall(
     try:
         with alone_in(parts):
             starts = range(0, asked.rows, batch)
-            done = _begin(parts, identity, [min(batch, asked.rows - start) for start in starts], say)
-            first = min(done * batch, asked.rows)
-            began = time.monotonic()
-            watch("recalling", first, asked.rows)
+            sizes = [min(batch, asked.rows - start) for start in starts]
+            lacking = _begin(parts, identity, sizes, say)
+            before_now = asked.rows - sum(sizes[place] for place in lacking)
+            done, began = before_now, time.monotonic()
+            watch("recalling", done, asked.rows)
             if done:
-                say(f"{first:,} of {asked.rows:,} users were done before")
+                say(f"{done:,} of {asked.rows:,} users were done before")
+            first = min(lacking, default=len(starts))
             with exact.one_blas_thread(), _Work(recaller, n, exclude_seen, threads) as work:
-                for place, table in enumerate(asked.batches(first, batch), done):
-                    rows, at = asked.asked(table), starts[place]
+                for place, table in enumerate(asked.batches(min(first * batch, asked.rows), batch), first):
+                    if place not in lacking:
+                        continue
+                    rows = asked.asked(table)
                     results = []
                     for some in work.recall(rows):
                         results += some
-                        watch("recalling", at + len(results), asked.rows)
+                        watch("recalling", done + len(results), asked.rows)
+                    done += len(results)
                     content = _table(rows, results)
                     write_atomic(parts / _name(place), lambda file, content=content: _write(file, [content]))  # type: ignore[misc]
             seconds = time.monotonic() - began
@@ -176,13 +181,14 @@ def recall(
             shutil.rmtree(parts)
     except KeyboardInterrupt:
         raise InterruptedRun(f"stopped: what is done is in '{parts}'; the same command goes on from there") from None
-    return Summary(recaller.bundle_id, asked.rows, asked.rows - first, seconds, **summary)
+    return Summary(recaller.bundle_id, asked.rows, asked.rows - before_now, seconds, **summary)
 
 
-def _check_target(target: Path, source: Path, bundles: Sequence[Path]) -> None:
+def _check_target(target: Path, inputs: Mapping[str, str | Path | None], bundles: Sequence[Path]) -> None:
     require(not target.is_dir(), f"output: '{target}' is a folder; name a file")
-    same = target.exists() and source.exists() and target.samefile(source)
-    require(not same, f"output: '{target}' is the file of histories; name another one")
+    for what, path in inputs.items():
+        same = path is not None and target.exists() and Path(path).exists() and target.samefile(path)
+        require(not same, f"output: '{target}' is the file of {what}; name another one")
     inside = {folder.resolve() for folder in bundles} & set(target.resolve().parents)
     require(not inside, f"output: '{target}' is inside the bundle or store; name another place")
 
@@ -218,8 +224,8 @@ def _name(place: int) -> str:
     return f"part-{place:07}.parquet"
 
 
-def _begin(parts: Path, identity: dict[str, Any], sizes: Sequence[int], say: Callable[[str], None]) -> int:
-    """How many parts, the first ones, are done; the folder then is of this run, and holds no others."""
+def _begin(parts: Path, identity: dict[str, Any], sizes: Sequence[int], say: Callable[[str], None]) -> set[int]:
+    """The places of the parts that are still to be made; the folder then is of this run, and holds no others."""
     manifest = {"format": FORMAT, "version": VERSION, **identity}
     held = sorted(parts.glob("part-*.parquet"))
     if (parts / MANIFEST).exists():
@@ -234,7 +240,7 @@ def _begin(parts: Path, identity: dict[str, Any], sizes: Sequence[int], say: Cal
         require(not foreign, f"output: '{parts}' holds other files; remove it or name another output")
     _remove(parts.glob(".*.tmp"))  # of a process that was killed
     write_atomic(parts / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    return next((place for place, size in enumerate(sizes) if not _is_whole(parts / _name(place), size)), len(sizes))
+    return {place for place, size in enumerate(sizes) if not _is_whole(parts / _name(place), size)}
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -61,9 +61,13 @@ def pool_of(allowed: Any, items: Floats) -> Pool:
         good = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
         require(good, "allowed: a list of item ids or a boolean for each item is needed")
         check_ids(array, 0, N, "allowed")
-        ids = np.unique(array.astype(np.int64))
+        ids = array.astype(np.int64)
+        if len(ids) < SMALL_POOL * N:
+            ids = np.unique(ids)
+            return Pool(ids, items[ids], np.zeros(0, np.uint8), items)
+    inside = np.zeros(N, bool)  # to sort many ids would take seconds
+    inside[ids] = True
+    ids = np.flatnonzero(inside)
     if len(ids) < SMALL_POOL * N:
         return Pool(ids, items[ids], np.zeros(0, np.uint8), items)
-    inside = np.zeros(N, bool)
-    inside[ids] = True
     return Pool(ids, None, np.packbits(inside, bitorder="little"), items)

@@ -21,7 +21,7 @@ Exactly = Callable[[Floats, Bools, int, Exclusions, Pool | None], Found]
 
 def search(
     propose: Propose,
-    exactly: Exactly,
+    exactly: Exactly | None,
     items: Floats,
     interests: Floats,
     active: Bools,
@@ -33,7 +33,7 @@ def search(
     threads: int,
     memory: int,
 ) -> Found:
-    """The n best of what ``propose`` finds among ``items`` [N, D]; who gets too few is searched ``exactly``."""
+    """The n best of what ``propose`` finds among ``items`` [N, D]; ``exactly`` serves whoever gets too few."""
     B, K, _ = interests.shape
     N = len(items)
     size = N if pool is None else len(pool.ids)
@@ -62,7 +62,7 @@ def search(
         candidates = _front(candidates, candidates >= 0)  # what no user has need not be scored
         result.put(users, _merged(items, candidates, mine, on, n, largest_norm, threads, memory))
     short = np.flatnonzero((result.ids >= 0).sum(1) < wanted)  # too few were proposed: there are more
-    if len(short):
+    if len(short) and exactly is not None:
         result.put(short, exactly(interests[short], active[short], n, excluded.of(short, B), pool))
     return result
 

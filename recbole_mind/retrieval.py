@@ -11,6 +11,7 @@ Shape legend: B users, K interests, D embedding size, N items. An item's id is i
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,11 @@ class MultiVectorIndex:
         """
         self._parameters |= faiss_index.check(values, self._parameters, self.factory)
 
+    @property
+    def lists(self) -> int:
+        """How many inverted lists it has; 0 for an index without."""
+        return 0 if self._index is None else faiss_index.lists(self._index)
+
     nprobe = property(
         lambda self: self._parameters.get("nprobe"), lambda self, value: self.set_parameters(nprobe=value)
     )
@@ -231,6 +237,20 @@ class MultiVectorIndex:
         Raises:
             InputError: shapes, types or values that cannot be used.
         """
+        return self._searched(interests, active, n, exclude, allowed, parameters, complete=True)
+
+    def _searched(
+        self,
+        interests: Any,
+        active: Any,
+        n: int,
+        exclude: Any,
+        allowed: Any,
+        parameters: Mapping[str, Any],
+        *,
+        complete: bool,
+    ) -> Found:
+        """Search; a ``complete`` answer is searched exactly for whom the index proposes too few items."""
         interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
         values = self._parameters | faiss_index.check(parameters, self._parameters, self.factory)
         by_faiss = self._index is not None
@@ -246,7 +266,7 @@ class MultiVectorIndex:
                 ids: Ints = self._index.search(vectors, m, params=parameters)[1]
             return ids
 
-        return self._merged(propose, interests, active, int(n), excluded, pool)
+        return self._merged(propose, interests, active, int(n), excluded, pool, complete=complete)
 
     def search_exactly(self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None) -> Found:
         """Do the same without FAISS: the truth that an approximate search is held against."""
@@ -268,8 +288,11 @@ class MultiVectorIndex:
     def recall(
         self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None, **parameters: Any
     ) -> float:
-        """The share of the exact n best that :meth:`search` finds, the mean over users who have any."""
-        found = self.search(interests, active, n, exclude, allowed, **parameters)
+        """The share of the exact n best that the index finds, the mean over users who have any.
+
+        What :meth:`search` adds by an exact search, where the index proposes fewer than n, does not count.
+        """
+        found = self._searched(interests, active, n, exclude, allowed, parameters, complete=False)
         return overlap(found.ids, self.search_exactly(interests, active, n, exclude, allowed).ids)
 
     def _checked(
@@ -320,11 +343,19 @@ class MultiVectorIndex:
         return found
 
     def _merged(
-        self, propose: Propose, interests: Floats, active: Bools, n: int, excluded: Exclusions, pool: Pool | None
+        self,
+        propose: Propose,
+        interests: Floats,
+        active: Bools,
+        n: int,
+        excluded: Exclusions,
+        pool: Pool | None,
+        *,
+        complete: bool = True,
     ) -> Found:
         return proposals.search(
             propose,
-            self._exactly,
+            self._exactly if complete else None,
             self._items,
             interests,
             active,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from recbole_mind.service_pool import Lists, PoolFiles
 
 logger = logging.getLogger(__name__)
 SMOKE = 10  # items that a bundle must recall for before it serves
+AGAIN = 60.0  # seconds until a bundle that could not serve is tried again
 
 
 class Serving(NamedTuple):
@@ -57,8 +59,9 @@ class Bundles:
         self.store = store.Store(self.folder) if _is_store(self.folder) else None
         self._load = load or (lambda path: Recaller.load(path, threads=1))
         self._serving: Serving | None = None
-        self._asked: Any = None  # what was last tried: a failure is not tried again until something else is current
-        self._failed = False  # what was last tried
+        self._asked: Any = None  # what was last tried
+        self._failed = False  # what was last tried, which is tried again
+        self._again = 0.0  # then
         self._files = PoolFiles(pool, deny)
         self._lists = self._files.lists  # what serves
         self._refused: Lists | None = None  # newer ones that leave the bundle that serves nothing to recall
@@ -118,6 +121,8 @@ class Bundles:
     # -- bundles -----------------------------------------------------------------------------------------------------
 
     def _follow_bundle(self, first: bool = False) -> None:
+        if self._failed and time.monotonic() >= self._again:
+            self._asked = None  # memory, a disk or a copy that was under way may be there by now
         if self.store is None:
             asked: Any = self.folder
             found = self.folder
@@ -132,6 +137,7 @@ class Bundles:
             return
         self._asked = asked
         if self.store is not None and self._serving is not None and self._serving.recaller.bundle_id == asked.id:
+            self._failed = False
             return
         try:
             if self.store is not None:
@@ -140,7 +146,7 @@ class Bundles:
             _smoke(recaller)
             lists = self._fitting(recaller)
         except Exception:
-            self._failed = True
+            self._failed, self._again = True, time.monotonic() + AGAIN
             self.metrics.swaps.labels("failed").inc()
             raise
         self._failed = False
