@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 import torch
 
 from recbole_mind import checkpoint as checkpoints
-from recbole_mind import cli, gate, quick_start
+from recbole_mind import cli, faiss_index, gate, quick_start, retrieval
 from recbole_mind.arrays import save_array
 from recbole_mind.bundle import Bundle, verify
 from recbole_mind.errors import InputError
@@ -34,6 +36,7 @@ CASES = {
         "MIND",
         {"K": 3, "routing_init": "kmeans++", "recency": 0.7, "routing_softmax": "behaviors", "similarity": "dot"},
     ),
+    "MIND, nearest": ("MIND", {"K": 3, "negative_interest": "nearest", "p": "inf", "capsule_length": True}),
     "MIND, the same K": ("MIND", {"K": 3, "adaptive_K": False, "routing_scale": None, "user_features": []}),
     "MIND-1": ("MIND", {"K": 1, "user_features": ["user_id", "job"], "relu_layers": []}),
     "ComiRecSA": ("ComiRecSA", {"K": 3, "item_features": []}),
@@ -462,6 +465,44 @@ def test_a_full_disk_at_any_file_leaves_the_old_bundle(whole, checkpoint, tmp_pa
         monkeypatch.setattr(np, "save", real)
         assert verify(folder)["id"] == verify(whole)["id"]
         assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("factory", ["exact", "IVF2,Flat"])
+def test_a_disk_that_takes_no_more_is_named(whole, checkpoint, tmp_path, factory):
+    """The system's own refusal, at an array and at FAISS's file."""
+    folder = shutil.copytree(whole, tmp_path / "bundle")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (7_000, hard))
+    try:
+        with pytest.raises(InputError, match=rf"cannot be written: {os.strerror(errno.EFBIG)}$"):
+            exported(checkpoint, folder, factory=factory)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert verify(folder)["id"] == verify(whole)["id"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_the_index_that_nobody_chose_visits_as_many_lists_as_it_needs(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(retrieval, "EXACT_UP_TO", 10)
+    monkeypatch.setitem(faiss_index.DEFAULTS, "nprobe", 1)
+    found = Bundle.load(exported(checkpoint, tmp_path / "wide")).index
+    assert found.factory.startswith("IVF")
+    assert 1 < found.nprobe <= found.lists
+    manifest = json.loads((tmp_path / "wide/manifest.json").read_text())
+    assert manifest["index"]["recall"] >= 0.97
+    assert manifest["index"]["parameters"] == {"nprobe": found.nprobe}
+    asked = exported(checkpoint, tmp_path / "narrow", parameters="nprobe=1")
+    assert Bundle.load(asked).index.nprobe == 1  # what is asked for stands
+    assert json.loads((asked / "manifest.json").read_text())["index"]["recall"] < 0.97
+
+
+def test_the_manifest_tells_how_the_checkpoint_was_trained(checkpoint, tmp_path):
+    said = json.loads((exported(checkpoint, tmp_path / "one") / "manifest.json").read_text())["model"]["settings"]
+    other = exported(checkpoint, tmp_path / "other", overrides={"epochs": 77, "seed": 99})
+    assert json.loads((other / "manifest.json").read_text())["model"]["settings"] == said
+    assert said["epochs"] != 77
 
 
 # -- the command -----------------------------------------------------------------------------------------------------

@@ -420,6 +420,8 @@ def test_bad_histories_are_one_line(what, bundle, capsys):
     [
         (["-o", "h.parquet"], "is the file of histories"),
         (["-o", "link"], "is the file of histories"),
+        (["-o", "pool", "--pool=pool"], "is the file of pool"),
+        (["-o", "pool", "--deny=pool"], "is the file of denied items"),
         (["-o", "folder"], "is a folder; name a file"),
         (["-o", "BUNDLE/out.parquet"], "is inside the bundle or store"),
         (["-o", "/proc/out.parquet"], "/proc"),
@@ -440,6 +442,7 @@ def test_bad_arguments_are_one_line(arguments, reason, bundle, capsys):
     Path("link").symlink_to("h.parquet")
     Path("folder").mkdir()
     Path("unknown").write_text("x\ny\n")
+    Path("pool").write_text("i1\ni2\n")
     Path("bytes").write_bytes(b"\xff\xfe\xfd\n")
     arguments = [word.replace("BUNDLE", str(bundle)) for word in arguments]
     assert cli.main(["recall", str(bundle), "--histories=h.parquet", *arguments]) == 2

@@ -98,6 +98,30 @@ def test_pools_of_either_size_and_an_empty_one_are_searched():
     assert index.search(*query, exclude=[range(100)]).ids.tolist() == [[-1, -1, -1]]
 
 
+def test_many_ids_are_a_pool_in_whatever_order_they_come():
+    index = build(np.arange(100, dtype=np.float32)[:, None])
+    ids = np.random.default_rng(0).permutation(np.repeat(np.arange(0, 100, 2), 3))
+    for pool in (index.pool(ids), index.pool(ids[:90].tolist() + ids.tolist())):
+        assert pool.ids.tolist() == list(range(0, 100, 2))
+        assert pool.holds(np.arange(100)).tolist() == [True, False] * 50
+    small = index.pool(np.repeat([7, 3], 20))  # many, of few items
+    assert small.ids.tolist() == [3, 7]
+    assert small.vectors is not None
+
+
+def test_recall_is_the_indexs_own_where_a_search_is_completed_exactly():
+    items = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+    index = build(items, "IVF16,Flat")
+    interests = items[:20, None] + 0.1
+    index.set_parameters(nprobe=1)
+    assert (index.search(interests, None, 100).ids >= 0).all()
+    assert (
+        retrieval.overlap(index.search(interests, None, 100).ids, index.search_exactly(interests, None, 100).ids) > 0.9
+    )
+    assert index.recall(interests, None, 100) < 0.5
+    assert index.recall(interests, None, 100, nprobe=16) == 1
+
+
 # -- what a result does not depend on ----------------------------------------------------------------------------------
 
 

@@ -488,6 +488,13 @@ def test_a_bundle_that_fails_leaves_the_old_one(published, caplog):
         assert served.figure('recbole_mind_swaps_total{result="failed"}') == 1
         assert served.get("/ready").json["bundle"] == ids[1]
         assert caplog.text.count("'counts.npy' was changed") == 1
+        service = served.service.bundles
+        path.write_bytes(whole)
+        service._again = 0.0  # a minute later it is tried again, whole
+        until(lambda: served.get("/ready").json["bundle"] == ids[0])
+        (store.folder / "current").write_text(pointer)
+        until(lambda: served.get("/ready").json["bundle"] == ids[1])
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         (store.folder / "current").write_text("{")  # a damaged store
         until(lambda: "does not name a version" in caplog.text)
         assert served.post("/recall", {"history": HISTORY}).json["bundle"] == ids[1]
