@@ -53,7 +53,7 @@ def plan(label: str, dataset: str, data_path: str, folder: Path) -> list[Trial]:
         about = {"label": label, "drawn": drawn, "fingerprint": mark}
         name = "@".join([dataset, label, *(f"{key}={value}" for key, value in drawn.items())])
         path = folder.resolve() / "records" / f"{name}.json"
-        made.append(Trial(model, dataset, PLAN["seed"], overrides, path, about, PLAN["threads"]))
+        made.append(Trial(model, dataset, PLAN["seed"], overrides, path, about, PLAN["threads"], test=False))
     return made
 
 

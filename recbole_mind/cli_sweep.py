@@ -66,7 +66,7 @@ def sweep(known: argparse.Namespace, rest: Sequence[str]) -> int:
         console.print(f"\nbest on the validation set: {best}\n", highlight=False, markup=False)
     for metric, (mean, sd) in result.test.items():
         console.print(f"test {metric} {mean:.4f}{'' if sd is None else f' ± {sd:.4f}'}", highlight=False)
-    files = f"{folder / 'best.yaml'}, trials.csv, trials.md"
+    files = ", ".join(([f"{folder / 'best.yaml'}"] if result.best is not None else []) + ["trials.csv", "trials.md"])
     console.print(f"{folder / 'sweep.html'} shows it; {files}; records in {folder / 'records'}", soft_wrap=True)
     for what, error in result.failed.items():
         print(f"failed: {what}: {error}", file=sys.stderr)

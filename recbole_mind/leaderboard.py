@@ -26,7 +26,9 @@ from recbole_mind.trial import Trial, execute, fingerprint, hits_beside
 KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "threads", "not_run")
 # What must be the same for all models of a table, beside the protocol's own keys.
 _LONGEST = 80  # letters of a name, which becomes part of a file's
-_NO_USER_VECTOR = "the protocol's test users are not in training, and the model needs each user there"
+_NO_USER_VECTOR = (
+    "the protocol's test users are not in training, and RecBole's models without a sequence know no others"
+)
 
 
 class Cell(NamedTuple):
@@ -172,8 +174,10 @@ def _settings(given: Any, lists: dict[str, Any]) -> dict[str, dict[str, Any]]:
         require(name in known, f"settings: '{name}' is unknown{nearest(name, known)}; allowed: {', '.join(known)}")
         for key in values:
             require(isinstance(key, str), f"settings: {name}: {key!r} is not allowed; allowed: names of settings")
-        for key in ("seed", "protocol", "checkpoint_dir", "data_path"):
+        for key in ("seed", "protocol", "checkpoint_dir", "data_path", "dataset"):
             require(key not in values, f"settings: {name}: '{key}' is a key of the leaderboard, not of a model")
+        good = "model" not in values or name in lists["models"]
+        require(good, f"settings: {name}: 'model' is not allowed here; allowed: in the settings of a row")
     shared = settings.JUDGING.union(
         *(settings.defaults("protocol", name) for name in lists.get("protocols", protocols.known()))
     )

@@ -38,7 +38,18 @@ _UNLISTED = (  # noqa: SIM905
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number, as RecBole does; YAML 1.1 asks for 1.0e-3."""
+    """Safe YAML that reads 1e-3 as a number, as RecBole does (YAML 1.1 asks for 1.0e-3), and no key twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping, each of whose own keys stands once; what ``<<`` brings may stand again."""
+        node: Any = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(None, None, f"'{key.value}' stands twice", key.start_mark)
+                seen.add(key.value)
+        return node
 
 
 _Loader.add_implicit_resolver(

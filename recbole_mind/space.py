@@ -68,7 +68,10 @@ class Parameter:
             return self.values[int(drawn)]
         low, high = self.values[:2]
         number = float(f"{float(drawn):.{_DIGITS}g}")
-        return min(max(round(number), low), high) if self.kind == "int" else min(max(number, float(low)), float(high))
+        # RecBole takes no 24.0 for a size
+        whole = self.kind == "int" or (len(self.values) > 2 and all(float(value).is_integer() for value in self.values))
+        kind: Any = int if whole else float
+        return min(max(kind(round(number) if whole else number), kind(low)), kind(high))
 
     def encode(self, value: Any) -> Any:
         """The inverse of :meth:`decode`."""

@@ -93,8 +93,7 @@ def _by_ray(
     asked: tuple[float, float | None],
     started: Callable[[int], None],
 ) -> Iterator[tuple[int, Any]]:
-    import ray
-
+    ray = import_ray()
     waiting = list(range(len(tasks)))[::-1]
     running: dict[Any, int] = {}
     cpu, gpu = asked

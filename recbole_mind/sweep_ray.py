@@ -55,9 +55,9 @@ def work(config: dict[str, Any]) -> None:
 class _Suggestions(Searcher):
     """The sweep's search as Ray Tune asks it, and its records as Ray Tune's trials end."""
 
-    def __init__(self, sweep: Sweep, watch: Watch) -> None:
+    def __init__(self, sweep: Sweep, watch: Watch, epochs: int) -> None:
         super().__init__()
-        self.sweep, self.watch = sweep, watch
+        self.sweep, self.watch, self.epochs = sweep, watch, epochs
         self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -82,7 +82,8 @@ class _Suggestions(Searcher):
             record = {**about, "error": f"lost worker: its process or its machine died, {times}; out of memory?"}
         else:
             record = json.loads(result["record"])
-            if not result["ended"]:
+            # what the scheduler stops after the last epoch has not been stopped
+            if not result["ended"] and record["epochs"] < self.epochs:
                 record["stopped"] = record["epochs"]
         self.watch.ended(number, record)
 
@@ -104,11 +105,12 @@ def run_by_ray(sweep: Sweep, watch: Watch, jobs: int, address: str | None) -> No
                 f"resources: {key}: {asked} is not allowed: the cluster has {most:g} in all",
             )
         resources = {"cpu": 1.0 if spec.cpu is None else spec.cpu, "gpu": gpus if spec.gpu is None else spec.gpu}
+        epochs = 0 if halving is None else halving.epochs
         tune.run(
             work,
             name="ray",
             storage_path=str(sweep.folder / "running"),
-            search_alg=ConcurrencyLimiter(_Suggestions(sweep, watch), jobs),
+            search_alg=ConcurrencyLimiter(_Suggestions(sweep, watch, epochs), jobs),
             scheduler=None if halving is None else halving.scheduler,
             num_samples=-1,
             resources_per_trial=resources,

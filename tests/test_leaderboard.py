@@ -306,6 +306,8 @@ def test_two_leaderboards_cannot_write_one_folder(tmp_path, small, capsys):
         ({"models": ["MIND"], "settings": {"all": {"epoch": 2}}}, "no model has a key 'epoch'; did you mean 'epochs'?"),
         ({"settings": {"MIDN": {"K": 2}}}, "settings: 'MIDN' is unknown; did you mean 'MIND'?"),
         ({"settings": {"all": {"seed": 2}}, "models": ["MIND"]}, "'seed' is a key of the leaderboard"),
+        ({"settings": {"all": {"dataset": "x"}}, "models": ["MIND"]}, "'dataset' is a key of the leaderboard"),
+        ({"settings": {"all": {"model": "MIND"}}, "models": ["Pop"]}, "settings: all: 'model' is not allowed here"),
         ({"settings": []}, "settings: [] is not allowed"),
         ({"protocols": ["leave-two-out"]}, "protocols: 'leave-two-out' is unknown; did you mean 'leave-one-out'?"),
         ({"seeds": [1.5]}, "seeds: [1.5] is not allowed; allowed: a list of whole numbers"),
@@ -360,6 +362,7 @@ def test_a_protocol_that_leaves_no_test_user_fails_in_one_line(tmp_path, capsys)
     assert cli.main(["leaderboard", str(path), "--output", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "error: YouTubeDNN, small, comirec, seed 1: " in error
+    assert "leaves no user for" in error
     assert "Traceback" not in error
 
 

@@ -143,6 +143,7 @@ def test_the_nearest_model_is_named():
     [
         (None, ["cannot be read", "No such file"]),
         (b"a: [1\nb: 2", ["malformed", "line 2"]),
+        (b"a: 1\nb: {c: 1, d: 2, c: 3}\n", ["malformed", "line 2: 'c' stands twice"]),
         (b"- 1\n- 2\n", ["malformed", "'key: value' pairs"]),
         (b"\xff\xfe", ["cannot be read", "UTF-8"]),
         (b"!!python/object/apply:os.system ['true']", ["malformed"]),

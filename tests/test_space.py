@@ -65,6 +65,8 @@ def test_examples_hold_every_end_where_it_applies():
         (Parameter("x", "uniform", (0.0, 0.1)), 0.1000001, 0.1),
         (Parameter("x", "quniform", (0.05, 1.0, 0.1)), 0.30000000000000004, 0.3),
         (Parameter("x", "quniform", (0.05, 1.0, 0.1)), 0.0, 0.05),
+        (Parameter("x", "quniform", (8, 24, 8)), 16.000000000000004, 16),
+        (Parameter("x", "qloguniform", (1.0, 9.0, 2.0)), 10.0, 9),
         (Parameter("x", "int", (1, 7)), 8.0, 7),
         (Parameter("x", "int", (1, 7)), 3.0, 3),
         (Parameter("x", "choice", ("a", math.inf)), 1, math.inf),

@@ -626,6 +626,7 @@ def test_bad_trials_end_early_on_workers_too(small, tmp_path):
     for row in result.trials:
         record = json.loads((tmp_path / f"out/records/{row['number']}.json").read_text())
         assert len(record["curve"]) == record["epochs"] == record.get("stopped", 4)
+        assert (record["epochs"] < 4) == row["stopped"]  # though a rung stands at the last epoch
         assert record["valid"]["ndcg@10"] == max(record["curve"])
         assert record["test"] == {}
 
