@@ -1,7 +1,10 @@
-"""A board and how its runs were made, small enough to keep: ``python -m benchmarks.board_record FILE.yaml DIR RECORD``
+"""A board and how its runs were made, small enough to keep.
+
+    python -m benchmarks.board_record FILE.yaml DIR RECORD [BASELINE ...]
 
 writes the record of a leaderboard that ``recbole-mind leaderboard FILE.yaml --output DIR`` has run: every figure of its
-tables and, of each run, its settings, epochs, seconds, phases and versions.
+tables and, of each run, its settings, epochs, seconds, phases and versions; with other baselines than the file's also
+each row's change against them, and its significance.
 """
 
 from __future__ import annotations
@@ -49,7 +52,28 @@ def summary(board: Leaderboard, result: Board) -> dict[str, Any]:
     return {"machine": machine, "versions": versions, "board": dataclasses.asdict(result), "runs": runs}
 
 
+def against(board: Leaderboard, baseline: str) -> dict[str, Any]:
+    """By data set, row and metric: the change against another baseline in percent, p as its table corrects it, and the
+    direction of a significant difference.
+    """
+    board.spec = dataclasses.replace(board.spec, baseline=baseline)
+    return {
+        table.dataset: {
+            row.label: {
+                metric: {"change": cell.change, "p": cell.p, "direction": cell.direction}
+                for metric, cell in row.cells.items()
+            }
+            for row in table.rows
+            if row.label != baseline
+        }
+        for table in board.board().tables
+    }
+
+
 if __name__ == "__main__":
-    spec, folder, record = sys.argv[1:]
+    spec, folder, record, *baselines = sys.argv[1:]
     leaderboard = Leaderboard(read_spec(spec), folder)
-    write_atomic(record, to_json(summary(leaderboard, leaderboard.board())))
+    content = summary(leaderboard, leaderboard.board())
+    if baselines:
+        content["against"] = {baseline: against(leaderboard, baseline) for baseline in baselines}
+    write_atomic(record, to_json(content))
