@@ -59,10 +59,7 @@ METHODS: dict[int, tuple[Method, ...]] = {
         ("IVF4000,Flat", ({"nprobe": 192}, {"nprobe": 256})),
         ("HNSW32", ({"efSearch": 512}, {"efSearch": 1024})),
     ),
-    10_000_000: (
-        ("IVF4096,SQ8", ({"nprobe": 16}, {"nprobe": 32}, {"nprobe": 64})),
-        ("IVF16384,SQ8", ({"nprobe": 64}, {"nprobe": 128}, {"nprobe": 256})),
-    ),
+    10_000_000: (("IVF16384,SQ8", ({"nprobe": 128}, {"nprobe": 256}, {"nprobe": 384}, {"nprobe": 512})),),
 }
 NAME = "{:,} items"
 

@@ -105,8 +105,9 @@ def _merged(
         rows = slice(start, start + step)
         ids, vectors, on = candidates[rows], interests[rows], active[rows]
         if 2 * n < C:
-            rough = items.take(ids, axis=0, mode="clip") @ vectors.transpose(0, 2, 1)  # [b, C, K]
-            rough = np.where(on[:, None], rough, -np.inf).max(2)
+            # not by BLAS, whose threads and FAISS's would wait for one another's cores
+            rough = np.einsum("bkd,bcd->bkc", vectors, items.take(ids, axis=0, mode="clip"))
+            rough = np.where(on[:, :, None], rough, -np.inf).max(1)  # [b, C]
             rough[ids < 0] = -np.inf
             last = np.partition(rough, C - n, axis=1)[:, C - n]
             ids = _front(ids, ~(rough < (last - 3 * slack[rows])[:, None]) & (ids >= 0))
@@ -116,6 +117,6 @@ def _merged(
     if len(starts) == 1 or threads == 1:
         parts = [part(start) for start in starts]
     else:
-        with exact.one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             parts = list(pool.map(part, starts))
     return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

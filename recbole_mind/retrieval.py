@@ -260,7 +260,7 @@ class MultiVectorIndex:
             return self._exactly(interests, active, int(n), excluded, pool)
 
         def propose(vectors: Floats, m: int, pool: Pool | None) -> Ints:
-            with faiss_index.using_threads(self.threads if len(vectors) > 16 else 1):
+            with faiss_index.using_threads(self.threads):
                 bitmap = None if pool is None else pool.bitmap
                 parameters = faiss_index.search_parameters(self._index, values, bitmap)
                 ids: Ints = self._index.search(vectors, m, params=parameters)[1]
