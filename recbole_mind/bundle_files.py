@@ -182,7 +182,10 @@ def check_target(folder: Path) -> None:
         require(not _is_bundle(parent), f"'{folder}' is inside the bundle '{parent}'; choose another folder")
     try:
         if not folder.exists() and not folder.is_symlink():
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            above = next(parent for parent in folder.parents if parent.exists())
+            wrong = errno.ENOTDIR if not above.is_dir() else errno.EACCES if not os.access(above, os.W_OK) else 0
+            if wrong:
+                raise OSError(wrong, os.strerror(wrong))
             return
         require(not folder.is_symlink() and folder.is_dir(), f"'{folder}' is not a folder; a bundle is one")
         if not any(folder.iterdir()):

@@ -21,7 +21,7 @@ from recbole_mind.arrays import save_array
 from recbole_mind.base import RetrievalModel
 from recbole_mind.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
 from recbole_mind.errors import InputError, nearest, require
-from recbole_mind.exact import Floats
+from recbole_mind.exact import Bools, Floats
 from recbole_mind.features import FeatureEmbedding
 from recbole_mind.files import sha256
 from recbole_mind.index_files import training_of
@@ -84,11 +84,11 @@ def export(
     def fill(target: Path) -> dict[str, Any]:
         norms = _write_items(target, model)
         sample = _sample(loaded)
-        index = _write_index(target, model, factory, parameters, sample)
+        wanted = _interests(model, sample)
+        index, found = _write_index(target, model, factory, parameters, wanted)
         training = training_of(target / "index")
         write_encoder(target / "encoder.onnx", model, training)
-        encoder = Encoder((target / "encoder.onnx").read_bytes())
-        tried = _try(model, encoder, index, sample)
+        _try(model, Encoder((target / "encoder.onnx").read_bytes()), sample, wanted)
         counts = _write_popularity(target, loaded)
         dataset = loaded.dataset
         _write_tokens(target, "items", dataset, dataset.iid_field)
@@ -127,8 +127,8 @@ def export(
                 "metric": index.metric,
                 "parameters": index.parameters,
                 "training": training,
-            }
-            | tried,
+                **found,
+            },
             "metrics": metrics,
             "loss": loss,
             "versions": versions(),
@@ -197,9 +197,16 @@ def _sample(loaded: quick_start.Loaded) -> Any:
 
 
 @torch.no_grad()
-def _try(model: RetrievalModel, encoder: Encoder, index: MultiVectorIndex, histories: Any) -> dict[str, Any]:
-    """Hold the encoder against the model, and the index against the exact search."""
-    interests, active = (part.numpy() for part in model.interests(histories))
+def _interests(model: RetrievalModel, histories: Any) -> tuple[Floats, Bools]:
+    """The model's own interests ``[B, K, D]`` of histories, and which are active ``[B, K]``."""
+    interests, active = model.interests(histories)
+    return interests.numpy(), active.numpy()
+
+
+@torch.no_grad()
+def _try(model: RetrievalModel, encoder: Encoder, histories: Any, wanted: tuple[Floats, Bools]) -> None:
+    """Hold the encoder against the model's own interests."""
+    interests, active = wanted
     lengths = histories[model.ITEM_SEQ_LEN]
     behaviors = model.item_encoder(histories[model.ITEM_SEQ]) * (histories[model.ITEM_SEQ] > 0)[..., None]
     profile = model.profile_encoder(histories[model.USER_ID])
@@ -207,9 +214,6 @@ def _try(model: RetrievalModel, encoder: Encoder, index: MultiVectorIndex, histo
     error = float(np.abs(found.interests - interests).max() / max(1.0, float(np.abs(interests).max())))
     if not (error <= TOLERANCE and np.array_equal(found.active, active)):
         raise RuntimeError(f"the exported encoder differs from the model by {error:.1e}")
-    n = min(DEPTH, len(index))
-    recall = 1.0 if index.factory == "exact" else index.recall(interests, active, n)
-    return {"recall": round(recall, 4), "n": n, "users": len(interests)}
 
 
 # -- items, users and features ------------------------------------------------------------------------------------
@@ -226,25 +230,21 @@ def _write_items(target: Path, model: RetrievalModel) -> bool:
 
 @torch.no_grad()
 def _write_index(
-    target: Path, model: RetrievalModel, factory: str, parameters: object, histories: Any
-) -> MultiVectorIndex:
+    target: Path, model: RetrievalModel, factory: str, parameters: object, wanted: tuple[Floats, Bools]
+) -> tuple[MultiVectorIndex, dict[str, Any]]:
+    """Write the index; returns it and how much of the exact search it finds for the interests of a sample."""
     items: Floats = model.item_vectors().float().numpy()[1:]
     require(bool(np.isfinite(items).all()), "checkpoint: item vectors hold NaN or infinite values; training diverged")
     items.flags.writeable = False
     index = MultiVectorIndex.build(items, factory, device="cpu")
     index.set_parameters(**faiss_index.parse(parameters))
-    if factory == "auto" and not parameters:
-        _widen(index, model, histories)
-    index.save(target / "index")
-    return index
-
-
-def _widen(index: MultiVectorIndex, model: RetrievalModel, histories: Any) -> None:
-    """Let an approximate index visit more of its lists until it finds enough of the exact search."""
-    interests, active = (part.numpy() for part in model.interests(histories))
     n = min(DEPTH, len(index))
-    while index.nprobe is not None and index.nprobe < index.lists and index.recall(interests, active, n) < ENOUGH:
-        index.nprobe = min(2 * index.nprobe, index.lists)
+    recall = 1.0 if index.factory == "exact" else index.recall(*wanted, n)
+    while factory == "auto" and not parameters and recall < ENOUGH and (index.nprobe or 0) < index.lists:
+        index.nprobe = min(2 * index.nprobe, index.lists)  # one that nobody has chosen visits more of its lists
+        recall = index.recall(*wanted, n)
+    index.save(target / "index")
+    return index, {"recall": round(recall, 4), "n": n, "users": len(wanted[0])}
 
 
 def _write_popularity(target: Path, loaded: quick_start.Loaded) -> Any:

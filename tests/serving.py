@@ -40,11 +40,12 @@ class Answer:
 
 @dataclass
 class Running:
-    """A service, and one connection a thread to it."""
+    """A service, one connection a thread to it, and how many requests had to be sent again."""
 
     port: int
     service: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    resent: int = 0
     _local: threading.local = field(default_factory=threading.local)
 
     @property
@@ -69,6 +70,7 @@ class Running:
                 connection.close()  # one that was kept open, and was closed while idle
                 if fresh:
                     raise
+                self.resent += 1
         if response.will_close:
             connection.close()
             self._local.connection = None

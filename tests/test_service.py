@@ -449,6 +449,7 @@ def test_twenty_swaps_cost_no_request(two_bundles, published):
             thread.join()
         assert wrong == []
         assert set(seen) == set(ids)
+        assert served.resent == 0
         assert served.figure('recbole_mind_swaps_total{result="done"}') == 20
         assert served.figure('recbole_mind_swaps_total{result="failed"}') == 0
 
