@@ -26,6 +26,7 @@ from recbole_mind.files import sha256
 from recbole_mind.recall import Recaller
 from tests.bundles import exported, reseal, trained
 from tests.data import LEAVE_ONE_OUT, write_small
+from tests.serving import running
 
 # -- the exported model is the model ---------------------------------------------------------------------------------
 
@@ -98,8 +99,15 @@ def test_a_bundle_recalls_what_the_checkpoint_does(case, small, tmp_path):
 def test_every_test_user_of_ml_100k_gets_what_recbole_ranks_first(tmp_path):
     settings = {"epochs": 1, "train_batch_size": 2048, "embedding_size": 32, "eval_args": LEAVE_ONE_OUT}
     result = quick_start.run("MIND", "ml-100k", overrides=settings | {"show_progress": False})
-    recaller = Recaller.load(exported(Path(result.checkpoint).absolute(), tmp_path / "bundle"), threads=1)
+    bundle = exported(Path(result.checkpoint).absolute(), tmp_path / "bundle")
+    recaller = Recaller.load(bundle, threads=1)
     loaded = quick_start.load(result.checkpoint)
+    with running(bundle) as served:
+        _compare_every_user(loaded, recaller, served)
+
+
+def _compare_every_user(loaded, recaller, served):
+    """RecBole's ranking, the Recaller's and the service's."""
     model, tokens = loaded.model, loaded.dataset.field2id_token
     users = 0
     for batch in loaded.test_data:
@@ -111,11 +119,14 @@ def test_every_test_user_of_ml_100k_gets_what_recbole_ranks_first(tmp_path):
             for ids, length in zip(rows[model.ITEM_SEQ], rows[model.ITEM_SEQ_LEN], strict=True)
         ]
         profiles = [{"user_id": user} for user in tokens["user_id"][rows["user_id"]]]
-        for found, scores in zip(
-            recaller.recall_batch(histories, profiles, 1000, exclude_seen=False), ranked, strict=True
-        ):
+        recalled = recaller.recall_batch(histories, profiles, 1000, exclude_seen=False)
+        for history, profile, found, scores in zip(histories, profiles, recalled, ranked, strict=True):
             ids = recaller.bundle.item_tokens.ids(found.items)
             assert_ranks((ids, found.scores, np.zeros(1000, int)), scores[:, None])
+            question = {"history": history, "profile": profile, "n": 1000, "exclude_seen": False}
+            said = served.post("/recall", question).json
+            ids = recaller.bundle.item_tokens.ids(said["items"])
+            assert_ranks((ids, np.array(said["scores"]), np.zeros(1000, int)), scores[:, None])
     assert users == 943
 
 
