@@ -190,6 +190,10 @@ class MilvusIndex:
         """How many requests of a batch are searched at once."""
         return self._own.threads
 
+    def on_one_thread(self) -> MilvusIndex:
+        """Itself: the server has its own threads."""
+        return self
+
     def pool(self, allowed: Any) -> Pool:
         """See :meth:`recbole_mind.retrieval.MultiVectorIndex.pool`."""
         return self._own.pool(allowed)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recbole_mind import exact
 from recbole_mind.bundle import Bundle
 from recbole_mind.diversity import diversify
 from recbole_mind.errors import InputError, nearest, require
@@ -312,15 +313,16 @@ class Recaller:
             empty = np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64)
             return [empty for _ in vectors]
         if self.index.factory == "exact":  # whose answer does not depend on company
-            return self._together(vectors, depths, left_out, pool)
+            return self._together(self.index, vectors, depths, left_out, pool)
         work = [([one], [depth], [out], pool) for one, depth, out in zip(vectors, depths, left_out, strict=True)]
         if len(work) == 1 or self.index.threads == 1:
-            return [self._together(*arguments)[0] for arguments in work]
-        with ThreadPoolExecutor(self.index.threads) as threads:
-            return [part[0] for part in threads.map(lambda arguments: self._together(*arguments), work)]
+            return [self._together(self.index, *arguments)[0] for arguments in work]
+        index = self.index.on_one_thread()
+        with exact.one_blas_thread(), ThreadPoolExecutor(self.index.threads) as threads:
+            return [part[0] for part in threads.map(lambda arguments: self._together(index, *arguments), work)]
 
     def _together(
-        self, vectors: Sequence[Floats], depths: Sequence[int], left_out: Sequence[Ints], pool: ItemPool
+        self, index: Any, vectors: Sequence[Floats], depths: Sequence[int], left_out: Sequence[Ints], pool: ItemPool
     ) -> list[tuple[Ints, Floats, Ints]]:
         B, K = len(vectors), max(map(len, vectors))
         stacked = np.zeros((B, K, self._vectors.shape[1]), np.float32)
@@ -328,7 +330,7 @@ class Recaller:
         for row, own in enumerate(vectors):
             stacked[row, : len(own)], active[row, : len(own)] = own, True
         pairs = Exclusions(np.repeat(np.arange(B), [len(rows) for rows in left_out]), np.concatenate(left_out))
-        found: Found = self.index.search(stacked, active, max(depths), exclude=pairs, allowed=pool.pool)
+        found: Found = index.search(stacked, active, max(depths), exclude=pairs, allowed=pool.pool)
         results = []
         for row, depth in enumerate(depths):
             many = min(depth, int((found.ids[row] >= 0).sum()))

@@ -10,6 +10,7 @@ Shape legend: B users, K interests, D embedding size, N items. An item's id is i
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -202,6 +203,12 @@ class MultiVectorIndex:
     k_factor = property(
         lambda self: self._parameters.get("k_factor"), lambda self, value: self.set_parameters(k_factor=value)
     )
+
+    def on_one_thread(self) -> MultiVectorIndex:
+        """This index for one of several threads that search at once: a search takes no other thread."""
+        index = copy.copy(self)
+        index.threads = 1
+        return index
 
     def pool(self, allowed: Any) -> Pool:
         """Prepare a part of the catalogue, to be given to :meth:`search` many times.

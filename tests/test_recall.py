@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from recbole_mind import faiss_index
 from recbole_mind.bundle import Bundle
 from recbole_mind.diversity import diversify
 from recbole_mind.errors import InputError
@@ -49,6 +50,17 @@ def assert_is(found, wanted):
 
 
 # -- what comes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_takes_all_threads_and_those_of_a_batch_one_each(recaller, monkeypatch):
+    index, taken = recaller.index, []
+    using = faiss_index.using_threads
+    monkeypatch.setattr(faiss_index, "using_threads", lambda number: taken.append(number) or using(number))
+    monkeypatch.setattr(index, "threads", 3)
+    alone = recaller.recall(HISTORY, n=20)
+    many = recaller.recall_batch([HISTORY, HISTORY[:4]], n=20)
+    assert many[0] == alone
+    assert taken == ([] if index.factory == "exact" else [3, 1, 1])
 
 
 def test_the_best_by_any_interest_come_first_and_once(exact):
