@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import MANIFEST, alone_in, read_manifest, sha256, sync
+from recbole_mind.files import MANIFEST, alone_in, check_place, read_manifest, sha256, sync
 
 FORMAT, VERSION = "recbole-mind bundle", 1
 LARGEST_MANIFEST = 2**24  # bytes
@@ -182,10 +182,7 @@ def check_target(folder: Path) -> None:
         require(not _is_bundle(parent), f"'{folder}' is inside the bundle '{parent}'; choose another folder")
     try:
         if not folder.exists() and not folder.is_symlink():
-            above = next(parent for parent in folder.parents if parent.exists())
-            wrong = errno.ENOTDIR if not above.is_dir() else errno.EACCES if not os.access(above, os.W_OK) else 0
-            if wrong:
-                raise OSError(wrong, os.strerror(wrong))
+            check_place(folder)
             return
         require(not folder.is_symlink() and folder.is_dir(), f"'{folder}' is not a folder; a bundle is one")
         if not any(folder.iterdir()):

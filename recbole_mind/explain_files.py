@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recbole_mind import checkpoint, quick_start
-from recbole_mind.errors import require
+from recbole_mind.errors import InputError, require
 from recbole_mind.explain import Explained, Item, Recommended
-from recbole_mind.files import write_atomic
+from recbole_mind.files import check_place, write_atomic
 from recbole_mind.quick_start import Loaded
 from recbole_mind.registry import MODELS
 
@@ -37,10 +36,11 @@ def check_target(folder: str | Path) -> None:
     Raises:
         InputError: it, or what it would be in, is a file or cannot be written.
     """
-    path = Path(folder).absolute()
-    above = next(parent for parent in (path, *path.parents) if parent.exists())
-    good = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
-    require(good, f"output: '{folder}' cannot be written: '{above}' is no folder that can be written to")
+    try:
+        check_place(Path(folder).absolute())
+    except OSError as error:
+        reason = f"'{error.filename}' is no folder that can be written to"
+        raise InputError(f"output: '{folder}' cannot be written: {reason}") from None
 
 
 def write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -105,6 +106,18 @@ def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[st
     found = content.get("version")
     require(found == version, f"{name} '{folder}' has format version {found}; this release reads version {version}")
     return content
+
+
+def check_place(path: Path) -> None:
+    """Whether a file or folder can be made at an absolute ``path``, with the folders that it lacks; makes none.
+
+    Raises:
+        OSError: what is there of them is no folder, or cannot be written.
+    """
+    above = next(parent for parent in (path, *path.parents) if parent.exists())
+    wrong = errno.ENOTDIR if not above.is_dir() else errno.EACCES if not os.access(above, os.W_OK | os.X_OK) else 0
+    if wrong:
+        raise OSError(wrong, os.strerror(wrong), str(above))
 
 
 @contextlib.contextmanager
