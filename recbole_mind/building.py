@@ -80,7 +80,6 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
     except InputError:
         raise
     except (ValueError, KeyError, OSError, IndexError, NotImplementedError, AttributeError) as error:
-        require("num_samples" not in str(error), f"dataset: '{name}' leaves no row for training")
         raise InputError(f"dataset: '{name}' in '{folder}' cannot be used: {repr(error)[:200]}") from error
     most = max(config["topk"])
     require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")

@@ -222,6 +222,8 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
 
     @_wrap(dataloader.AbstractDataLoader, "__init__")
     def loader(original: Callable[..., Any], self: Any, config: Any, data: Any, *args: Any, **more: Any) -> None:
+        training = isinstance(self, dataloader.TrainDataLoader)  # torch cannot shuffle nothing
+        require(len(data) > 0 or not training, f"dataset: '{config['dataset']}' leaves no row for training")
         ours = isinstance(data, lazy.SequentialDataset) or is_ours(config.model_class)
         (loaders.start if ours else original)(self, config, data, *args, **more)
 

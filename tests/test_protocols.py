@@ -499,6 +499,11 @@ def test_data_without_a_time_are_refused(tmp_path, name):
         ([1] * 30 + [2] * 0, {"protocol": "comirec"}, "leaves no user for training, validation, test"),
         ([3] * 6, {"eval_args": by_users((1, 1, 1), 0.3)}, "^dataset 'hand' leaves no user for validation, test"),
         ([2] * 9, {"protocol": "leave-one-out"}, "'hand'.*leaves no row for validation"),
+        (
+            [9] * 9,
+            {"eval_args": {"split": {"RS": [0, 1, 1]}, "order": "TO"}},
+            "^dataset: 'hand' leaves no row for training",
+        ),
     ],
 )
 def test_a_part_without_users_is_refused_by_name(tmp_path, lengths, more, message):
