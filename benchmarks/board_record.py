@@ -56,7 +56,7 @@ def against(board: Leaderboard, baseline: str) -> dict[str, Any]:
     """By data set, row and metric: the change against another baseline in percent, p as its table corrects it, and the
     direction of a significant difference.
     """
-    board.spec = dataclasses.replace(board.spec, baseline=baseline)
+    other = Leaderboard(dataclasses.replace(board.spec, baseline=baseline), board.folder)
     return {
         table.dataset: {
             row.label: {
@@ -66,7 +66,7 @@ def against(board: Leaderboard, baseline: str) -> dict[str, Any]:
             for row in table.rows
             if row.label != baseline
         }
-        for table in board.board().tables
+        for table in other.board().tables
     }
 
 

@@ -24,7 +24,6 @@ from recbole_mind.spread import spread
 from recbole_mind.trial import Trial, execute, fingerprint, hits_beside
 
 KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "threads", "not_run")
-# What must be the same for all models of a table, beside the protocol's own keys.
 _LONGEST = 80  # letters of a name, which becomes part of a file's
 _NO_USER_VECTOR = (
     "the protocol's test users are not in training, and RecBole's models without a sequence know no others"
