@@ -31,9 +31,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recbole_mind.faiss_index import automatic
 from recbole_mind.files import write_atomic
 from recbole_mind.results import versions
-from recbole_mind.retrieval import MultiVectorIndex, automatic, overlap
+from recbole_mind.retrieval import MultiVectorIndex, overlap
 
 D, K, TOP, SEED, TURNS = 64, 4, 50, 3, 3
 CLUSTERED = (10_000, 100_000, 1_000_000, 10_000_000)

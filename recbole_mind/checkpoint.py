@@ -113,6 +113,20 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     return {"best_valid_result": None} | content | {"settings": settings_of(config)}
 
 
+def restore(model: Any, content: dict[str, Any]) -> None:
+    """Load a checkpoint's weights into ``model``.
+
+    Raises:
+        InputError: the weights are of another model or other settings.
+    """
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        first = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+        raise InputError(f"the checkpoint does not fit this model and data: {first}") from None
+    model.load_other_parameter(content.get("other_parameter"))
+
+
 def _load_pickled(path: str | Path, device: torch.device | str) -> Any:
     """Open RecBole's own file; only classes of torch, numpy and RecBole come to life."""
     module = ModuleType("guarded_pickle")

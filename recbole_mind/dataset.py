@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from recbole.data.dataset import SequentialDataset as RecBoleDataset
-from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_mind import inter_file, protocols, splits
 from recbole_mind.errors import require
+from recbole_mind.interactions import LazyInteraction, as_index
 from recbole_mind.mends import HISTORY_ROW
 from recbole_mind.sequences import History, Joined, Length, Recipe, Row, Samples, Store, Target
 
@@ -32,58 +32,6 @@ def serves(config: Any) -> bool:
     """Whether the settings ask for this data set, and it can serve them."""
     asked = config["lazy_sequences"] and config["model"] not in _WHOLE_LISTS
     return bool(asked and config["benchmark_filename"] is None)
-
-
-class LazyInteraction(Interaction):
-    """RecBole's ``Interaction`` on :class:`~recbole_mind.sequences.Samples`: fields are made when they are read."""
-
-    interaction: Samples
-
-    def __init__(self, samples: Samples) -> None:
-        self.interaction, self.length = samples, samples.number
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, str):
-            return self.interaction[index]
-        if isinstance(index, (int, np.integer)) or getattr(index, "shape", None) == ():
-            one = self.interaction.take(_index([int(index)]))
-            return Interaction({field: values[0] for field, values in one.items()})
-        return LazyInteraction(self.interaction.take(_index(index)))
-
-    def __deepcopy__(self, memo: Any) -> LazyInteraction:
-        return LazyInteraction(self.interaction.copy())
-
-    def __copy__(self) -> LazyInteraction:
-        return LazyInteraction(self.interaction)
-
-    def __reduce__(self) -> Any:
-        if self.interaction.keep:  # a batch on its way from a worker
-            return Interaction, (dict(self.interaction),)
-        return LazyInteraction, (self.interaction,)
-
-    def to(self, device: Any, selected_field: Any = None) -> Interaction:
-        if selected_field is not None:
-            return super().to(device, selected_field)
-        return LazyInteraction(self.interaction.to(torch.device(device)))
-
-    def cpu(self) -> Interaction:
-        return self.to("cpu")
-
-    def repeat(self, sizes: int) -> LazyInteraction:
-        return LazyInteraction(self.interaction.repeat(sizes))
-
-    def add_prefix(self, prefix: str) -> None:
-        fields = dict(self.interaction)  # made, since recipes know each other by name
-        self.interaction.fields = {prefix + field: values for field, values in fields.items()}
-
-    def _reindex(self, index: Any) -> None:
-        self.interaction = self.interaction.take(_index(index))
-
-    def sort(self, by: Any, ascending: Any = True) -> None:
-        fields = [by] if isinstance(by, str) else by
-        if ascending is True and len(fields) == 1 and fields[0] in self and self.interaction.sort_whole(fields[0]):
-            return
-        super().sort(by, ascending)
 
 
 class TokenIds(Mapping[str, int]):
@@ -110,14 +58,6 @@ class TokenIds(Mapping[str, int]):
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-def _index(index: Any) -> slice | Tensor:
-    """What torch indexes rows with, from all that RecBole indexes an ``Interaction`` with."""
-    if isinstance(index, slice):
-        return index
-    array = np.asarray(index)
-    return torch.from_numpy(array if array.dtype == bool else array.astype(np.int64))
 
 
 class SequentialDataset(RecBoleDataset):
@@ -297,7 +237,7 @@ class SequentialDataset(RecBoleDataset):
         """Samples by their places, with the features of their users and items; made on ``device``."""
         if not isinstance(self.inter_feat, LazyInteraction) or (np.ndim(index) == 0 and not isinstance(index, slice)):
             return super().__getitem__(index, join)
-        samples = self.inter_feat.interaction.take(_index(index), keep=True, device=device)
+        samples = self.inter_feat.interaction.take(as_index(index), keep=True, device=device)
         return self.join(LazyInteraction(samples)) if join else LazyInteraction(samples)
 
     def join(self, df: Any) -> Any:

@@ -11,12 +11,14 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from recbole_mind import vectors
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Floats
 
 # nprobe: inverted lists visited; efSearch: nodes kept while a graph is walked; k_factor: candidates for each result of
 # a refining index. Export raises nprobe where that finds too little; a search may ask for others.
 DEFAULTS: dict[str, float] = {"nprobe": 32, "efSearch": 128, "k_factor": 4}
+EXACT_UP_TO, FLAT_UP_TO = 200_000, 5_000_000  # items, for factory "auto"
 
 
 def _inner(index: Any) -> Any:
@@ -192,6 +194,26 @@ def build(items: Floats, factory: str, key: str = "factory", of: int | None = No
     except RuntimeError as error:
         raise InputError(f"{key}: '{factory}' cannot be built of {of or N} items: {_reason(error)}") from None
     return index
+
+
+def automatic(N: int) -> str:
+    """The factory for a catalogue of N items: exact while that is fast, then inverted lists, then compressed ones."""
+    if N <= EXACT_UP_TO:
+        return "exact"
+    return f"IVF{round(4 * N**0.5)},{'Flat' if N <= FLAT_UP_TO else 'SQ8'}"
+
+
+def threads_of(asked: Any) -> int:
+    """How many threads ``asked`` means; ``None`` is FAISS's own number.
+
+    Raises:
+        InputError: no whole number, at least 1.
+    """
+    if asked is None:
+        return int(faiss.omp_get_max_threads())
+    good = vectors.is_whole(asked) and asked > 0
+    require(good, f"threads: {asked!r} is not allowed; allowed: a whole number, at least 1")
+    return int(asked)
 
 
 @contextmanager

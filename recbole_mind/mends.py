@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_mind import checkpoint, model_settings, protocols, settings, window
+from recbole_mind import checkpoint, model_settings, protocols, resume, settings, window
 from recbole_mind.errors import InputError, require
 from recbole_mind.registry import MODELS
 
@@ -329,7 +329,7 @@ def _mend_trainer(module: Any) -> None:
         if eval_data and load_best_model:
             if not self.config["single_spec"]:
                 torch.distributed.barrier()  # rank 0 has written it
-            restore(self.model, checkpoint.load(model_file or self.saved_model_file, self.device))
+            checkpoint.restore(self.model, checkpoint.load(model_file or self.saved_model_file, self.device))
         search = None
         if eval_data and self.config["eval_search"] != "dense":
             evaluator = importlib.import_module("recbole_mind.evaluator")
@@ -349,23 +349,8 @@ def _mend_trainer(module: Any) -> None:
     def resume_checkpoint(self: Any, resume_file: str) -> dict[str, Any]:
         """Go on from ``resume_file``, which must be of the same model, and return what it holds."""
         content = checkpoint.load(resume_file, self.device)
-        found = content["settings"]["model"]
-        require(
-            str(found).lower() == self.config["model"].lower(),
-            f"checkpoint '{resume_file}' is of model {found}, not {self.config['model']}",
-        )
-        protocol = content["settings"].get("protocol")
-        require(
-            protocol == self.config["protocol"],
-            f"checkpoint '{resume_file}' was trained under protocol {protocol}, not {self.config['protocol']}",
-        )
-        order = content["settings"].get("timestamp_order", "recbole")
-        require(
-            order == (self.config["timestamp_order"] or "recbole"),
-            f"checkpoint '{resume_file}' was trained with timestamp_order '{order}', which splits the data another way",
-        )
-        window.check_same(self.config, content["settings"], f"checkpoint '{resume_file}'")
-        restore(self.model, content)
+        resume.check_same(self.config, content["settings"], f"checkpoint '{resume_file}'")
+        checkpoint.restore(self.model, content)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
         except (ValueError, KeyError):
@@ -390,20 +375,6 @@ def _mend_trainer(module: Any) -> None:
         for part in (self.data_struct, struct):
             part._data_dict.update(numbers)
         return struct
-
-
-def restore(model: Any, content: dict[str, Any]) -> None:
-    """Load a checkpoint's weights into ``model``.
-
-    Raises:
-        InputError: the weights are of another model or other settings.
-    """
-    try:
-        model.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        first = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
-        raise InputError(f"the checkpoint does not fit this model and data: {first}") from None
-    model.load_other_parameter(content.get("other_parameter"))
 
 
 @contextlib.contextmanager

@@ -35,7 +35,6 @@ from recbole_mind.bundle import Bundle
 from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Floats, Found, Ints
 from recbole_mind.pools import Pool
-from recbole_mind.retrieval import EXACT_UP_TO
 
 ALIAS = "recbole_mind"
 MOST = 16384  # that one search of Milvus returns for a vector
@@ -267,7 +266,7 @@ def _lists(N: int) -> int:
 
 def _index_type(asked: Any, parameters: object, N: int) -> tuple[str, dict[str, float]]:
     """The index type and its building parameters."""
-    kind = ("FLAT" if N <= EXACT_UP_TO else "IVF_FLAT") if asked == "auto" else asked
+    kind = ("FLAT" if N <= faiss_index.EXACT_UP_TO else "IVF_FLAT") if asked == "auto" else asked
     require(kind in BUILDING, f"index_type: {kind!r} is not allowed; allowed: auto, {', '.join(BUILDING)}")
     values = BUILDING[kind](N)
     return kind, values | faiss_index.check(faiss_index.parse(parameters), values, kind)

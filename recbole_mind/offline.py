@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recbole_mind import __version__, exact
 from recbole_mind.errors import InputError, InterruptedRun, require
+from recbole_mind.faiss_index import threads_of
 from recbole_mind.files import MANIFEST, alone_in, read_manifest, sha256, write_atomic
 from recbole_mind.histories import Asked, Histories, read_tokens
 from recbole_mind.recall import Recaller
@@ -126,9 +126,9 @@ def recall(
         InputError: something that cannot be used, or an output that cannot be written; parts that are done stay.
         InterruptedRun: Ctrl-C.
     """
-    threads = faiss.omp_get_max_threads() if threads is None else threads
-    for key, value in (("n", n), ("batch", batch), ("threads", threads)):
+    for key, value in (("n", n), ("batch", batch)):
         require(is_whole(value) and value > 0, f"{key}: {value!r} is not allowed; allowed: a whole number, at least 1")
+    threads = threads_of(threads)
     folder, source, target = bundle_of(bundle), Path(histories), Path(output).absolute()
     _check_target(target, {"histories": source, "pool": pool, "denied items": deny}, [Path(bundle), folder])
     recaller = Recaller.load(folder, threads=1)  # each thread here searches by itself

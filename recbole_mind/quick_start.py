@@ -297,7 +297,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
         )
         init_seed(config["seed"], config["reproducibility"])
         model = build_model(config, train_data)
-        mends.restore(model, content)
+        checkpoint.restore(model, content)
         if mends.is_ours(type(model)):
             from recbole_mind.retrieval_trainer import catch_up
 

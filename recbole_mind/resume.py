@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from recbole_mind import window
 from recbole_mind.errors import require
 
 
@@ -92,6 +94,23 @@ class Position:
             torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
         if state["model"] is not None:
             self.model.generator.set_state(state["model"].cpu())
+
+
+def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
+    """Raise :class:`InputError` unless ``what`` has the model and the split that the settings ask for."""
+    found = trained["model"]
+    require(str(found).lower() == in_force["model"].lower(), f"{what} is of model {found}, not {in_force['model']}")
+    protocol = trained.get("protocol")
+    require(
+        protocol == in_force["protocol"],
+        f"{what} was trained under protocol {protocol}, not {in_force['protocol']}",
+    )
+    order = trained.get("timestamp_order", "recbole")
+    require(
+        order == (in_force["timestamp_order"] or "recbole"),
+        f"{what} was trained with timestamp_order '{order}', which splits the data another way",
+    )
+    window.check_same(in_force, trained, what)
 
 
 def _tuple(value: Any) -> Any:

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from recbole_mind import exact, faiss_index, index_files, proposals
@@ -28,7 +27,6 @@ from recbole_mind.vectors import LARGEST, as_array, as_exclusions, as_vectors, i
 
 METRICS = ("ip", "cosine")
 MEMORY = 256 * 2**20  # bytes
-EXACT_UP_TO, FLAT_UP_TO = 200_000, 5_000_000  # items, for factory "auto"
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +94,9 @@ class MultiVectorIndex:
             vectors = normalized(vectors)
         elif vectors.flags.writeable:
             vectors = vectors.copy()
-        threads = _threads(threads)
+        threads = faiss_index.threads_of(threads)
         if factory == "auto":
-            factory = automatic(N)
+            factory = faiss_index.automatic(N)
             logger.info("%d items: searched by '%s'", N, factory)
         device = _device(device)
         if factory == "exact":
@@ -139,7 +137,7 @@ class MultiVectorIndex:
             description["metric"],
             index,
             device=_device(device) if index is None else "cpu",
-            threads=_threads(threads),
+            threads=faiss_index.threads_of(threads),
         )
         require(found._largest_norm < LARGEST, f"index '{folder}' is corrupt: its vectors are not all finite")
         found.set_parameters(**description["parameters"])
@@ -375,13 +373,6 @@ class MultiVectorIndex:
         )
 
 
-def automatic(N: int) -> str:
-    """The factory for a catalogue of N items: exact while that is fast, then inverted lists, then compressed ones."""
-    if N <= EXACT_UP_TO:
-        return "exact"
-    return f"IVF{round(4 * N**0.5)},{'Flat' if N <= FLAT_UP_TO else 'SQ8'}"
-
-
 def overlap(found: Ints, truth: Ints) -> float:
     """The share of the ids in ``truth`` [B, n] that ``found`` [B, n] holds too, the mean over rows that have any."""
     size = max(int(truth.max(initial=0)), int(found.max(initial=0))) + 1
@@ -389,13 +380,6 @@ def overlap(found: Ints, truth: Ints) -> float:
     hits = (np.isin(row + truth, (row + found)[found >= 0]) & (truth >= 0)).sum(1)
     number = (truth >= 0).sum(1)
     return float((hits[number > 0] / number[number > 0]).mean()) if number.any() else 1.0
-
-
-def _threads(asked: Any) -> int:
-    if asked is None:
-        return int(faiss.omp_get_max_threads())
-    require(is_whole(asked) and asked > 0, f"threads: {asked!r} is not allowed; allowed: a whole number, at least 1")
-    return int(asked)
 
 
 def _device(asked: str) -> str:

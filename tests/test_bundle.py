@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from recbole_mind import checkpoint as checkpoints
-from recbole_mind import cli, faiss_index, gate, quick_start, retrieval
+from recbole_mind import cli, faiss_index, gate, quick_start
 from recbole_mind.arrays import save_array
 from recbole_mind.bundle import Bundle, verify
 from recbole_mind.errors import InputError
@@ -496,7 +496,7 @@ def test_a_disk_that_takes_no_more_is_named(whole, checkpoint, tmp_path, factory
 
 
 def test_the_index_that_nobody_chose_visits_as_many_lists_as_it_needs(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(retrieval, "EXACT_UP_TO", 10)
+    monkeypatch.setattr(faiss_index, "EXACT_UP_TO", 10)
     monkeypatch.setitem(faiss_index.DEFAULTS, "nprobe", 1)
     found = Bundle.load(exported(checkpoint, tmp_path / "wide")).index
     assert found.factory.startswith("IVF")

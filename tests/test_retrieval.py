@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recbole_mind import exact, proposals, retrieval
+from recbole_mind import exact, faiss_index, proposals, retrieval
 from recbole_mind.errors import InputError
 from recbole_mind.retrieval import normalized
 from tests.vectors import (
@@ -438,7 +438,7 @@ def test_search_parameters_hold_for_one_call_or_until_set_again():
 
 def test_auto_chooses_by_size(monkeypatch):
     sizes = (1, 200_000, 200_001, 5_000_000, 5_000_001)
-    assert [retrieval.automatic(N) for N in sizes] == ["exact"] * 2 + ["IVF1789,Flat", "IVF8944,Flat", "IVF8944,SQ8"]
+    assert [faiss_index.automatic(N) for N in sizes] == ["exact"] * 2 + ["IVF1789,Flat", "IVF8944,Flat", "IVF8944,SQ8"]
     assert build(ITEMS, "auto").factory == "exact"
-    monkeypatch.setattr(retrieval, "EXACT_UP_TO", 299)
+    monkeypatch.setattr(faiss_index, "EXACT_UP_TO", 299)
     assert build(ITEMS, "auto").factory == "IVF69,Flat"
