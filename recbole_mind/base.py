@@ -16,7 +16,8 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
-from recbole_mind import losses
+from recbole_mind import atomic_file, losses
+from recbole_mind.atomic_file import Format
 from recbole_mind.errors import InputError, require
 from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder, different, dropout, fork, keep_mask
 from recbole_mind.model_settings import sampler_fed
@@ -293,8 +294,8 @@ def _feature_values(dataset: Any, feat: Any, fields: list[str] | None, key: str,
         categorical = dataset.field2type.get(field) in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
         if feat is None or field not in feat or not categorical:
             path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.{kind}"
-            header = path.read_text("utf-8").partition("\n")[0].split("\t")[1:] if path.exists() else []
-            usable = [name.split(":")[0] for name in header if name.split(":")[-1] in ("token", "token_seq")]
+            columns = atomic_file.columns(path, Format.of(dataset.config))[1:] if path.exists() else []
+            usable = [column.field for column in columns if column.kind in ("token", "token_seq")]
             allowed = ", ".join(usable) or "none"
             raise InputError(f"{key}: '{field}' is not a token or token_seq field of '{path}'; allowed: {allowed}")
         column = feat[field]  # an Interaction once the data is built, a DataFrame before

@@ -5,13 +5,14 @@ Nothing is estimated: a model that did not run keeps its row, empty, and the rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from recbole_mind import protocols
+from recbole_mind.data_counts import describe
 from recbole_mind.errors import nearest, require
 from recbole_mind.significance import DECIMALS, Comparison, Hits, compare, holm, is_per_user, mean_per_user
 
@@ -197,16 +198,31 @@ def _table(dataset: str, protocol: str, seeds: Sequence[int], baseline: str, run
     shared = _shared(finished[0]) if finished else {}
     metrics = tuple(dict.fromkeys(metric for record in finished for metric in record["test"]))
     cells = {label: _cells(list(found.records.values()), metrics) for label, found in runs.items()}
+    check_data(f"{dataset}, {protocol}", [(label, r) for label, found in runs.items() for r in found.records.values()])
     for found in runs.values():
         found.notes.extend(_differences(found, shared))
     comparisons, notes = _compare(cells, runs, baseline)
     for metric in metrics:
         _rank({label: row for label, row in cells.items() if not runs[label].apart}, metric)
-    notes += _made(runs)
+    notes += _made(runs) + [
+        f"data: {text}" for text in {describe(record.get("data", {})): 0 for record in finished} if text
+    ]
     users = {len(hits.numbers) for found in runs.values() for hits in found.hits}
     rows = [_row(label, found, cells[label], len(seeds)) for label, found in runs.items()]
     statement = _statement(shared, seeds, users, baseline)
     return Table(dataset, protocol, statement, baseline, metrics, tuple(rows), comparisons, tuple(notes))
+
+
+def check_data(table: str, records: Iterable[tuple[str, Record]]) -> None:
+    """Raise :class:`InputError` where the rows of a table, by their labels, are not of the same data."""
+    known = [(label, record["data"]) for label, record in records if record.get("data")]
+    for label, data in known:
+        first, other = known[0]
+        require(
+            data == other,
+            f"{table}: '{label}' and '{first}' do not stand on the same data and cannot be compared: {describe(data)}, "
+            f"against {describe(other)}; what is loaded (load_col) and left out must be the same for all",
+        )
 
 
 def _row(label: str, runs: _Runs, cells: dict[str, Cell], asked: int) -> Row:

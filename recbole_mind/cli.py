@@ -24,6 +24,7 @@ from recbole_mind import (
     protocols,
     settings,
 )
+from recbole_mind.data_counts import describe
 from recbole_mind.errors import InputError, InterruptedRun
 
 if TYPE_CHECKING:
@@ -269,6 +270,8 @@ def _print_results(results: Sequence[RunResult], record: str | Path | None) -> N
     console.print()
     console.print(table)
     console.print(_describe_protocol(results[-1]), style="dim", highlight=False)
+    for text in dict.fromkeys(describe(result.data) for result in results):
+        console.print(text, style="dim", highlight=False)
     for result in results:
         if result.interests:
             console.print(f"{result.model}'s interests: {_describe_interests(result.interests)}", highlight=False)
@@ -283,6 +286,7 @@ def _describe_protocol(result: RunResult) -> str:
     protocol = result.protocol
     masked = "history kept out of the ranking" if protocol["mask_history"] else "history not masked"
     order = f"time order '{protocol['timestamp_order']}'" if protocol["timestamp_order"] else "random order"
+    order = "" if protocol["split"] == "files" else f"{order}, "
     mode = protocol["mode"]["test"]
     ranked = "whole catalogue ranked" if mode == "full" else f"candidates '{mode}'"
     search = protocol["search"]
@@ -296,7 +300,7 @@ def _describe_protocol(result: RunResult) -> str:
     split = protocols.user_split(protocol) or f"split {protocol['split']}"
     window = ", ".join(f"{key} {value}" for key, value in protocol.get("window", {}).items())
     split = f"{split}, {window}" if window else split
-    return f"{named}{split}, {order}, {ranked}, {masked}\nranked {how}{''.join(found)}"
+    return f"{named}{split}, {order}{ranked}, {masked}\nranked {how}{''.join(found)}"
 
 
 def _print_report(result: RunResult) -> None:

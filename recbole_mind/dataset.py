@@ -19,7 +19,8 @@ from recbole.data.dataset import SequentialDataset as RecBoleDataset
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_mind import inter_file, protocols, splits
+from recbole_mind import inter_file, protocols, reading, splits
+from recbole_mind.atomic_file import Format
 from recbole_mind.errors import require
 from recbole_mind.interactions import LazyInteraction, as_index
 from recbole_mind.mends import HISTORY_ROW
@@ -74,28 +75,22 @@ class SequentialDataset(RecBoleDataset):
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def _load_feat(self, filepath: str, source: Any) -> Any:
-        """Read tokens and floats of ``.inter`` by :mod:`recbole_mind.inter_file`; all else RecBole reads."""
-        separator, encoding = self.config["field_separator"], self.config["encoding"]
-        usual = len(separator) == 1 and separator.isascii() and str(encoding).lower() in ("none", "utf-8", "utf8")
-        if source != FeatureSource.INTERACTION or not usual:
+        """Read tokens and floats of ``.inter`` by :mod:`recbole_mind.inter_file`, all else as every data set does."""
+        form = Format.of(self.config)
+        if source != FeatureSource.INTERACTION or not form.plain:
             return super()._load_feat(filepath, source)
-        load, unload = self._get_load_and_unload_col(source)
+        chosen, width = reading.chosen_columns(self, filepath, source, form)
+        clock = reading.clock_of(self.config)
+        reading.check_time(filepath, chosen, clock)
+        if not chosen or any(column.kind not in ("token", "float") for column in chosen):
+            return super()._load_feat(filepath, source)
         try:
-            found = inter_file.columns(filepath, separator, encoding)
-            chosen = [
-                column
-                for column in found
-                if (load is None or column.field in load) and (unload is None or column.field not in unload)
-            ]
-            if not chosen or any(column.kind not in ("token", "float") for column in chosen):
-                return super()._load_feat(filepath, source)
-            frame = inter_file.read(filepath, chosen, len(found), separator)
-        except ValueError:
+            frame = inter_file.read(filepath, chosen, width, form.separator, clock=clock)
+        except inter_file.UnusualFileError:
             return super()._load_feat(filepath, source)
+        require(len(frame) > 0, f"'{filepath}' holds no row below its first line")
         for column in chosen:
-            self.set_field_property(column.field, FeatureType(column.kind), source, 1)
-            if column.kind == "float":
-                self.field2bucketnum[column.field] = 2
+            reading.set_properties(self, column, source, clock)
         return frame
 
     def _filter_by_inter_num(self) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import pandas as pd
 
-from recbole_mind import inter_file
+from recbole_mind import atomic_file
+from recbole_mind.atomic_file import Format
 from recbole_mind.errors import InputError, nearest, require
 
 TITLES = ("title", "movie_title", "item_title", "name", "item_name", "product_name")
@@ -71,13 +71,9 @@ def read_items(dataset: Any, title: str | None = None, category: str | None = No
     path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
     for key, field in (("title", title), ("category", category)):
         require(field is None or path.is_file(), f"{key}: '{field}' cannot be read: there is no file '{path}'")
-    separator, encoding = dataset.config["field_separator"], dataset.config["encoding"]
-    fields: dict[str, str] = {}
-    if path.is_file():
-        try:
-            fields = {column.field: column.kind for column in inter_file.columns(path, separator, encoding)}
-        except (ValueError, OSError) as error:
-            raise InputError(f"'{path}' cannot be read: {error}") from None
+    form = Format.of(dataset.config)
+    columns = {column.field: column for column in atomic_file.columns(path, form)} if path.is_file() else {}
+    fields = {field: column.kind for field, column in columns.items()}
     usable = [name for name, kind in fields.items() if kind in ("token", "token_seq") and name != dataset.iid_field]
     title = _chosen("title", title, usable, TITLES, _TITLE_ENDS, path)
     category = _chosen("category", category, usable, CATEGORIES, _CATEGORY_ENDS, path)
@@ -86,39 +82,20 @@ def read_items(dataset: Any, title: str | None = None, category: str | None = No
     if not wanted:
         return Items(tokens, titles, categories, None, None)
     require(dataset.iid_field in fields, f"'{path}' has no column '{dataset.iid_field}'")
-    frame = _read(path, [dataset.iid_field, *wanted], list(fields), separator, encoding)
-    places = {token: number for number, token in enumerate(tokens) if number}
-    rows = frame[dataset.iid_field].map(places)
-    frame = frame[rows.notna()]
-    ids = rows.dropna().astype(int).tolist()
+    numbers = {token: number for number, token in enumerate(tokens) if number}
     found: list[tuple[str, ...]] = [()] * len(tokens)
-    if title:
-        for number, text in zip(ids, frame[title], strict=True):
-            titles[number] = " ".join(text.split()) or tokens[number]
-    if category:
-        separators = dataset.config["seq_separator"] if fields[category] == "token_seq" else None
-        for number, text in zip(ids, frame[category], strict=True):
+    separators = form.sequence if category and fields[category] == "token_seq" else None
+    for _, cells in atomic_file.rows(path, form):
+        number = numbers.pop(cells[columns[dataset.iid_field].place], None)  # of an item's rows the first counts
+        if number is None:
+            continue
+        if title:
+            titles[number] = " ".join(cells[columns[title].place].split()) or tokens[number]
+        if category:
+            text = cells[columns[category].place]
             values = text.split(separators) if separators else [text]
             found[number] = tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
     return Items(tokens, titles, found, title, category)
-
-
-def _read(path: Path, wanted: list[str], fields: list[str], separator: str, encoding: str | None) -> pd.DataFrame:
-    """The columns ``wanted`` as text, read as RecBole reads them."""
-    try:
-        return pd.read_csv(
-            path,
-            sep=separator,
-            header=0,
-            names=fields,
-            usecols=wanted,
-            dtype=str,
-            keep_default_na=False,
-            encoding=encoding,
-            engine="python" if len(separator) > 1 else "c",
-        ).fillna("")
-    except (ValueError, OSError) as error:
-        raise InputError(f"'{path}' cannot be read: {error}") from None
 
 
 def _chosen(

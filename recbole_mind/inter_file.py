@@ -1,59 +1,33 @@
 """RecBole's atomic ``.inter`` files, read a block at a time: numbers for tokens, without a Python object for each.
 
-What is read is what pandas reads for RecBole, to the bit. Files with quotes or ragged lines are left to pandas.
+What is read is what :mod:`recbole_mind.atomic_file` reads, to the bit, which also says what is wrong with a file.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from recbole_mind import atomic_file, times
+from recbole_mind.atomic_file import MISSING, Clock, Column, Format
+from recbole_mind.errors import InputError
 from recbole_mind.splits import Ints
 
 BLOCK = 2**21  # bytes
 LONGEST = 64  # bytes of a token
-# What pandas takes for a missing value; see its read_csv, na_values.
-MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]
-) | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
-
 Words = list[npt.NDArray[np.uint64]]  # eight bytes of each token, then its next eight, ..., zero where it has ended
 _MISSING_WORDS = np.array([int.from_bytes(token.encode(), "little") for token in MISSING], np.uint64)
 
 
 class UnusualFileError(ValueError):
-    """A file that only pandas can read."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a file: its place, its field's name and its type, such as ``token`` or ``float``."""
-
-    place: int
-    field: str
-    kind: str
-
-
-def columns(path: str | Path, separator: str, encoding: str | None) -> list[Column]:
-    """The columns of a file, as RecBole reads its first line.
-
-    Raises:
-        ValueError: a heading is not ``name:type``.
-    """
-    with open(path, encoding=encoding) as file:
-        head = file.readline()[:-1]
-    found = []
-    for place, heading in enumerate(head.split(separator)):
-        field, kind = heading.split(":", 1)
-        found.append(Column(place, field, kind))
-    return found
+    """A file that is not cut into blocks: :mod:`recbole_mind.atomic_file` reads it, or says what is wrong with it."""
 
 
 class _Numbers:
@@ -140,6 +114,7 @@ def blocks(
     separator: str,
     size: int = BLOCK,
     look: Callable[[bytes], None] | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[tuple[dict[str, Words], dict[str, npt.NDArray[np.float64]]]]:
     """Columns of a file, a block of whole lines at a time: tokens and floats.
 
@@ -147,32 +122,41 @@ def blocks(
         path: an ``.inter`` file in UTF-8.
         chosen: which columns.
         width: how many there are.
-        separator: one character.
+        separator: one character of ASCII.
         size: bytes of a block, about.
         look: shown all that is read.
+        clock: which of the columns is the time.
 
     Raises:
-        UnusualFileError: there are quotes, lines of another width, or something that is no number.
+        UnusualFileError: there are NUL characters, lines of another width, long tokens, what is not UTF-8, or something
+            that is no number or time.
     """
+    reader = times.Reader()
     with open(path, "rb") as file:
         look = look or (lambda _: None)
         look(file.readline())
         rest = b""
         while (block := file.read(size)) or rest:
             look(block)
-            whole, newline, rest = (rest + block).rpartition(b"\n") if block else (rest.rstrip(b"\r"), b"\n", b"")
+            whole, newline, rest = (rest + block).rpartition(b"\n") if block else (rest, b"\n", b"")
             lines = (whole + newline).replace(b"\r\n", b"\n")
-            if not rest and not file.peek(1):
-                lines = lines.rstrip(b"\n") + b"\n"  # pandas overlooks empty lines
-            if lines.strip(b"\n"):
-                yield _parse(lines, chosen, width, separator.encode())
+            while b"\n\n" in lines:  # empty lines count for nothing
+                lines = lines.replace(b"\n\n", b"\n")
+            lines = lines.removeprefix(b"\n")
+            if lines:
+                yield _parse(lines, chosen, width, separator.encode(), reader, clock)
 
 
 def _parse(
-    lines: bytes, chosen: Sequence[Column], width: int, separator: bytes
+    lines: bytes, chosen: Sequence[Column], width: int, separator: bytes, reader: times.Reader, clock: Clock | None
 ) -> tuple[dict[str, Words], dict[str, npt.NDArray[np.float64]]]:
-    if any(odd in lines for odd in (b'"', b"\r", b"\0")):
-        raise UnusualFileError("it holds quotes")
+    if b"\0" in lines:
+        raise UnusualFileError("it holds NUL characters")
+    if not lines.isascii():
+        try:
+            lines.decode()
+        except UnicodeDecodeError:
+            raise UnusualFileError("it is not UTF-8 text") from None
     text = np.frombuffer(lines + bytes(LONGEST), np.uint8)
     ends = np.flatnonzero((text == separator[0]) | (text == ord("\n"))).astype(np.int32)
     if len(ends) % width or (text[ends] == ord("\n")).sum() * width != len(ends):
@@ -186,7 +170,7 @@ def _parse(
     masks = np.array([2 ** (8 * count) - 1 for count in range(9)], np.uint64)
     tokens = {}
     for column in chosen:
-        if column.kind == "token":
+        if column.kind == "token" and (clock is None or column.field != clock.time):
             start = starts[column.place :: width]
             length = ends[column.place :: width] - start
             longest = int(length.max())
@@ -196,33 +180,86 @@ def _parse(
                 eights[np.minimum(start + done, len(eights) - 1)] & masks[np.clip(length - done, 0, 8)]
                 for done in range(0, max(longest, 1), 8)
             ]
-    floats = {column.place: column.field for column in chosen if column.kind == "float"}
-    if not floats:
-        return tokens, {}
+    needed = np.ones(len(ends) // width, bool)
+    if clock is not None:
+        for field in {clock.user, clock.item} & set(tokens):
+            needed &= ~missing(tokens[field])
+    floats = {}
+    for column in chosen:
+        if column.field in tokens:
+            continue
+        try:
+            if clock is not None and column.field == clock.time:
+                floats[column.field] = _times(lines, column, separator, reader, needed)
+            else:
+                floats[column.field] = _floats(lines, column, separator)
+        except ValueError as error:
+            raise UnusualFileError(str(error)) from None
+    return tokens, floats
+
+
+def _cells(lines: bytes, column: Column, separator: bytes, kind: Any, **more: Any) -> Any:
+    """The cells of a column as pandas reads them where every character stands for itself."""
+    frame = pd.read_csv(
+        io.BytesIO(lines),
+        sep=separator.decode(),
+        header=None,
+        usecols=[column.place],
+        dtype=kind,
+        engine="c",
+        low_memory=False,
+        quoting=csv.QUOTE_NONE,
+        lineterminator="\n",
+        **more,
+    )
+    return frame[column.place]
+
+
+def _floats(lines: bytes, column: Column, separator: bytes) -> npt.NDArray[np.float64]:
+    """The numbers of a column, to the nearest float64, NaN where one is missing."""
     try:
-        frame = pd.read_csv(
-            io.BytesIO(lines),
-            sep=separator.decode(),
-            header=None,
-            usecols=list(floats),
-            dtype=np.float64,
-            engine="c",
-            low_memory=False,
-        )
-    except ValueError as error:
-        raise UnusualFileError(str(error)) from None
-    return tokens, {field: frame[place].to_numpy() for place, field in floats.items()}
+        found: npt.NDArray[np.float64] = _cells(
+            lines, column, separator, np.float64, float_precision="round_trip"
+        ).to_numpy()
+    except ValueError:  # Python knows more spellings
+        texts = _cells(lines, column, separator, str, keep_default_na=False)
+        found = times.numbers(texts.fillna("").tolist(), MISSING)
+    return found
 
 
-def read(path: str | Path, chosen: Sequence[Column], width: int, separator: str, size: int = BLOCK) -> pd.DataFrame:
+def _times(
+    lines: bytes, column: Column, separator: bytes, reader: times.Reader, needed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """The times of a column: see :class:`recbole_mind.times.Reader`."""
+    if not reader.iso:
+        try:
+            found = _floats(lines, column, separator)
+        except ValueError:
+            found = np.full(len(needed), np.nan)
+        if (np.abs(found[needed]) < times.EXACT).all():
+            reader.iso = False
+            return found
+    texts = _cells(lines, column, separator, str, keep_default_na=False)
+    return reader.read(texts.fillna("").tolist(), needed)
+
+
+def read(
+    path: str | Path,
+    chosen: Sequence[Column],
+    width: int,
+    separator: str,
+    size: int = BLOCK,
+    clock: Clock | None = None,
+) -> pd.DataFrame:
     """Columns of a whole file: categories, in the order in which they first occur, and float64.
 
     Raises:
         UnusualFileError: see :func:`blocks`.
     """
-    tokens = {column.field: Tokens() for column in chosen if column.kind == "token"}
-    parts: dict[str, list[Any]] = {column.field: [] for column in chosen}
-    for words, floats in blocks(path, chosen, width, separator, size):
+    kinds = {column.field: column.kind == "token" and not (clock and column.field == clock.time) for column in chosen}
+    tokens = {field: Tokens() for field, is_token in kinds.items() if is_token}
+    parts: dict[str, list[Any]] = {field: [] for field in kinds}
+    for words, floats in blocks(path, chosen, width, separator, size, clock=clock):
         for field, numbered in tokens.items():
             parts[field].append(numbered.number(words.pop(field)))
         for field in floats:
@@ -235,3 +272,14 @@ def read(path: str | Path, chosen: Sequence[Column], width: int, separator: str,
             values = pd.Categorical.from_codes(values, categories=names, validate=False)
         frame[field] = values
     return pd.DataFrame(frame, copy=False)
+
+
+def refuse(path: str | Path, form: Format, chosen: Sequence[Column], clock: Clock | None, reason: str) -> NoReturn:
+    """Say which line of a file is wrong, whatever its size; else ``reason``, why it is not cut into blocks.
+
+    Raises:
+        InputError: always.
+    """
+    for _ in atomic_file.chunks(path, form, chosen, clock):
+        pass
+    raise InputError(reason)

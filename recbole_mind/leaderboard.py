@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import filelock
 
 from recbole_mind import protocols, settings
-from recbole_mind.board import Board, build
+from recbole_mind.board import Board, build, check_data
+from recbole_mind.data_counts import describe
 from recbole_mind.errors import InputError, InterruptedRun, nearest, require
 from recbole_mind.runs_progress import RunsProgress
 from recbole_mind.spread import spread
@@ -313,10 +314,16 @@ class Leaderboard:
                         first = (str(record).splitlines() or [""])[0]
                         record = {**trials[place].about, "error": f"{type(record).__name__}: {first}"}
                     self.done[cell] = record
+                    self._check_data(cell)
                     progress.ended(cell, _outcome(record), failed="error" in record)
             except (KeyboardInterrupt, InterruptedRun):
                 number = f"{len(self.done)} of {len(self.done) + len(set(cells) - set(self.done))}"
                 raise InterruptedRun(f"stopped: {number} runs are done; the same command goes on") from None
+
+    def _check_data(self, cell: Cell) -> None:
+        """Refuse a run on other data than those beside it, before more are made."""
+        beside = [(other.label, record) for other, record in self.done.items() if other[:2] == cell[:2]]
+        check_data(f"{cell.dataset}, {cell.protocol}", beside)
 
     def board(self) -> Board:
         """What the runs that are done come to."""
@@ -338,4 +345,5 @@ def _outcome(record: dict[str, Any]) -> str:
     if "error" in record:
         return f"failed: {record['error']}"
     metric, value = next(iter(record["test"].items()))
-    return f"{metric} {value:.4f}"
+    left_out = f"; data: {describe(data)}" if (data := record.get("data", {})).get("left_out") else ""
+    return f"{metric} {value:.4f}{left_out}"

@@ -33,6 +33,8 @@ MENDS = (
     ("unknown settings are accepted in silence", "refused, with the nearest known key"),
     ("CE with sampled negatives, or BPR without, fails late", "negatives are set from the loss"),
     ("time stamps become float32 and neighbours change places", "kept as float64 (timestamp_order: data)"),
+    ("data files are read with CSV's quotes: a lone one swallows lines", "every character stands for itself"),
+    ("rows without a user and rows without an item make it leave out the wrong ones", "the right ones, and counted"),
     ("every prefix of a history is stored as a padded row", "histories are cut for a batch (lazy_sequences: True)"),
     ("sequential models rank the user's own history", "mask_history: true keeps it out"),
     ("ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail on numbers that are no tensors", "they work"),
@@ -147,6 +149,7 @@ def _mend_config(Config: Any) -> None:
         kind = final["MODEL_TYPE"].name
         settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")
         protocols.check(final, self.model, sequential=kind == "SEQUENTIAL")
+        settings.check_benchmark(final, given, sequential=kind == "SEQUENTIAL")
         if is_ours(self.model_class):
             model_settings.check_ours(final, given)
             loss = final["loss_type"]
@@ -204,11 +207,9 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
             interaction.interaction[field] = torch.from_numpy(data[field].to_numpy(np.float64, copy=True))
         return interaction
 
-    @_wrap(dataset.Dataset, "_data_filtering")
-    def filtering(original: Callable[..., Any], self: Any) -> None:
-        window.apply(self)
-        original(self)
-
+    reading = importlib.import_module("recbole_mind.reading")
+    dataset.Dataset._load_inter_feat, dataset.Dataset._load_feat = reading.load_interactions, reading.load_feat
+    dataset.Dataset._data_filtering = reading.filter_data
     lazy = importlib.import_module("recbole_mind.dataset")
     packed = importlib.import_module("recbole_mind.packed_dataset")
 

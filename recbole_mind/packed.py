@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recbole_mind import inter_file
+from recbole_mind.atomic_file import Clock, Column, Format
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import MANIFEST, read_manifest, sha256
 from recbole_mind.splits import stable_order
@@ -38,7 +39,7 @@ Watch = Callable[[str, int, int], None]  # (what is done, how much of it, of how
 class Layout:
     """What to pack of a file: all of its columns in order, those that are loaded, and which are user, item and time."""
 
-    columns: Sequence[inter_file.Column]
+    columns: Sequence[Column]
     loaded: Sequence[str]
     separator: str
     user: str
@@ -46,7 +47,12 @@ class Layout:
     time: str
 
     @property
-    def packed(self) -> list[inter_file.Column]:
+    def clock(self) -> Clock:
+        """Which of the columns is the time."""
+        return Clock(self.time, self.user, self.item)
+
+    @property
+    def packed(self) -> list[Column]:
         """The columns that are loaded."""
         return [column for column in self.columns if column.field in self.loaded]
 
@@ -55,6 +61,11 @@ class Layout:
         """A row of them: ids, the time in float64, other numbers as RecBole keeps them, in float32."""
         kinds = {"token": "<i4", "float": "<f4"}
         return np.dtype([(c.field, "<f8" if c.field == self.time else kinds[c.kind]) for c in self.packed])
+
+    @property
+    def tokens(self) -> list[str]:
+        """The fields of tokens among them; a time is a number, whatever its type."""
+        return [column.field for column in self.packed if column.kind == "token" and column.field != self.time]
 
 
 # -- writing ------------------------------------------------------------------------------------------------------
@@ -81,8 +92,6 @@ def pack(source: str | Path, target: str | Path, layout: Layout, watch: Watch | 
         _replace(target, folder)
     except OSError as error:
         raise InputError(f"'{source}' cannot be packed into '{target}': {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"'{source}' cannot be packed: it is not UTF-8") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Pack.open(target)
@@ -95,14 +104,15 @@ def _check(layout: Layout, source: Path) -> None:
         plain = Path(column.field).name == column.field
         require(plain, f"'{source}': field '{column.field}' cannot be the name of a file")
     kinds = {column.field: column.kind for column in layout.packed}
-    for field, kind in ((layout.user, "token"), (layout.item, "token"), (layout.time, "float")):
-        require(kinds.get(field) == kind, f"'{source}' has no field '{field}:{kind}' among {', '.join(kinds)}")
+    for field in (layout.user, layout.item):
+        require(kinds.get(field) == "token", f"'{source}' has no field '{field}:token' among {', '.join(kinds)}")
+    require(layout.time in kinds, f"'{source}' has no field '{layout.time}', the time, among {', '.join(kinds)}")
 
 
 def _write(source: Path, folder: Path, layout: Layout, watch: Watch) -> None:
     before = source.stat()
     raw = folder / "rows.tmp"
-    tokens, counts, digest = _number(source, raw, layout, watch)
+    tokens, counts, missing, digest = _number(source, raw, layout, watch)
     after = source.stat()
     same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     require(same, f"'{source}' changed while it was packed; pack it again")
@@ -125,12 +135,13 @@ def _write(source: Path, folder: Path, layout: Layout, watch: Watch) -> None:
         "version": VERSION,
         "source": {"name": source.name, "bytes": before.st_size, "mtime_ns": before.st_mtime_ns, "sha256": digest},
         "interactions": n,
+        "missing": missing,
         "user": layout.user,
         "item": layout.item,
         "time": layout.time,
         "heading": [column.field for column in layout.columns],
         "tokens": numbers,
-        "fields": {column.field: column.kind for column in layout.packed},
+        "fields": {column.field: "token" if column.field in numbers else "float" for column in layout.packed},
         "files": files,
     }
     with open(folder / MANIFEST, "w", encoding="utf-8") as manifest:
@@ -141,13 +152,16 @@ def _write(source: Path, folder: Path, layout: Layout, watch: Watch) -> None:
 
 def _number(
     source: Path, raw: Path, layout: Layout, watch: Watch
-) -> tuple[dict[str, inter_file.Tokens], npt.NDArray[np.int64], str]:
-    """Write rows of ids and numbers in the order of the file; the tokens, each user's number of rows, the file's hash.
+) -> tuple[dict[str, inter_file.Tokens], npt.NDArray[np.int64], int, str]:
+    """Write rows of ids and numbers in the order of the file.
 
     As RecBole does, leave out rows without a user or an item, and give ids in the order of what is left.
+
+    Returns:
+        the tokens, each user's number of rows, how many rows were left out, and the file's hash.
     """
-    tokens = {column.field: inter_file.Tokens() for column in layout.packed if column.kind == "token"}
-    counts = np.zeros(1, np.int64)  # of id 0, which no user has
+    tokens = {field: inter_file.Tokens() for field in layout.tokens}
+    counts, gone = np.zeros(1, np.int64), 0  # of id 0, which no user has
     digest, size, done = hashlib.sha256(), source.stat().st_size, 0
 
     def look(text: bytes) -> None:
@@ -159,9 +173,10 @@ def _number(
     try:
         with open(raw, "wb") as file:
             for words, floats in inter_file.blocks(
-                source, layout.packed, len(layout.columns), layout.separator, look=look
+                source, layout.packed, len(layout.columns), layout.separator, look=look, clock=layout.clock
             ):
                 kept = ~(inter_file.missing(words[layout.user]) | inter_file.missing(words[layout.item]))
+                gone += int((~kept).sum())
                 rows = np.empty(int(kept.sum()), layout.record)
                 for field, found in words.items():
                     rows[field] = tokens[field].number([word[kept] for word in found]) + 1  # a missing one's is 0
@@ -175,8 +190,9 @@ def _number(
                 counts = found_counts
                 rows.tofile(file)
     except inter_file.UnusualFileError as error:
-        raise InputError(f"'{source}' cannot be packed: {error}") from None
-    return tokens, counts, digest.hexdigest()
+        form = Format(layout.separator)
+        inter_file.refuse(source, form, layout.packed, layout.clock, f"'{source}' cannot be packed: {error}")
+    return tokens, counts, gone, digest.hexdigest()
 
 
 def _sort(
@@ -284,6 +300,7 @@ class Pack:
         heading: the fields of the file.
         fields: the type of those that were packed, in the order of the file.
         source: name, ``bytes``, ``mtime_ns`` and ``sha256`` of the text file.
+        missing: how many of its rows were left out for want of a user or an item.
     """
 
     folder: Path
@@ -295,6 +312,7 @@ class Pack:
     heading: list[str]
     fields: dict[str, str]
     source: dict[str, Any]
+    missing: int = 0
 
     @classmethod
     def open(cls, folder: str | Path) -> Pack:
@@ -307,8 +325,8 @@ class Pack:
         content = _manifest(folder)
         for name, entry in content["files"].items():
             _check_file(folder, name, entry)
-        keys = ("interactions", "user", "item", "time", "tokens", "heading", "fields", "source")
-        pack = cls(folder, *(content[key] for key in keys))
+        keys = ("interactions", "user", "item", "time", "tokens", "heading", "fields", "source", "missing")
+        pack = cls(folder, *(({"missing": 0} | content)[key] for key in keys))  # of 0.1.0's packs it is not known
         whole = all(len(pack.column(field)) == pack.interactions for field in pack.fields)
         whole = whole and int(pack.offsets()[-1]) == pack.interactions
         require(whole, f"pack '{folder}' is corrupt: its files do not belong together")

@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_mind import inter_file
+from recbole_mind import atomic_file, reading
+from recbole_mind.atomic_file import Format
 from recbole_mind.dataset import SequentialDataset
 from recbole_mind.errors import InputError, require
 from recbole_mind.packed import BLOCK, Layout, Pack, Watch, pack
@@ -47,13 +48,11 @@ def pack_data(config: Any, output: str | Path | None = None, watch: Watch | None
     Raises:
         InputError: the file cannot be packed.
     """
-    source, separator = source_of(config), config["field_separator"]
+    source, form = source_of(config), Format.of(config)
     require(source.is_file(), f"'{source}' is not there; data_path is the folder that holds '{config['dataset']}/'")
-    require(len(separator) == 1, f"field_separator: {separator!r} cannot be packed; allowed: one character")
-    try:
-        columns = inter_file.columns(source, separator, "utf-8")
-    except ValueError:
-        raise InputError(f"'{source}' cannot be packed: its first line is not 'name:type' columns") from None
+    key, value = ("encoding", form.encoding) if form.encoding != "utf-8" else ("field_separator", form.separator)
+    require(form.plain, f"{key}: {value!r} cannot be packed; allowed: utf-8, and one ASCII character as separator")
+    columns = atomic_file.columns(source, form)
     loaded = _loaded(config, [column.field for column in columns])
     _check_unchanged(config, loaded, "cannot be packed: a pack holds the interactions of the file as they are")
     for key in ("user_inter_num_interval", "item_inter_num_interval"):
@@ -62,7 +61,7 @@ def pack_data(config: Any, output: str | Path | None = None, watch: Watch | None
     layout = Layout(
         columns=columns,
         loaded=loaded,
-        separator=separator,
+        separator=form.separator,
         user=config["USER_ID_FIELD"],
         item=config["ITEM_ID_FIELD"],
         time=config["TIME_FIELD"],
@@ -148,7 +147,12 @@ class PackedDataset(SequentialDataset):
 
     def _data_filtering(self) -> None:
         """Filter the features of users and items as RecBole does; refuse what would leave out interactions."""
-        self._filter_nan_user_or_item()
+        pack = self.pack
+        known = {"users": pack.tokens[pack.user], "items": pack.tokens[pack.item]}
+        kept = {"interactions": pack.interactions, **known}
+        self.counts = reading.Counts({"interactions": pack.interactions + pack.missing, **known}, kept)
+        self.counts.leave_out("without a user or an item", pack.missing)
+        reading.leave_out_missing(self)
         self._filter_by_field_value()
         sides = ((self.uid_field, "user", self._user_counts), (self.iid_field, "item", self._item_counts))
         for field, name, counts in sides:

@@ -15,7 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import settings
+from recbole_mind import atomic_file, settings
+from recbole_mind.atomic_file import Format
 from recbole_mind.errors import nearest, require
 
 _KEYS = ("ratios", "history", "seed")
@@ -131,8 +132,7 @@ def check(in_force: Mapping[str, Any], model: str, *, sequential: bool) -> None:
 def check_time(config: Any) -> None:
     """Raise :class:`InputError` if the data set's file has no time to order by: before it is read."""
     path = Path(config["data_path"]) / f"{config['dataset']}.inter"
-    with open(path, encoding="utf-8", errors="replace") as file:
-        fields = [name.partition(":")[0] for name in file.readline().strip().split(config["field_separator"])]
+    fields = [column.field for column in atomic_file.columns(path, Format.of(config))]
     time, name = config["TIME_FIELD"], config["protocol"]
     by = "the split" if name is None else f"protocol '{name}'"
     require(time in fields, f"dataset: '{path}' has no field '{time}', and {by} orders by time; TIME_FIELD names it")

@@ -222,6 +222,7 @@ def _result(
         protocol=protocol_of(config) | {"search": search} | protocol,
         seed=config["seed"],
         config=checkpoint.settings_of(config),
+        data=train_data.dataset.counts.record(),
         valid={key: float(value) for key, value in valid.items()},
         test={key: float(value) for key, value in test.items()},
         interests={} if test_data is None else describe_interests(trainer.model, test_data),

@@ -24,6 +24,8 @@ class RunResult:
         protocol: its name and which of its settings were changed, split, order, ties, candidates, the
             window, if it is not all interactions, and whether the history was kept out of the ranking.
         config: every setting in force; a run from them gives the same numbers.
+        data: ``read`` and ``kept`` users, items and interactions, and how many interactions were ``left_out`` and why
+            (:class:`recbole_mind.reading.Counts`).
         valid, test: metric to value, of the best epoch.
         interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
         report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
@@ -40,6 +42,7 @@ class RunResult:
     protocol: dict[str, Any]
     seed: int
     config: dict[str, Any]
+    data: dict[str, Any]
     valid: dict[str, float]
     test: dict[str, float]
     interests: dict[str, float]
@@ -59,13 +62,13 @@ class RunResult:
 def protocol_of(config: Any) -> dict[str, Any]:
     """How the figures came about, in words and values that a table can print."""
     sequential = config["MODEL_TYPE"].name == "SEQUENTIAL"
-    by_time = config["eval_args"]["order"] == "TO"
+    by_time = config["eval_args"]["order"] == "TO" and config["benchmark_filename"] is None
     asked = config["mask_history"]
     masked = bool(asked) if sequential or asked is not None else not config["repeatable"]
     return {
         "name": config["protocol"],
         "changed": protocols.changed(config),
-        "split": config["eval_args"]["split"],
+        "split": config["eval_args"]["split"] if config["benchmark_filename"] is None else "files",
         "order": config["eval_args"]["order"],
         "group_by": config["eval_args"]["group_by"],
         "mode": config["eval_args"]["mode"],

@@ -6,7 +6,6 @@ What a run makes of them is what it would make of a file that holds nothing else
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import math
 import re
 from collections.abc import Mapping
@@ -65,27 +64,38 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
         )
 
 
-def apply(dataset: Any) -> None:
-    """Leave in a data set of RecBole, whose files have been read, what its settings ask for.
+def apply_window(dataset: Any) -> None:
+    """Leave in a data set of RecBole, whose files have been read, the interactions of the window.
 
     The end of the window is written into the settings, so that a checkpoint's data stays the same when the file grows.
 
     Raises:
-        InputError: nothing is left, there is no time, or the pool cannot be read.
+        InputError: nothing is left, or there is no time.
     """
-    config, name, frame = dataset.config, dataset.dataset_name, dataset.inter_feat
-    kept = np.ones(len(frame), bool)
-    if by_window(config):
-        kept &= _within(config, name, frame)
-    if config["item_pool"] is not None:
-        pool, items = read_pool(config["item_pool"]), dataset.iid_field
-        kept &= frame[items].isin(pool).to_numpy()
-        require(bool(kept.any()), f"item_pool: '{config['item_pool']}' leaves no interaction of '{name}'")
-        if dataset.item_feat is not None:
-            dataset.item_feat = dataset.item_feat[dataset.item_feat[items].isin(pool)].reset_index(drop=True)
+    if by_window(dataset.config):
+        _keep(dataset, _within(dataset.config, dataset.dataset_name, dataset.inter_feat))
+
+
+def apply_pool(dataset: Any) -> None:
+    """Leave in a data set of RecBole, whose files have been read, the items of ``item_pool`` and what happened to them.
+
+    Raises:
+        InputError: nothing is left, or the pool cannot be read.
+    """
+    named, items = dataset.config["item_pool"], dataset.iid_field
+    if named is None:
+        return
+    pool = read_pool(named)
+    kept = dataset.inter_feat[items].isin(pool).to_numpy()
+    require(bool(kept.any()), f"item_pool: '{named}' leaves no interaction of '{dataset.dataset_name}'")
+    _keep(dataset, kept)
+    if dataset.item_feat is not None:
+        dataset.item_feat = dataset.item_feat[dataset.item_feat[items].isin(pool)].reset_index(drop=True)
+
+
+def _keep(dataset: Any, kept: Any) -> None:
     if not kept.all():
-        dataset.inter_feat = frame[kept].reset_index(drop=True)  # RecBole takes labels for places
-        logging.getLogger().info(f"'{name}': {int(kept.sum())} of {len(kept)} interactions are in the window and pool")
+        dataset.inter_feat = dataset.inter_feat[kept].reset_index(drop=True)  # RecBole takes labels for places
 
 
 def _within(config: Any, name: str, frame: Any) -> Any:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_mind import InputError, cli, inter_file, packed, quick_start
+from recbole_mind import InputError, atomic_file, cli, inter_file, packed, quick_start
+from recbole_mind.atomic_file import Format
 from recbole_mind.packed import Layout, Pack, pack
 from recbole_mind.packed_dataset import PackedDataset, pack_data
 from tests.data import LEAVE_ONE_OUT, small_settings, write_small
@@ -33,7 +34,7 @@ def whole(folder, seed=0):
 
 
 def layout(path, *loaded):
-    columns = inter_file.columns(path, "\t", "utf-8")
+    columns = atomic_file.columns(path, Format())
     return Layout(columns, loaded or PLAIN, "\t", "user_id", "item_id", "timestamp")
 
 
@@ -156,7 +157,7 @@ def test_the_pack_beside_the_file_is_taken_while_it_is_of_that_file(own, caplog)
     source.unlink()
     assert kind(own) == "PackedDataset"  # it stands for the file
     shutil.rmtree(folder)
-    with pytest.raises(ValueError, match="not exist"):
+    with pytest.raises(ValueError, match="there is no file"):
         kind(own)
     with pytest.raises(InputError, match=r"pack 'nowhere' cannot be read: manifest.json: No such file"):
         kind(own, packed="nowhere")
@@ -249,16 +250,30 @@ def test_a_file_that_is_named_from_outside_is_not_read(own):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda text: text.replace("\ti1\t", '\t"i1"\t'), "cannot be packed: it holds quotes"),
-        (lambda text: text.replace("\tk1", "", 1), "cannot be packed: its lines are not of one width"),
+        (
+            lambda text: text.replace("\ti1\t", f"\t{'i' * 65}\t"),
+            "cannot be packed: it holds a token of more than 64 bytes",
+        ),
+        (
+            lambda text: text.replace("\tk1", "", 1),
+            r"odd.inter', line \d+: it has 6 fields, and the first line names 7",
+        ),
         (lambda text: text.replace("\t2.5\t", "\t\t", 1), "1 lines lack a number for 'rating'"),
-        (lambda text: text.replace("\t2.5\t", "\tmuch\t"), "cannot be packed: "),
+        (
+            lambda text: text.replace("\t2.5\t", "\tmuch\t", 1),
+            r", line \d+: 'much' is no number, and 'rating' holds numbers",
+        ),
         (lambda text: text.splitlines()[0] + "\n", "holds no interaction"),
         (
             lambda text: text.replace("kind:token", "kind:token_seq"),
             "field 'kind' is of type token_seq; allowed: token",
         ),
-        (lambda text: text.replace("timestamp:float", "timestamp:token"), "has no field 'timestamp:float'"),
+        (lambda text: text.replace("timestamp:float", "time:float"), "has no field 'timestamp', the time"),
+        (
+            lambda text: text.replace("\t88125", "\tyesterday", 1),
+            r"line \d+: 'yesterday\d+' is no time, and 'timestamp' orders",
+        ),
+        (lambda text: text.replace("item_id:token", "item_id:float"), "has no field 'item_id:token'"),
         (lambda text: text.replace("kind:token", "../kind:token"), "is not in|cannot be the name of a file"),
     ],
 )
@@ -266,7 +281,7 @@ def test_a_file_that_cannot_be_packed_leaves_the_old_pack(own, change, words):
     source, folder = own / "odd/odd.inter", own / "odd/odd.packed"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     source.write_text(change(source.read_text()))
-    fields = [column.field for column in inter_file.columns(source, "\t", None) if not column.kind.endswith("t_seq")]
+    fields = [column.field for column in atomic_file.columns(source, Format()) if not column.kind.endswith("t_seq")]
     fields = [field for field in fields if field != "tags"]
     with pytest.raises(InputError, match=words) as error:
         pack(source, folder, layout(source, *fields))

@@ -7,7 +7,6 @@ import pickle
 import random
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +14,8 @@ from hypothesis import strategies as st
 from recbole.data.interaction import Interaction
 from torch.utils.data import DataLoader
 
-from recbole_mind import InputError, inter_file, quick_start, sequences, splits
+from recbole_mind import InputError, atomic_file, inter_file, quick_start, sequences, splits
+from recbole_mind.atomic_file import Format
 from recbole_mind.dataset import SequentialDataset
 from recbole_mind.loaders import _Indices, batch_device
 from recbole_mind.sequences import BatchOrder, History, Length, Row, Samples, Store, Target
@@ -326,59 +326,73 @@ def test_batches_are_recboles_for_any_data(tmp_path_factory, seed, width, split,
 # -- reading ------------------------------------------------------------------------------------------------------
 
 TOKENS = st.one_of(
-    st.sampled_from(sorted(inter_file.MISSING)),
-    st.text(st.characters(exclude_characters="\t\n\r\0\x85\u2028\u2029", exclude_categories=["Cs"]), max_size=24),
-    st.text("ab", max_size=4),
+    st.sampled_from(sorted(atomic_file.MISSING)),
+    st.text(st.characters(exclude_characters="\t\n\r\0", exclude_categories=["Cs"]), max_size=24),
+    st.text("ab\"'\\,", max_size=4),
+)
+NUMBERS = st.one_of(
+    st.floats(width=64).map(repr),
+    st.integers(-(2**63), 2**63).map(str),
+    st.sampled_from(
+        ["", "NA", " 7", "7 ", "+5", "5.", ".5", "1e3", "1E-3", "1_000", "Infinity", "0.1000000000000000055"]
+    ),
 )
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.tuples(TOKENS, st.floats(width=64), TOKENS), min_size=1, max_size=12),
+    st.lists(st.tuples(TOKENS, NUMBERS, TOKENS), min_size=1, max_size=12),
     st.sampled_from(["\n", "\r\n"]),
     st.booleans(),
     st.integers(20, 200),
 )
-def test_a_file_is_read_as_pandas_reads_it(tmp_path_factory, rows, newline, ended, size):
+def test_blocks_are_read_as_ten_lines_read_the_file(tmp_path_factory, rows, newline, ended, size):
     path = tmp_path_factory.mktemp("read") / "a.inter"
-    lines = ["user:token\ttime:float\titem:token", *(f"{a}\t{b!r}\t{c}" for a, b, c in rows)]
+    lines = ["user:token\ttime:float\titem:token", *("\t".join(row) for row in rows)]
     path.write_bytes((newline.join(lines) + newline * ended).encode())
-    found = inter_file.columns(path, "\t", "utf-8")
+    found = atomic_file.columns(path, Format())
     assert [(column.field, column.kind) for column in found] == [
         ("user", "token"),
         ("time", "float"),
         ("item", "token"),
     ]
-    try:
-        got = inter_file.read(path, found, 3, "\t", size)
-    except inter_file.UnusualFileError:
-        text = path.read_text()
-        assert '"' in text or any(len(token.encode()) > inter_file.LONGEST for row in rows for token in row[::2])
+    want = [line.removesuffix("\r").split("\t") for line in path.read_bytes().decode().split("\n")[1:]]
+    want = [[None if cell in atomic_file.MISSING else cell for cell in row] for row in want if row != [""]]
+    numbers = np.array([np.nan if row[1] is None else float(row[1]) for row in want])
+    whole = atomic_file.read(path, Format(), found)
+    assert np.array_equal(whole["time"].to_numpy(), numbers, equal_nan=True)
+    for place, field in ((0, "user"), (2, "item")):
+        assert [x if isinstance(x, str) else None for x in whole[field]] == [row[place] for row in want]
+    if any(len(token.encode()) > inter_file.LONGEST for row in want for token in row[::2] if token):
+        with pytest.raises(inter_file.UnusualFileError, match="64 bytes"):
+            inter_file.read(path, found, 3, "\t", size)
         return
-    want = pd.read_csv(path, sep="\t", dtype={"user:token": str, "item:token": str}, engine="python")
+    got = inter_file.read(path, found, 3, "\t", size)
     for field in ("user", "item"):
         assert [x if isinstance(x, str) else None for x in got[field]] == [
-            x if isinstance(x, str) else None for x in want[f"{field}:token"]
+            x if isinstance(x, str) else None for x in whole[field]
         ]
-        first = list(dict.fromkeys(x for x in want[f"{field}:token"] if isinstance(x, str)))
+        first = list(dict.fromkeys(x for x in whole[field] if isinstance(x, str)))
         assert list(got[field].cat.categories) == first
-    assert np.array_equal(got["time"].to_numpy(), want["time:float"].to_numpy(), equal_nan=True)
+    assert np.array_equal(got["time"].to_numpy(), numbers, equal_nan=True)
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda text: text.replace("\ti1\t", '\t"i1"\t'),
+        lambda text: text.replace("\ti1\t", '\t"i1\t'),
         lambda text: text.replace("\ti1\t", f"\t{'i' * 90}\t"),
         lambda text: text.replace("\n", "\r\n"),
-        lambda text: text.replace("\tk1", ""),  # a short line
         lambda text: text + "\n\n",
+        lambda text: text.replace("\n", "\n\n", 3).replace("\n\n", "\n", 1),
         lambda text: text.replace("\t4.0\t", "\t1_0\t"),  # Python's spelling of ten
         lambda text: text.replace("\ti1\t", "\tNA\t").replace("u2\t", "\t"),
         lambda text: text.replace("\ti1\t", "\t中\t"),
+        lambda text: "\ufeff" + text,
     ],
 )
-def test_an_unusual_file_is_read_as_recbole_reads_it(tmp_path, spoil):
+def test_an_unusual_file_gives_the_same_batches_either_way(tmp_path, spoil):
     path = write(tmp_path) / "odd/odd.inter"
     rows = [line.split("\t")[:5] for line in path.read_text().splitlines()]
     path.write_bytes(spoil("\n".join("\t".join(row) for row in rows) + "\n").encode())

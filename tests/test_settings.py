@@ -184,8 +184,8 @@ def write(folder, rows):
     [
         ([f"u{u}\tonly\t{t}" for u in range(3) for t in range(4)], ["'tiny'", "1 item", "at least 2"]),
         ([f"u{u}\ti{u}\t1" for u in range(3)], ["'tiny'"]),  # no user has a history
-        ([], ["'tiny'"]),
-        (["u1\ti1\tyesterday"] * 5, ["'tiny'", "timestamp"]),
+        ([], ["tiny.inter'", "holds no row"]),
+        (["u1\ti1\tyesterday"] * 5, ["tiny.inter', line 2", "timestamp"]),
     ],
     ids=["one item", "no history", "no rows", "bad time"],
 )

@@ -148,7 +148,7 @@ def test_a_bad_window_is_refused_in_one_line(small, bad, words):
     [
         ({"window_end": "1990-01-01"}, ["window_end: no interaction of 'small' is up to", "881250000"]),
         ({"window_days": 1, "window_end": "2030-01-01"}, ["window_days: no interaction of 'small'", "from"]),
-        ({"window_days": 3, "TIME_FIELD": "user_id"}, ["window_days: 'small' has no float field 'user_id'"]),
+        ({"window_days": 3, "TIME_FIELD": "user_id"}, ["small.inter', line 2: 'u", "is no time, and 'user_id' orders"]),
         ({"item_pool": "nowhere.txt"}, ["item_pool: 'nowhere.txt' cannot be read", "No such file"]),
         ({"item_pool": "empty.txt"}, ["item_pool: 'empty.txt' holds no item"]),
         ({"item_pool": "binary.txt"}, ["item_pool: 'binary.txt' cannot be read", "UTF-8"]),
