@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pickle
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_mind.errors import InputError
+from recbole_mind.errors import InputError, require
 from recbole_mind.files import write_atomic
 from recbole_mind.settings import known_keys, plain, to_json
 
 FORMAT = "recbole-mind checkpoint"
 VERSION = 1
+_BLOCK = 2**20  # samples that are hashed at once
 _PICKLE_NAMES = {("builtins", name) for name in ("set", "frozenset", "slice", "complex", "bytearray")} | {
     ("collections", "OrderedDict"), ("torch", "device"), ("torch", "Size"), ("_codecs", "encode"),
     ("yaml.loader", "FullLoader"), ("recbole.config.configurator", "Config"),
@@ -62,13 +64,89 @@ def save(path: str | Path, state: dict[str, Any], settings: dict[str, Any]) -> N
     write_atomic(f"{path}.json", to_json(settings))
 
 
-def tokens_of(dataset: Any) -> str:
-    """The hash of what the rows of a model's tables stand for: raw tokens of items and of the features that it uses."""
+# -- what a checkpoint's data were ----------------------------------------------------------------------------------
+
+
+def data_of(model: Any, dataset: Any) -> dict[str, Any]:
+    """What a model was trained on.
+
+    Args:
+        model: of ours or of RecBole.
+        dataset: the training part.
+
+    Returns:
+        ``tokens``, for each field whose values the rows of the model's tables stand for, a hash of its raw tokens in
+        their order; and ``rows``, a hash of the training samples.
+    """
+    return {"tokens": {field: _tokens(dataset, field) for field in _numbered(model, dataset)}, "rows": _rows(dataset)}
+
+
+def check_data(content: Mapping[str, Any], model: Any, dataset: Any, what: str, *, resumed: bool = False) -> None:
+    """Refuse a checkpoint whose rows would stand for other tokens in ``dataset``; every way in asks here.
+
+    Args:
+        content: as :func:`load` returns it.
+        model: that it is for.
+        dataset: that the model is to be used on; the training part, where training goes on.
+        what: names the checkpoint in messages.
+        resumed: whether training goes on, which needs the same samples too.
+
+    Raises:
+        InputError: a field has other values or has them in another order, or the samples are others.
+    """
+    name, then = dataset.dataset_name, content.get("data") or {}
+    wrong = (
+        f"of '{name}' has other values or another order now than when {what} was trained: its rows would stand for the "
+        "wrong ones; train again"
+    )
+    if not then and content.get("tokens"):  # as 0.1.0 wrote it: one hash of items and features
+        require(content["tokens"] == _tokens_together(dataset), f"'{dataset.iid_field}' or a feature {wrong}")
+    for field in _numbered(model, dataset) if then else ():
+        known = then["tokens"].get(field)
+        require(known in (None, _tokens(dataset, field)), f"'{field}' {wrong}")
+    if resumed and then:
+        same = then["rows"] == _rows(dataset)
+        require(same, f"'{name}' holds other interactions, or is split otherwise, than when {what} was trained: its "
+                "figures and the new ones would be of different data; train again")  # fmt: skip
+
+
+def _numbered(model: Any, dataset: Any) -> list[str]:
+    """The fields whose ids are rows of a model's tables: of RecBole's models all, but for users without a table."""
+    if str(type(model).__module__).startswith("recbole_mind."):
+        return [dataset.iid_field, *(dataset.config["item_features"] or []), *(dataset.config["user_features"] or [])]
+    sizes = {part.num_embeddings for part in model.modules() if isinstance(part, torch.nn.Embedding)}
+    context = dataset.config["MODEL_TYPE"].name in ("CONTEXT", "DECISIONTREE")
+    users = context or dataset.user_num in sizes or not sizes
+    suffix = dataset.config["LIST_SUFFIX"]
+    fields = [field for field in dataset.field2id_token if not field.endswith(suffix)]
+    return sorted(field for field in fields if users or field != dataset.uid_field)
+
+
+def _tokens(dataset: Any, field: str) -> str:
+    text = "\n".join([*map(str, dataset.field2id_token[field]), "\n"])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _tokens_together(dataset: Any) -> str:
     digest = hashlib.sha256()
     features = [*(dataset.config["item_features"] or []), *(dataset.config["user_features"] or [])]
     for field in (dataset.iid_field, *features):
         digest.update("\n".join([*map(str, dataset.field2id_token[field]), "\n"]).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def _rows(dataset: Any) -> str:
+    """A hash of users, items and lengths of history of a data set's samples, in their order."""
+    digest, rows = hashlib.sha256(), dataset.inter_feat
+    for field in (dataset.uid_field, dataset.iid_field, getattr(dataset, "item_list_length_field", None)):
+        if field is not None and field in rows.columns:
+            values = rows[field].numpy()
+            for start in range(0, len(values), _BLOCK):
+                digest.update(np.ascontiguousarray(values[start : start + _BLOCK], "<i8").tobytes())
+    return digest.hexdigest()
+
+
+# -- reading and writing --------------------------------------------------------------------------------------------
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:

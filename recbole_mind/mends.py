@@ -35,6 +35,7 @@ MENDS = (
     ("time stamps become float32 and neighbours change places", "kept as float64 (timestamp_order: data)"),
     ("data files are read with CSV's quotes: a lone one swallows lines", "every character stands for itself"),
     ("rows without a user and rows without an item make it leave out the wrong ones", "the right ones, and counted"),
+    ("a saved data set is used again for other files, and saving loaders unseeds them", "compared by content; not so"),
     ("every prefix of a history is stored as a padded row", "histories are cut for a batch (lazy_sequences: True)"),
     ("sequential models rank the user's own history", "mask_history: true keeps it out"),
     ("ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail on numbers that are no tensors", "they work"),
@@ -79,8 +80,6 @@ def mend_recbole() -> None:
     if not hasattr(scipy.sparse.dok_matrix, "_update"):
         scipy.sparse.dok_matrix._update = lambda self, data: self._dict.update(data)
     configurator = importlib.import_module("recbole.config.configurator")
-    # what saved data sets and loaders must agree in before RecBole uses them again
-    importlib.import_module("recbole.utils.argument_list").dataset_arguments.extend(settings.DATA_KEYS)
     _mend_config(configurator.Config)
     _mend_data(importlib.import_module("recbole.data.dataset"), importlib.import_module("recbole.data.dataloader"))
     package, module = importlib.import_module("recbole.trainer"), importlib.import_module("recbole.trainer.trainer")
@@ -100,6 +99,8 @@ def mend_quick_start() -> None:
         loaded = importlib.import_module("recbole_mind.quick_start").load(model_file)
         return loaded.config, loaded.model, loaded.dataset, loaded.train_data, loaded.valid_data, loaded.test_data
 
+    saved = importlib.import_module("recbole_mind.saved_data")
+    package.create_dataset = module.create_dataset = saved.create_dataset  # type: ignore[attr-defined]
     module.load_data_and_model = package.load_data_and_model = load_data_and_model  # type: ignore[attr-defined]
 
 
@@ -210,6 +211,12 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
     reading = importlib.import_module("recbole_mind.reading")
     dataset.Dataset._load_inter_feat, dataset.Dataset._load_feat = reading.load_interactions, reading.load_feat
     dataset.Dataset._data_filtering = reading.filter_data
+    saved: Any = importlib.import_module("recbole_mind.saved_data")
+    package: Any = importlib.import_module("recbole.data")
+    utils: Any = importlib.import_module("recbole.data.utils")
+    dataset.Dataset.save = lambda self: saved.save_dataset(self)
+    utils.load_split_dataloaders, utils.save_split_dataloaders = saved.load_loaders, saved.save_loaders
+    package.create_dataset = utils.create_dataset = saved.create_dataset
     lazy = importlib.import_module("recbole_mind.dataset")
     packed = importlib.import_module("recbole_mind.packed_dataset")
 
@@ -330,7 +337,10 @@ def _mend_trainer(module: Any) -> None:
         if eval_data and load_best_model:
             if not self.config["single_spec"]:
                 torch.distributed.barrier()  # rank 0 has written it
-            checkpoint.restore(self.model, checkpoint.load(model_file or self.saved_model_file, self.device))
+            content = checkpoint.load(model_file or self.saved_model_file, self.device)
+            if model_file is not None:
+                checkpoint.check_data(content, self.model, eval_data._dataset, f"checkpoint '{model_file}'")
+            checkpoint.restore(self.model, content)
         search = None
         if eval_data and self.config["eval_search"] != "dense":
             evaluator = importlib.import_module("recbole_mind.evaluator")
@@ -345,6 +355,9 @@ def _mend_trainer(module: Any) -> None:
         original: Callable[..., Any], self: Any, train_data: Any, valid_data: Any = None, *args: Any, **more: Any
     ) -> Any:
         importlib.import_module("recbole_mind.evaluator").check(self, valid_data)
+        path, content = getattr(self, "resumed_from", (None, None))
+        if content is not None:
+            checkpoint.check_data(content, self.model, train_data._dataset, f"checkpoint '{path}'", resumed=True)
         return original(self, train_data, valid_data, *args, **more)
 
     def resume_checkpoint(self: Any, resume_file: str) -> dict[str, Any]:
@@ -360,6 +373,7 @@ def _mend_trainer(module: Any) -> None:
                 "they were, or start anew"
             ) from None
         self.saved_model_file = str(resume_file)
+        self.resumed_from = resume_file, {"data": content.get("data"), "tokens": content.get("tokens")}  # for fit
         self.start_epoch, self.cur_step = content["epoch"] + 1, content["cur_step"]
         self.best_valid_score, self.best_valid_result = content["best_valid_score"], content["best_valid_result"]
         return content

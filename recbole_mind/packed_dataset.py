@@ -19,6 +19,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_mind import atomic_file, reading
 from recbole_mind.atomic_file import Format
+from recbole_mind.data_counts import Counts
 from recbole_mind.dataset import SequentialDataset
 from recbole_mind.errors import InputError, require
 from recbole_mind.packed import BLOCK, Layout, Pack, Watch, pack
@@ -150,7 +151,7 @@ class PackedDataset(SequentialDataset):
         pack = self.pack
         known = {"users": pack.tokens[pack.user], "items": pack.tokens[pack.item]}
         kept = {"interactions": pack.interactions, **known}
-        self.counts = reading.Counts({"interactions": pack.interactions + pack.missing, **known}, kept)
+        self.counts = Counts({"interactions": pack.interactions + pack.missing, **known}, kept)
         self.counts.leave_out("without a user or an item", pack.missing)
         reading.leave_out_missing(self)
         self._filter_by_field_value()

@@ -291,13 +291,9 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
     with quiet(config):
         init_seed(config["seed"], config["reproducibility"])
         data, train_data, valid_data, test_data = build_data(config)
-        require(
-            content.get("tokens") in (None, checkpoint.tokens_of(data)),
-            f"checkpoint '{path}' was trained when '{config['dataset']}' had other items or values of features, or had "
-            "them in another order: its rows would stand for the wrong ones; train again",
-        )
         init_seed(config["seed"], config["reproducibility"])
         model = build_model(config, train_data)
+        checkpoint.check_data(content, model, data, f"checkpoint '{path}'")
         checkpoint.restore(model, content)
         if mends.is_ours(type(model)):
             from recbole_mind.retrieval_trainer import catch_up

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_mind import window
+from recbole_mind import settings, window
 from recbole_mind.errors import require
+
+# What a run's best score so far was reached with, and its optimizer goes on with.
+_KEPT = (
+    "valid_metric", "metrics", "topk", "eval_args", "mask_history", "repeatable", "learner", "learning_rate",
+    "weight_decay",
+)  # fmt: skip
 
 
 class Position:
@@ -111,6 +117,13 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
         f"{what} was trained with timestamp_order '{order}', which splits the data another way",
     )
     window.check_same(in_force, trained, what)
+    for key in _KEPT:
+        if key in trained:
+            found = settings.plain(in_force[key])
+            same = (found or None) == (trained[key] or None)
+            require(
+                same, f"{key}: {what} was trained with {trained[key]!r}, and cannot go on with {found!r}; set it so"
+            )
 
 
 def _tuple(value: Any) -> Any:

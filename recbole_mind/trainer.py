@@ -59,7 +59,7 @@ class SafeTrainer:
         self.saved_model_file = str(Path(self.saved_model_file).with_name(name[0]))
         self._progress: TrainingProgress | None = None
         self._position: Position | None = None
-        self._tokens: str | None = None  # what the model's rows stand for
+        self._data: dict[str, Any] | None = None  # what the model is trained on
         self._resumed: dict[str, Any] | None = None
         self._current_result: dict[str, float] | None = None
         self.seconds = {"training": 0.0, "validation": 0.0}  # of a resumed run, those before it was stopped too
@@ -131,7 +131,7 @@ class SafeTrainer:
             "curve": list(self.curve),
             "position": None if self._position is None else self._position.state(),
             "best": Path(self.saved_model_file).name if path == self.last_file else None,
-            "tokens": self._tokens,
+            "data": self._data,
         }
         checkpoint.save(path, state, checkpoint.settings_of(self.config))
 
@@ -202,7 +202,7 @@ class SafeTrainer:
         position = self._position
         if position is None or position.loader is not train_data:  # some trainers of RecBole train in stages
             position = self._position = Position(train_data, self.model)
-            self._tokens = checkpoint.tokens_of(train_data._dataset)
+            self._data = checkpoint.data_of(self.model, train_data._dataset)
         if self._resumed is not None:
             position.restore(self._resumed)
             self._resumed = None

@@ -99,7 +99,7 @@ def test_a_record_says_everything_and_its_settings_give_the_same_numbers(small, 
     overrides = small_settings(small, p="inf", seed=11, mask_history=True, item_features=["genre"])
     first = quick_start.run("MIND", "small", overrides=overrides, record=record)
     content = json.loads(record.read_text())
-    keys = "model dataset protocol seed config valid test epochs seconds phases checkpoint versions interests report"
+    keys = "model dataset protocol seed config data valid test epochs seconds phases checkpoint versions interests report"
     assert set(content) == {*keys.split(), "curve"}
     assert len(content["curve"]) == content["epochs"]
     assert max(content["curve"]) == content["valid"][content["config"]["valid_metric"].lower()]
@@ -110,6 +110,10 @@ def test_a_record_says_everything_and_its_settings_give_the_same_numbers(small, 
     assert content["protocol"]["mask_history"] is True
     assert content["protocol"]["timestamp_order"] == "data"
     assert content["versions"]["recbole"] == "1.2.1"
+    assert content["data"] == {"read": (kept := content["data"]["kept"]), "kept": kept, "left_out": {}}
+    lines = [line.split("\t") for line in (small / "small/small.inter").read_text().splitlines()[1:]]
+    users, items = (len({line[place] for line in lines}) for place in (0, 1))
+    assert kept == {"interactions": len(lines), "users": users, "items": items}
     assert set(content["test"]) == {f"{m}@{k}" for m in ("recall", "mrr", "ndcg", "hit", "precision") for k in (5, 10)}
     again = quick_start.run(config_files=[record])
     assert again.test == first.test

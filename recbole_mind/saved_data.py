@@ -1,0 +1,188 @@
+"""Data sets and loaders that RecBole saves and uses again: only where they are what the run would make itself.
+
+Beside what is saved stands a manifest, ``<file>.json``, with the folder, the sizes and hashes of the data set's files
+and the settings that made it. All of it must agree, and the saved file be the one that the manifest was written for;
+otherwise it is made again, or, where the settings name it, refused.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib
+import json
+import logging
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_mind import checkpoint, settings
+from recbole_mind.errors import InputError, require
+from recbole_mind.files import sha256, write_atomic
+from recbole_mind.registry import MODELS
+
+FORMAT, VERSION = "recbole-mind saved data", 1
+
+# Settings that say where and how long a run trains and how it is judged, which no loader depends on.
+_LATER = {
+    "checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path", "show_progress",
+    "state", "log_wandb", "wandb_project", "tensorboard_dir", "epochs", "learner", "learning_rate", "eval_step",
+    "stopping_step", "clip_grad_norm", "weight_decay", "loss_decimal_place", "metrics", "topk", "valid_metric",
+    "valid_metric_bigger", "metric_decimal_place", "checkpoint_minutes", "eval_search", "search_parameters",
+    "data_path",
+}  # fmt: skip
+_SEEDED = {"seed", "repeatable"}
+
+
+def create_dataset(config: Any) -> Any:
+    """What RecBole's ``create_dataset`` does: the data set that the settings ask for, read or as it was saved.
+
+    Raises:
+        InputError: ``dataset_save_path`` names what is not this data set.
+    """
+    module = importlib.import_module("recbole.data.dataset")
+    kinds = {"SEQUENTIAL": "SequentialDataset", "KNOWLEDGE": "KnowledgeBasedDataset"}
+    usual = getattr(module, kinds.get(config["MODEL_TYPE"].name, "Dataset"))
+    kind = getattr(module, f"{config['model']}Dataset", usual)
+    path = Path(config["dataset_save_path"] or _beside(config, kind.__name__))
+    if _usable(path, config, "dataset_save_path"):
+        with open(path, "rb") as file:
+            dataset = pickle.load(file)  # noqa: S301 - the file that was written with its manifest
+        dataset.config = config
+        return dataset
+    dataset = kind(config)
+    if config["save_dataset"]:
+        dataset.save()
+    return dataset
+
+
+def save_dataset(dataset: Any) -> None:
+    """What RecBole's ``Dataset.save`` does, whole and with a manifest."""
+    _write(_beside(dataset.config, type(dataset).__name__), dataset, dataset.config, "dataset_save_path")
+
+
+def load_loaders(config: Any) -> tuple[Any, ...] | None:
+    """What RecBole's ``load_split_dataloaders`` does: the three loaders as they were saved, if they are this run's.
+
+    Raises:
+        InputError: ``dataloaders_save_path`` names what are not this run's.
+    """
+    path = Path(config["dataloaders_save_path"] or _beside_loaders(config))
+    if not _usable(path, config, "dataloaders_save_path"):
+        return None
+    with open(path, "rb") as file:
+        saved = pickle.load(file)  # noqa: S301 - the file that was written with its manifest
+    loaders = []
+    for loader, state in saved:
+        loader.generator = loader.sampler.generator = torch.Generator()
+        loader.generator.set_state(state)
+        loader.update_config(config)
+        loaders.append(loader)
+    return tuple(loaders)
+
+
+def save_loaders(config: Any, dataloaders: Sequence[Any]) -> None:
+    """What RecBole's ``save_split_dataloaders`` does, leaving the loaders as they are."""
+    generators = [loader.generator for loader in dataloaders]
+    try:
+        for loader in dataloaders:
+            loader.generator = loader.sampler.generator = None  # which cannot be pickled
+        content = [(loader, made.get_state()) for loader, made in zip(dataloaders, generators, strict=True)]
+        _write(_beside_loaders(config), content, config, "dataloaders_save_path")
+    finally:
+        for loader, made in zip(dataloaders, generators, strict=True):
+            loader.generator = loader.sampler.generator = made
+
+
+def _beside(config: Any, kind: str) -> Path:
+    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth"
+
+
+def _beside_loaders(config: Any) -> Path:
+    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
+
+
+def _write(path: Path, content: Any, config: Any, key: str) -> None:
+    """Write what is saved, then its manifest, each whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    manifest = Path(f"{path}.json")
+    manifest.unlink(missing_ok=True)
+    write_atomic(path, lambda file: pickle.dump(content, file))
+    write_atomic(manifest, settings.to_json(_origin(config, key) | {"sha256": sha256(path)}))
+
+
+def _origin(config: Any, key: str) -> dict[str, Any]:
+    """What a data set or its loaders are made from, as JSON gives it back."""
+    folder = Path(config["data_path"])
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.glob(f"{glob.escape(config['dataset'])}.*"))
+        if path.is_file()
+    }
+    pool = config["item_pool"]
+    if pool is not None and Path(pool).is_file():
+        files["item_pool"] = {"bytes": Path(pool).stat().st_size, "sha256": sha256(pool)}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "data_path": str(folder.resolve()),
+        "files": files,
+        "settings": _settings(config, of_loaders=key == "dataloaders_save_path"),
+    }
+    return dict(json.loads(settings.to_json(content)))
+
+
+def _settings(config: Any, *, of_loaders: bool) -> dict[str, Any]:
+    """The settings that make the loaders, or the data set that they are made of."""
+    found = {key: value for key, value in checkpoint.settings_of(config).items() if key not in _LATER}
+    if of_loaders:
+        return found
+    found["window_end"] = settings.plain(config.external_config_dict.get("window_end"))  # reading it fills in the end
+    overall = settings.read_file(settings.recbole_folder() / "properties/overall.yaml")
+    own = set(settings.defaults("model", config["model"])) - {*settings.DATA_KEYS, "packed", "item_features"}
+    gone = (set(overall) - _SEEDED) | (own - {"user_features"})
+    if config["model"] in MODELS:
+        gone.add("model")  # our models share a data set
+    return {key: value for key, value in found.items() if key not in gone}
+
+
+def _usable(path: Path, config: Any, key: str) -> bool:
+    """Whether the file at ``path`` is what the settings would make; say why, if it is there and is not."""
+    named = config[key] is not None
+    require(path.is_file() or not named, f"{key}: there is no file '{path}'")
+    if not path.is_file():
+        return False
+    reason = _difference(path, _origin(config, key))
+    if reason is None:
+        logging.getLogger().info(f"'{path}' is used, which was saved before")
+        return True
+    if named:
+        raise InputError(f"{key}: '{path}' cannot be used: {reason}; leave it out")
+    logging.getLogger().warning(f"'{path}' is not used: {reason}")
+    return False
+
+
+def _difference(path: Path, now: dict[str, Any]) -> str | None:
+    """What a saved file has another origin in than ``now``."""
+    try:
+        then = json.loads(Path(f"{path}.json").read_text("utf-8"))
+        if (then["format"], then["version"]) != (FORMAT, VERSION):
+            return "its manifest is of another version"
+        if then["sha256"] != sha256(path):
+            return "it was changed after it was saved"
+        if then["data_path"] != now["data_path"]:
+            return f"it was made from '{then['data_path']}'"
+        for name in sorted(set(then["files"]) | set(now["files"])):
+            if then["files"].get(name) != now["files"].get(name):
+                return f"'{name}' has changed since"
+        before, after = then["settings"], now["settings"]
+        for name in sorted(set(before) | set(after)):
+            if before.get(name) != after.get(name):
+                return f"it was made with {name} {before.get(name)!r}"
+    except OSError:
+        return f"there is no manifest '{path.name}.json', which says what it was made from"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"its manifest '{path.name}.json' is corrupt"
+    return None
