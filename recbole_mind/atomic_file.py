@@ -249,7 +249,7 @@ def read(path: str | Path, form: Format, chosen: Sequence[Column], clock: Clock 
         ``token_seq`` and ``float_seq``.
 
     Raises:
-        InputError: the file cannot be read, or holds what is no number or no time.
+        InputError: the file cannot be read, has no row, or holds what is no number or no time.
     """
     parts: list[list[Any]] = [[] for _ in chosen]
     for part in chunks(path, form, chosen, clock):
@@ -257,7 +257,7 @@ def read(path: str | Path, form: Format, chosen: Sequence[Column], clock: Clock 
             values.append(more)
     frame: dict[str, Any] = {}
     for column, values in zip(chosen, parts, strict=True):
-        whole: Any = np.concatenate(values) if values else np.zeros(0, float if column.kind == "float" else object)
+        whole: Any = np.concatenate(values)
         frame[column.field] = pd.Series(list(whole) if column.kind.endswith("_seq") else whole, dtype=whole.dtype)
     return pd.DataFrame(frame)
 
@@ -267,7 +267,9 @@ def chunks(path: str | Path, form: Format, chosen: Sequence[Column], clock: Cloc
     content = rows(path, form)
     reader = times.Reader()
     fields = {column.field: place for place, column in enumerate(chosen)}
-    while part := list(islice(content, ROWS)):
+    part = list(islice(content, ROWS))
+    require(bool(part), f"'{path}' holds no row below its first line")
+    while part:
         numbers = [number for number, _ in part]
         cells = [[row[column.place] for _, row in part] for column in chosen]
         needed = np.ones(len(part), bool)
@@ -284,6 +286,7 @@ def chunks(path: str | Path, form: Format, chosen: Sequence[Column], clock: Cloc
             except times.WrongCellError as error:
                 raise InputError(f"'{path}', line {numbers[error.place]}: {error.said(column.field)}") from None
         yield found
+        part = list(islice(content, ROWS))
 
 
 def _values(texts: list[str], kind: str, separator: str) -> Any:

@@ -88,7 +88,8 @@ class SequentialDataset(RecBoleDataset):
             frame = inter_file.read(filepath, chosen, width, form.separator, clock=clock)
         except inter_file.UnusualFileError:
             return super()._load_feat(filepath, source)
-        require(len(frame) > 0, f"'{filepath}' holds no row below its first line")
+        if frame.empty:
+            return super()._load_feat(filepath, source)  # which says so
         for column in chosen:
             reading.set_properties(self, column, source, clock)
         return frame

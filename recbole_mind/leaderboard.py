@@ -274,7 +274,7 @@ class Leaderboard:
         """The settings of a run and their fingerprint; ``None`` where it is not to be made."""
         from recbole.utils import ModelType, get_model
 
-        from recbole_mind import quick_start
+        from recbole_mind import quick_start, reading
 
         reason = self.spec.not_run.get((cell.dataset, cell.label))
         by_users = "US" in settings.defaults("protocol", cell.protocol)["eval_args"]["split"]
@@ -292,6 +292,7 @@ class Leaderboard:
         there = f"datasets: there is no file '{path}'; data_path is the folder that holds the data sets"
         require(path.is_file(), there)
         protocols.check_time(config)
+        reading.check_files(config)
         return overrides, fingerprint(config, self.spec.threads)
 
     def run(self, *, ray: str | None = None, show_progress: bool = True) -> None:

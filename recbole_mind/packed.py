@@ -117,7 +117,8 @@ def _write(source: Path, folder: Path, layout: Layout, watch: Watch) -> None:
     same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     require(same, f"'{source}' changed while it was packed; pack it again")
     n = int(counts.sum())
-    require(n > 0, f"'{source}' holds no interaction")
+    rowless = f"'{source}' holds no row below its first line"
+    require(n > 0, f"'{source}' holds no interaction with a user and an item" if missing else rowless)
     offsets = np.concatenate([[0], counts.cumsum()])
     files: dict[str, Any] = {}
     with _new(folder, "offsets.npy", files) as file:

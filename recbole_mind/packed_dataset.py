@@ -31,13 +31,6 @@ def source_of(config: Any) -> Path:
     return Path(config["data_path"]) / f"{config['dataset']}.inter"
 
 
-def _loaded(config: Any, fields: Iterable[str]) -> list[str]:
-    """Which of the fields of ``.inter`` the settings load."""
-    load, unload = config["load_col"], (config["unload_col"] or {}).get("inter", ())
-    wanted = None if load is None else load.get("inter", ())
-    return [field for field in fields if (wanted in (None, "*") or field in wanted) and field not in unload]
-
-
 def pack_data(config: Any, output: str | Path | None = None, watch: Watch | None = None) -> Pack:
     """Pack what the settings load of a data set's ``.inter`` file.
 
@@ -54,7 +47,7 @@ def pack_data(config: Any, output: str | Path | None = None, watch: Watch | None
     key, value = ("encoding", form.encoding) if form.encoding != "utf-8" else ("field_separator", form.separator)
     require(form.plain, f"{key}: {value!r} cannot be packed; allowed: utf-8, and one ASCII character as separator")
     columns = atomic_file.columns(source, form)
-    loaded = _loaded(config, [column.field for column in columns])
+    loaded = reading.loaded(config, [column.field for column in columns])
     _check_unchanged(config, loaded, "cannot be packed: a pack holds the interactions of the file as they are")
     for key in ("user_inter_num_interval", "item_inter_num_interval"):
         whole = config[key] in (None, "[0,inf)")
@@ -100,7 +93,7 @@ def check_settings(config: Any, found: Pack) -> None:
     order = config["timestamp_order"]
     require(order == "data", f"timestamp_order: {order!r} {what}, which is sorted by the file's time; allowed: data")
     _check_unchanged(config, found.fields, f"{what}; packed: False reads the text file")
-    for field in _loaded(config, found.heading):
+    for field in reading.loaded(config, found.heading):
         known = field in found.fields
         require(known, f"load_col: field '{field}' is not in pack '{found.folder}'; pack it again with that field")
 
@@ -135,7 +128,7 @@ class PackedDataset(SequentialDataset):
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         frame: dict[str, Any] = {}
-        for field in _loaded(self.config, self.pack.fields):
+        for field in reading.loaded(self.config, self.pack.fields):
             kind = self.pack.fields[field]
             self.set_field_property(field, FeatureType(kind), FeatureSource.INTERACTION, 1)
             frame[field] = np.zeros(0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,40 @@ def chosen_columns(dataset: Any, path: str | Path, source: Any, form: Format) ->
     return [c for c in found if (load is None or c.field in load) and (unload is None or c.field not in unload)], len(
         found
     )
+
+
+def loaded(config: Any, fields: Iterable[str], source: str = "inter") -> list[str]:
+    """Which of the fields of a file the settings load."""
+    load, unload = config["load_col"], (config["unload_col"] or {}).get(source, ())
+    wanted = None if load is None else load.get(source, ())
+    return [field for field in fields if (wanted in (None, "*") or field in wanted) and field not in unload]
+
+
+def check_files(config: Any) -> None:
+    """Read what the settings load of a data set's files, to see whether it can be read; a split in files is not.
+
+    Raises:
+        InputError: it cannot; the same as when a data set is made of it.
+    """
+    form, stem = Format.of(config), Path(config["data_path"]) / config["dataset"]
+    for source in ("inter", "item", "user"):
+        path = Path(f"{stem}.{source}")
+        packed = source == "inter" and config["packed"] is not False and path.with_suffix(".packed").is_dir()
+        if not path.is_file() or packed:
+            continue
+        found = atomic_file.columns(path, form)
+        fields = loaded(config, [column.field for column in found], source)
+        chosen = [column for column in found if column.field in fields]
+        clock = clock_of(config) if source == "inter" else None
+        check_time(path, chosen, clock)
+        if chosen:
+            _check_file(path, form, tuple(chosen), clock, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # the models of a leaderboard share their files
+def _check_file(path: Path, form: Format, chosen: tuple[Column, ...], clock: Clock | None, _changed: int) -> None:
+    for _ in atomic_file.chunks(path, form, chosen, clock):
+        pass
 
 
 def load_interactions(dataset: Any, token: str, folder: str) -> None:
@@ -103,7 +138,6 @@ def load_feat(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
     clock = clock_of(dataset.config) if source == FeatureSource.INTERACTION else None
     check_time(path, chosen, clock)
     frame = atomic_file.read(path, form, chosen, clock)
-    require(len(frame) > 0, f"'{path}' holds no row below its first line")
     limits = dataset.config["seq_len"] or {}
     for column in chosen:
         set_properties(dataset, column, source, clock)

@@ -34,7 +34,7 @@ class Sweep:
     """
 
     def __init__(self, spec: Spec, folder: str | Path) -> None:
-        from recbole_mind import quick_start
+        from recbole_mind import quick_start, reading
 
         self.folder = Path(folder).resolve()
         self.config = config = quick_start.build_config(spec.models[0], spec.dataset, overrides=spec.overrides({}))
@@ -45,6 +45,7 @@ class Sweep:
         )
         if config["eval_args"]["order"] == "TO" and (where / f"{config['dataset']}.inter").is_file():
             protocols.check_time(config)
+        reading.check_files(config)
         require(config["eval_step"] == 1, "eval_step: a sweep looks at every epoch; allowed: 1")
         self.metric, self.bigger = str(config["valid_metric"]).lower(), bool(config["valid_metric_bigger"])
         early = spec.early_stop

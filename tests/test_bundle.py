@@ -199,7 +199,7 @@ def test_a_checkpoint_is_not_exported_with_the_tokens_of_other_data(tmp_path):
     bundle = Bundle.load(exported(checkpoint, tmp_path / "bundle"))  # one interaction more changes no row
     assert len(bundle.item_tokens) == 50
     path.write_text("\n".join([head, *rows[::-1]]) + "\n")
-    with pytest.raises(InputError, match=r"'small' had other items or values of features, or"):
+    with pytest.raises(InputError, match=r"'item_id' of 'small' has other values or another order now"):
         exported(checkpoint, tmp_path / "bundle")
     assert verify(tmp_path / "bundle")["id"] == bundle.id
 

@@ -263,7 +263,7 @@ def test_a_file_that_is_named_from_outside_is_not_read(own):
             lambda text: text.replace("\t2.5\t", "\tmuch\t", 1),
             r", line \d+: 'much' is no number, and 'rating' holds numbers",
         ),
-        (lambda text: text.splitlines()[0] + "\n", "holds no interaction"),
+        (lambda text: text.splitlines()[0] + "\n", "holds no row below its first line"),
         (
             lambda text: text.replace("kind:token", "kind:token_seq"),
             "field 'kind' is of type token_seq; allowed: token",
@@ -313,7 +313,7 @@ def test_saved_loaders_name_the_pack_and_notice_another(own, tmp_path):
     more = {"load_col": {"inter": PLAIN}, "checkpoint_dir": str(tmp_path / "saved"), "train_neg_sample_args": None}
     want = [batches(loader) for loader in prepare(own, True, **more)[1:]]
     prepare(own, True, save_dataset=True, save_dataloaders=True, **more)
-    (saved,) = (tmp_path / "saved").iterdir()
+    (saved,) = (tmp_path / "saved").glob("*.pth")
     assert saved.stat().st_size < 60_000 + 12 * 200
     same(want, [batches(loader) for loader in prepare(own, True, **more)[1:]])
     source = own / "odd/odd.inter"

@@ -99,7 +99,9 @@ def test_a_record_says_everything_and_its_settings_give_the_same_numbers(small, 
     overrides = small_settings(small, p="inf", seed=11, mask_history=True, item_features=["genre"])
     first = quick_start.run("MIND", "small", overrides=overrides, record=record)
     content = json.loads(record.read_text())
-    keys = "model dataset protocol seed config data valid test epochs seconds phases checkpoint versions interests report"
+    keys = (
+        "model dataset protocol seed config data valid test epochs seconds phases checkpoint versions interests report"
+    )
     assert set(content) == {*keys.split(), "curve"}
     assert len(content["curve"]) == content["epochs"]
     assert max(content["curve"]) == content["valid"][content["config"]["valid_metric"].lower()]

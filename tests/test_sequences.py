@@ -491,7 +491,8 @@ def test_saved_data_sets_and_loaders_give_the_same_batches(odd, tmp_path, more, 
     given = {"train_neg_sample_args": None, "checkpoint_dir": str(tmp_path)} | more
     want = [batches(loader, 2) for loader in prepare(odd, True, **given)[1:]]
     prepare(odd, True, save_dataset=True, save_dataloaders=True, **given)
-    assert {path.name for path in tmp_path.iterdir()} == {"odd-SequentialDataset.pth", "odd-for-GRU4Rec-dataloader.pth"}
+    saved = ["odd-SequentialDataset.pth", "odd-for-GRU4Rec-dataloader.pth"]
+    assert {path.name for path in tmp_path.iterdir()} == {*saved, *(f"{name}.json" for name in saved)}
     monkeypatch.setattr(SequentialDataset, "_load_feat", None)
     monkeypatch.setattr(SequentialDataset, "leave_one_out", None)
     same(want, [batches(loader, 2) for loader in prepare(odd, True, **given)[1:]])
