@@ -22,6 +22,7 @@ from recbole_mind.splits import Ints
 
 BLOCK = 2**21  # bytes
 LONGEST = 64  # bytes of a token
+DIGITS = 15  # of a whole number that float64 holds exactly
 Words = list[npt.NDArray[np.uint64]]  # eight bytes of each token, then its next eight, ..., zero where it has ended
 _MISSING_WORDS = np.array([int.from_bytes(token.encode(), "little") for token in MISSING], np.uint64)
 
@@ -188,6 +189,12 @@ def _parse(
     for column in chosen:
         if column.field in tokens:
             continue
+        start = starts[column.place :: width]
+        whole = _whole(text, start, ends[column.place :: width] - start)
+        if whole is not None and not reader.iso:
+            reader.iso = False if clock is not None and column.field == clock.time else reader.iso
+            floats[column.field] = whole
+            continue
         try:
             if clock is not None and column.field == clock.time:
                 floats[column.field] = _times(lines, column, separator, reader, needed)
@@ -196,6 +203,21 @@ def _parse(
         except ValueError as error:
             raise UnusualFileError(str(error)) from None
     return tokens, floats
+
+
+def _whole(text: npt.NDArray[np.uint8], starts: Ints, lengths: Ints) -> npt.NDArray[np.float64] | None:
+    """The numbers of cells ``[n]`` of nothing but digits, few enough to be exact; ``None`` if one is another."""
+    longest = int(lengths.max())
+    if longest > DIGITS or not lengths.all():
+        return None
+    values: npt.NDArray[np.int64] = np.zeros(len(starts), np.int64)
+    for place in range(longest):
+        inside = place < lengths
+        digits = text[starts + place] - np.uint8(ord("0"))  # another character wraps to more than 9
+        if (digits[inside] > 9).any():
+            return None
+        values = np.where(inside, 10 * values + digits, values)
+    return values.astype(np.float64)
 
 
 def _cells(lines: bytes, column: Column, separator: bytes, kind: Any, **more: Any) -> Any:
