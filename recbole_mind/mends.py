@@ -12,14 +12,14 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_mind import checkpoint, model_settings, protocols, resume, settings, window
+from recbole_mind import checkpoint, columns, model_settings, protocols, recbole_settings, resume, settings, window
 from recbole_mind.errors import InputError, require
 from recbole_mind.registry import MODELS
 
@@ -142,6 +142,7 @@ def _mend_config(Config: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
+        recbole_settings.check(final)
         settings.check_common(final)
         window.check(final)
         kind = final["MODEL_TYPE"].name
@@ -153,8 +154,9 @@ def _mend_config(Config: Any) -> None:
             final["loss_type"] = "BPR" if model_settings.sampler_fed(final) else "CE"  # the two that RecBole knows
             original(self)
             final["loss_type"] = loss
-            settings.check_valid_metric(final)
+            finish(final, given, kind)
             return
+        recbole_settings.check_negatives(final)
         if kind == "SEQUENTIAL" and final.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
             final["train_neg_sample_args"] = None
         if kind == "SEQUENTIAL" and final.get("loss_type") == "BPR" and final.get("train_neg_sample_args") is None:
@@ -162,7 +164,13 @@ def _mend_config(Config: Any) -> None:
         if kind == "SEQUENTIAL" and final.get("loss_type") not in (None, "CE", "BPR"):
             raise InputError(f"loss_type: '{final['loss_type']}' is unknown; allowed for {self.model}: CE, BPR")
         original(self)
+        finish(final, given, kind)
+
+    def finish(final: dict[str, Any], given: Collection[str], kind: str) -> None:
         settings.check_valid_metric(final)
+        by_time = kind == "SEQUENTIAL" or final["eval_args"]["order"] == "TO" or settings.by_window(final)
+        columns.check_ids(final)
+        columns.load_named(final, given, by_time=by_time)
 
     @_wrap(Config, "_init_device")
     def device(original: Callable[..., Any], self: Any) -> None:
