@@ -77,9 +77,13 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
         loaders = data_preparation(config, dataset)
     most = max(config["topk"])
     require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
+    first = 3 if config["MODEL_TYPE"].name == "SEQUENTIAL" else 2
+    left_out = "LS" in config["eval_args"]["split"] and not config["benchmark_filename"]
+    hint = f"; leave-one-out takes {first} behaviours of a user for a test target, {first + 1} for a validation target"
+    hint = hint if left_out else ""
     for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
         needed = phase != "validation" or config["protocol"] is not None
-        require(len(loader.dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}")
+        require(len(loader.dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}{hint}")
         if len(loader.dataset) and mends.is_ours(config.model_class) and config["benchmark_filename"]:
             lengths = loader.dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
             low, high, most = int(lengths.min()), int(lengths.max()), config["MAX_ITEM_LIST_LENGTH"]

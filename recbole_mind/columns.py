@@ -18,7 +18,7 @@ _IDS = {  # what each file must hold, by the setting that names it
 }
 _NAMING = (  # settings that name columns, in a list or as keys
     *("threshold", "val_interval", "normalize_field", "numerical_features", "selected_features", "discretization"),
-    *("RATING_FIELD", "LABEL_FIELD", "TIME_FIELD"),
+    *("item_attribute", "RATING_FIELD", "LABEL_FIELD", "TIME_FIELD"),
 )
 
 
@@ -139,8 +139,8 @@ def _named(settings: Mapping[str, Any], given: Collection[str], by_time: bool) -
     labeled = "labeled" in mode.values()
     for key in _NAMING:
         value = settings.get(key)
-        needed = {"TIME_FIELD": by_time, "LABEL_FIELD": labeled, "selected_features": True}.get(key, False)
-        if needed or key in given:
+        needed = {"TIME_FIELD": by_time, "LABEL_FIELD": labeled, "selected_features": True, "item_attribute": True}
+        if needed.get(key) or key in given:
             yield from [value] if isinstance(value, str) else value or ()
 
 

@@ -119,18 +119,18 @@ def _check_eval_args(arguments: Any) -> None:
     split = arguments.get("split", {"RS": [0.8, 0.1, 0.1]})
     if not isinstance(split, Mapping) or not split:
         raise _refuse("eval_args: split", split, "{RS: [0.8, 0.1, 0.1]}, {TS: ...}, {LS: valid_and_test}, {US: ...}")
-    for kind, how in split.items():
+    for kind, how in split.items() if "US" not in split else ():  # which protocols.user_split judges
         choice({"eval_args: split": kind}, "eval_args: split", _SPLITS)
         if kind in ("RS", "TS"):
             _check_ratios(kind, how)
         elif kind == "LS":
             choice({"eval_args: split LS": how}, "eval_args: split LS", _LEFT_OUT)
-    require(len(split) == 1, f"eval_args: split names {', '.join(split)}; leave one of them")
+    several = f"eval_args: split names {', '.join(map(str, split))}; leave one of them"
+    require(len(split) == 1 or "US" in split, several)
     choice({"eval_args: order": arguments.get("order", "RO")}, "eval_args: order", ("RO", "TO"))
-    group = arguments.get("group_by")
-    group = group if isinstance(group, str) and group.lower() != "none" else "none" if group is None else str(group)
-    choice({"eval_args: group_by": group.lower() if group.lower() == "none" else group}, "eval_args: group_by",
-           ("user", "none"))  # fmt: skip
+    group = str(arguments.get("group_by"))
+    group = "none" if group.lower() == "none" else group
+    choice({"eval_args: group_by": group}, "eval_args: group_by", ("user", "none"))
 
 
 def _check_ratios(kind: str, ratios: Any) -> None:
@@ -138,8 +138,8 @@ def _check_ratios(kind: str, ratios: Any) -> None:
     good = good and all(
         isinstance(r, (int, float)) and not isinstance(r, bool) and math.isfinite(r) and r >= 0 for r in ratios
     )
-    if not good or ratios[0] <= 0:
-        raise _refuse(f"eval_args: split {kind}", ratios, "three numbers, for training (above 0), validation and test")
+    if not good or sum(ratios) <= 0 or (kind == "TS" and sum(ratios[:2]) <= 0):
+        raise _refuse(f"eval_args: split {kind}", ratios, "three numbers, at least 0: training, validation, test")
 
 
 def _check_modes(settings: Mapping[str, Any]) -> None:
