@@ -42,7 +42,8 @@ def build_config(
     merged.pop("model", None)
     merged.pop("dataset", None)
     # a numerical field is embedded as float32, so that the order of its original values is lost
-    numerical = merged.get("TIME_FIELD", "timestamp") in (merged.get("numerical_features") or [])
+    embedded = merged.get("numerical_features")
+    numerical = isinstance(embedded, (list, tuple)) and merged.get("TIME_FIELD", "timestamp") in embedded
     merged.setdefault("timestamp_order", "recbole" if numerical else "data")
     merged.setdefault("checkpoint_minutes", 10)
     merged.setdefault("lazy_sequences", True)

@@ -35,6 +35,11 @@ def load_named(settings: dict[str, Any], given: Collection[str], *, by_time: boo
     columns = settings.get("load_col")
     if columns is None:
         return
+    both = [suffix for suffix in settings.get("unload_col") or () if columns.get(suffix) not in (None, "*", [])]
+    require(
+        not both,
+        f"unload_col: '{', '.join(both)}' is named by load_col too, {columns}; leave one out, or set load_col to ~",
+    )
     if "load_col" in given:
         require("inter" in columns, f"load_col: {columns} names no column of the .inter file; allowed: also 'inter'")
         for key, field, suffix in _ids(settings, columns):
@@ -58,10 +63,12 @@ def load_named(settings: dict[str, Any], given: Collection[str], *, by_time: boo
 def check_ids(settings: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` if the file of interactions has no column of users or of items."""
     (_, path), *_ = _paths(settings)
-    names = fields_of(path, settings)
-    for key in _IDS["inter"] if names else ():
+    kinds = fields_of(path, settings)
+    tokens = ", ".join(field for field, kind in kinds.items() if kind == "token")
+    for key in _IDS["inter"] if kinds else ():
         field = settings[key]
-        require(field in names, f"{key}: '{field}' is no column of '{path}'; allowed: {', '.join(names)}")
+        require(field in kinds, f"{key}: '{field}' is no column of '{path}'; allowed: {tokens}")
+        require(kinds[field] == "token", f"{key}: '{field}' is a {kinds[field]} in '{path}'; allowed: {tokens}")
 
 
 def check_label(config: Any, dataset: Any) -> None:
@@ -104,18 +111,18 @@ def check_features(config: Any, dataset: Any) -> None:
         )
 
 
-def fields_of(path: Path, settings: Mapping[str, Any]) -> list[str]:
-    """The names of a file's columns; empty if it is not there or its first line is not RecBole's ``name:type``."""
+def fields_of(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The type of each column of a file; empty if it is not there or its first line is not RecBole's ``name:type``."""
     encoding = str(settings.get("encoding") or "utf-8")
     encoding = "utf-8-sig" if encoding.lower().replace("-", "") == "utf8" else encoding
     try:
         with open(path, encoding=encoding, errors="replace") as file:
             cells = [cell.split(":") for cell in file.readline().strip("\r\n").split(settings["field_separator"])]
     except (OSError, LookupError):  # which reading the data tells
-        return []
+        return {}
     names = [cell[0] for cell in cells]
     good = all(len(cell) == 2 and cell[1] in _TYPES for cell in cells) and len(set(names)) == len(names)
-    return names if good else []
+    return {cell[0]: cell[1] for cell in cells} if good else {}
 
 
 def _paths(settings: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

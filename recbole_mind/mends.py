@@ -136,8 +136,7 @@ def _mend_config(Config: Any) -> None:
         """Values given as text, read as literals; RecBole's own calls ``eval``."""
         for key, value in config_dict.items():
             if isinstance(value, str):
-                parsed = settings.parse_value(value)
-                config_dict[key] = value if parsed is None else parsed
+                config_dict[key] = settings.parse_value(value)
         return config_dict
 
     Config._convert_config_dict = convert
@@ -169,7 +168,7 @@ def _mend_config(Config: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
-        recbole_settings.check(final)
+        recbole_settings.check(final, ours)
         settings.check_common(final)
         window.check(final)
         kind = final["MODEL_TYPE"].name

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from recbole_mind.errors import InputError, nearest, require
@@ -25,17 +26,23 @@ _MAPPINGS = (
 _COLUMNS = ("load_col", "unload_col", "unused_col")
 _SPLITS = {"RS": "three ratios", "LS": "a rule", "TS": "three ratios", "US": "users"}
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+_LOWEST = {
+    **{"metric_decimal_place": 0, "loss_decimal_place": 0, "worker": 0, "eval_step": 0},
+    **{"MAX_ITEM_LIST_LENGTH": 1},
+}
 _EVAL_KEYS = ("split", "order", "group_by", "mode")
 _NEGATIVE_KEYS = ("distribution", "sample_num", "alpha", "dynamic", "candidate_num")
 
 
-def check(settings: dict[str, Any]) -> None:
+def check(settings: dict[str, Any], ours: Collection[str] = ()) -> None:
     """Raise :class:`InputError` for a value that RecBole cannot use, whatever the model.
 
     Args:
         settings: all settings in force; a single name is made a list where RecBole takes a list.
+        ours: keys that are judged elsewhere.
     """
     _check_kinds(settings)
+    _check_numbers({key: value for key, value in settings.items() if key not in ours})
     _check_metrics(settings)
     _check_eval_args(settings["eval_args"])
     _check_modes(settings)
@@ -67,10 +74,38 @@ def _check_kinds(settings: dict[str, Any]) -> None:
         for suffix, fields in (settings.get(key) or {}).items():
             if not (_names(fields) or (fields == "*" and key == "load_col")):
                 raise _refuse(f"{key}: {suffix}", fields, "a list of field names")
-    for key in ("metric_decimal_place", "loss_decimal_place"):
-        value = settings.get(key, 4)
-        if not _whole(value, 0):
-            raise _refuse(key, value, "a whole number, at least 0")
+    named = [key for key in _FIELDS if key in settings]
+    for key, other in itertools.combinations(named, 2):
+        require(settings[key] != settings[other], f"{key}: '{settings[key]}' is what {other} names; name another field")
+    if settings.get("normalize_all") not in (None, True, False):
+        raise _refuse("normalize_all", settings["normalize_all"], "True, False, or ~")
+
+
+def _check_numbers(settings: Mapping[str, Any]) -> None:
+    """Numbers that RecBole takes as they are, and breaks on, or counts with, where they make no sense."""
+    for key, low in _LOWEST.items():
+        if not _whole(settings.get(key, low), low):
+            raise _refuse(key, settings[key], f"a whole number, at least {low}")
+    for key, value in settings.items():  # of the models: hidden_size, n_layers, num_heads
+        low = 1 if key.endswith("_size") or re.fullmatch(r"(n|num)_heads", key) else 0
+        sized = low == 1 or re.fullmatch(r"(n|num)_layers", key)
+        if sized and isinstance(value, (int, float)) and not _whole(value, low):
+            raise _refuse(key, value, f"a whole number, at least {low}")
+    for key, zero in (("weight_decay", True), ("tail_ratio", False)):
+        value = settings.get(key)
+        if value is not None and not (_number(value) and (value > 0 or (zero and value == 0))):
+            raise _refuse(key, value, f"a number, {'at least' if zero else 'above'} 0")
+    clip = settings.get("clip_grad_norm")
+    good = clip is None or ("max_norm" in clip and set(clip) <= {"max_norm", "norm_type", "error_if_nonfinite"})
+    if not good or (clip is not None and not (_number(clip["max_norm"]) and clip["max_norm"] > 0)):
+        raise _refuse("clip_grad_norm", clip, "such as {max_norm: 5, norm_type: 2}, or ~")
+    threshold = settings.get("threshold")
+    if threshold is not None and not (len(threshold) == 1 and all(map(_number, threshold.values()))):
+        raise _refuse("threshold", threshold, "one field with a number, such as {rating: 4}, or ~")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _names(value: object) -> bool:
@@ -135,9 +170,7 @@ def _check_eval_args(arguments: Any) -> None:
 
 def _check_ratios(kind: str, ratios: Any) -> None:
     good = isinstance(ratios, (list, tuple)) and len(ratios) == 3
-    good = good and all(
-        isinstance(r, (int, float)) and not isinstance(r, bool) and math.isfinite(r) and r >= 0 for r in ratios
-    )
+    good = good and all(_number(ratio) and ratio >= 0 for ratio in ratios)
     if not good or sum(ratios) <= 0 or (kind == "TS" and sum(ratios[:2]) <= 0):
         raise _refuse(f"eval_args: split {kind}", ratios, "three numbers, at least 0: training, validation, test")
 
