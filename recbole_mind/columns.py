@@ -94,15 +94,18 @@ def check_label(config: Any, dataset: Any) -> None:
 
 def check_features(config: Any, dataset: Any) -> None:
     """Raise :class:`InputError` where a model of RecBole is to read item features that it cannot embed."""
-    fields = config["selected_features"]
-    if fields is None:
+    if "selected_features" not in config:
         return
+    fields = config["selected_features"]
     known = {f: kind.value for f, kind in dataset.field2type.items() if dataset.item_feat is not None}
     known = {f: kind for f, kind in known.items() if f in dataset.item_feat and f != config["ITEM_ID_FIELD"]}
     numerical = config["numerical_features"] or []
+    path = Path(config["data_path"]) / f"{config['dataset']}.item"
+    allowed = ", ".join(known) or "none"
+    require(
+        bool(fields), f"selected_features: {fields} is not allowed; allowed: columns of '{path}'; read are: {allowed}"
+    )
     for field in fields:
-        path = Path(config["data_path"]) / f"{config['dataset']}.item"
-        allowed = ", ".join(known) or "none"
         require(field in known, f"selected_features: '{field}' is not read from '{path}'; read are: {allowed}")
         require(
             not known[field].startswith("float") or field in numerical,

@@ -30,6 +30,7 @@ _LOWEST = {
     **{"metric_decimal_place": 0, "loss_decimal_place": 0, "worker": 0, "eval_step": 0},
     **{"MAX_ITEM_LIST_LENGTH": 1},
 }
+_SHARES = ("mask_ratio", "drop_ratio", "dropout_prob", "hidden_dropout_prob", "attn_dropout_prob")
 _EVAL_KEYS = ("split", "order", "group_by", "mode")
 _NEGATIVE_KEYS = ("distribution", "sample_num", "alpha", "dynamic", "candidate_num")
 
@@ -91,6 +92,10 @@ def _check_numbers(settings: Mapping[str, Any]) -> None:
         sized = low == 1 or re.fullmatch(r"(n|num)_layers", key)
         if sized and isinstance(value, (int, float)) and not _whole(value, low):
             raise _refuse(key, value, f"a whole number, at least {low}")
+        if key in _SHARES and isinstance(value, (int, float)):
+            good = _number(value) and (0 < value <= 1 if key == "mask_ratio" else 0 <= value <= 1)
+            if not good:
+                raise _refuse(key, value, f"a number {'above' if key == 'mask_ratio' else 'from'} 0 to 1")
     for key, zero in (("weight_decay", True), ("tail_ratio", False)):
         value = settings.get(key)
         if value is not None and not (_number(value) and (value > 0 or (zero and value == 0))):
