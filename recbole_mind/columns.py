@@ -72,8 +72,18 @@ def check_ids(settings: Mapping[str, Any]) -> None:
 
 
 def check_label(config: Any, dataset: Any) -> None:
-    """Raise :class:`InputError` where a data set that has been read lacks the label that is learnt or judged by."""
+    """Raise :class:`InputError` where there is neither negative nor label to learn from, or no label to judge by."""
+    from recbole.data.dataloader import UserDataLoader
+    from recbole.data.utils import get_dataloader
+
     field, name = config["LABEL_FIELD"], config["dataset"]
+    drawn = config["train_neg_sample_args"]["distribution"] != "none"
+    kind, whole = config["MODEL_INPUT_TYPE"], get_dataloader(config, "train") is UserDataLoader
+    require(
+        drawn or whole or kind is None or kind.name != "PAIRWISE",
+        f"train_neg_sample_args: model '{config['model']}' learns pairs of a positive and a negative item; it must not "
+        "be None",
+    )
     if field in dataset.field2type:
         return
     remedy = f"LABEL_FIELD names a column of '{name}', threshold makes a label of one, such as threshold={{rating: 4}}"
@@ -84,7 +94,6 @@ def check_label(config: Any, dataset: Any) -> None:
         f"field '{field}'; {remedy}",
     )
     learns = config["MODEL_TYPE"].name in ("CONTEXT", "DECISIONTREE")
-    drawn = config["train_neg_sample_args"]["distribution"] != "none"
     require(
         drawn or not learns,
         f"model: '{config['model']}' learns a label, and '{name}' has no field '{field}'; {remedy}; "

@@ -77,12 +77,14 @@ def words(error: BaseException) -> str:
         return text or f"it requires {_asserted(error)}"
     if isinstance(error, ImportError):
         return text if error.name is None else f"the library '{error.name}' is not installed"
+    if isinstance(error, OSError) and error.filename == "":
+        return "it opens a file that no setting names"
     if isinstance(error, OSError) and error.filename is not None:
         return f"'{error.filename}' cannot be opened: {error.strerror}"
     for kind, said in _SAID:
         if isinstance(error, kind):
             return f"{said}: {text}" if text else said
-    return text or "it says no reason"
+    return text or ("it is not implemented" if isinstance(error, NotImplementedError) else "it says no reason")
 
 
 _SAID: tuple[tuple[type[BaseException], str], ...] = (
@@ -90,7 +92,6 @@ _SAID: tuple[tuple[type[BaseException], str], ...] = (
     (AttributeError, "something that it needs is not there"),
     (TypeError, "a value is of another kind than it takes"),
     (ZeroDivisionError, "it divides by zero"),
-    (NotImplementedError, "it is not implemented"),
 )
 
 

@@ -187,7 +187,7 @@ def _mend_config(Config: Any) -> None:
             final["train_neg_sample_args"] = None
         if kind == "SEQUENTIAL" and final.get("loss_type") == "BPR" and final.get("train_neg_sample_args") is None:
             raise InputError("train_neg_sample_args: loss_type 'BPR' needs negatives; it must not be None")
-        if kind == "SEQUENTIAL" and final.get("loss_type") not in (None, "CE", "BPR"):
+        if kind == "SEQUENTIAL" and final.get("loss_type", "CE") not in ("CE", "BPR"):
             raise InputError(f"loss_type: '{final['loss_type']}' is unknown; allowed for {self.model}: CE, BPR")
         original(self)
         finish(final, given, kind)

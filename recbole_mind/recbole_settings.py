@@ -104,6 +104,9 @@ def _check_numbers(settings: Mapping[str, Any]) -> None:
     good = clip is None or ("max_norm" in clip and set(clip) <= {"max_norm", "norm_type", "error_if_nonfinite"})
     if not good or (clip is not None and not (_number(clip["max_norm"]) and clip["max_norm"] > 0)):
         raise _refuse("clip_grad_norm", clip, "such as {max_norm: 5, norm_type: 2}, or ~")
+    steps, every = settings.get("pretrain_epochs"), settings.get("save_step")
+    if "pretrain" in str(settings.get("train_stage")) and isinstance(steps, int) and isinstance(every, int):
+        require(steps >= every, f"pretrain_epochs: {steps} is less than save_step, {every}, so that nothing is saved")
     threshold = settings.get("threshold")
     if threshold is not None and not (len(threshold) == 1 and all(map(_number, threshold.values()))):
         raise _refuse("threshold", threshold, "one field with a number, such as {rating: 4}, or ~")
