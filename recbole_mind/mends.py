@@ -8,6 +8,7 @@ number, unless a setting of ours asks for it.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import logging
@@ -151,6 +152,8 @@ def _mend_config(Config: Any) -> None:
     @_wrap(Config, "_load_internal_config_dict")
     def internal(original: Callable[..., Any], self: Any, model: str, model_class: Any, dataset: str) -> None:
         original(self, model, model_class, dataset)
+        if model.lower() in ("lightgbm", "xgboost"):  # RecBole's files of defaults are not spelt as its classes
+            self.internal_config_dict.update(copy.deepcopy(settings.model_defaults(model)))
         if is_ours(model_class):
             self.internal_config_dict.update(settings.defaults("model", model))
             self.internal_config_dict.update(

@@ -168,9 +168,11 @@ def check_model(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise InputError("model: no model is named; use --model=MIND")
     require(name.isidentifier() and not name.startswith("_"), f"model: '{name}' is no model's name")
-    library = name.lower() if name.lower() in ("xgboost", "lightgbm") else None
-    if library and importlib.util.find_spec(library) is None:
-        raise InputError(f"model: '{name}' needs {library}; pip install {library}")
+    trees = ["xgboost", "lightgbm"]
+    if name.lower() in trees:  # RecBole imports both for either
+        for library in sorted(trees, key=name.lower().__ne__):
+            found = importlib.util.find_spec(library) is not None
+            require(found, f"model: '{name}' needs {library}; pip install {library}")
     if name not in known_models():
         ours = ", ".join(MODELS)
         raise InputError(
@@ -180,13 +182,23 @@ def check_model(name: object) -> str:
 
 
 @cache
+def model_defaults(model: str) -> dict[str, Any]:
+    """RecBole's defaults of ``model``; those of LightGBM and XGBoost stand in files of names in lower case."""
+    for name in (model, model.lower()):
+        path = recbole_folder() / f"properties/model/{name}.yaml"
+        if path.is_file():
+            return dict(yaml.load(path.read_text("utf-8"), Loader=_Loader) or {})  # noqa: S506 - a safe loader
+    return {}
+
+
+@cache
 def known_keys(model: str) -> frozenset[str]:
     """Every key that RecBole or ``model`` reads."""
     from recbole.utils import argument_list
 
     folder = recbole_folder() / "properties"
-    keys = set(_UNLISTED) | set(COMMON) | set(defaults("model", model))
-    paths = [folder / "overall.yaml", folder / f"model/{model}.yaml", folder / "dataset/sample.yaml"]
+    keys = set(_UNLISTED) | set(COMMON) | set(defaults("model", model)) | set(model_defaults(model))
+    paths = [folder / "overall.yaml", folder / "dataset/sample.yaml"]
     for path in [*paths, *folder.glob("quick_start_config/*.yaml"), folder / "dataset/ml-100k.yaml"]:
         if path.is_file():
             keys |= set(yaml.load(path.read_text("utf-8"), Loader=_Loader) or {})  # noqa: S506 - a safe loader

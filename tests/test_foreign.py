@@ -201,6 +201,9 @@ def test_models_are_known_as_recbole_spells_them():
     known = settings.known_models()
     assert {"LightGBM", "XGBoost", "Random", "KD_DAGFM", "xDeepFM", "FOSSIL", "MIND"} <= known
     assert not {"lightgbm", "random", "init", "GRU"} & known
+    # their defaults stand in lightgbm.yaml and xgboost.yaml, which RecBole does not find by the class's name
+    assert "lgb_params" in settings.known_keys("LightGBM")
+    assert settings.model_defaults("XGBoost")["xgb_params"]
     with pytest.raises(InputError, match="'random' is unknown; did you mean 'Random'"):
         settings.check_model("random")
 
