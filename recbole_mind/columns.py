@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_mind.errors import require
+from recbole_mind.settings import by_window
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
 _IDS = {  # what each file must hold, by the setting that names it
@@ -22,7 +23,7 @@ _NAMING = (  # settings that name columns, in a list or as keys
 )
 
 
-def load_named(settings: dict[str, Any], given: Collection[str], *, by_time: bool) -> None:
+def settle(settings: dict[str, Any], given: Collection[str], *, sequential: bool) -> None:
     """Have RecBole read the columns that the settings name, beside those of its own default ``load_col``.
 
     A ``load_col`` that the user gives stays as it is, and is refused where it leaves out an id.
@@ -30,8 +31,13 @@ def load_named(settings: dict[str, Any], given: Collection[str], *, by_time: boo
     Args:
         settings: all settings in force, with the data set's folder as ``data_path``.
         given: the keys that the user set, against those that are defaults.
-        by_time: whether samples are made in the order of ``TIME_FIELD``.
+        sequential: whether the model reads histories, which are in the order of ``TIME_FIELD``.
     """
+    _check_ids(settings)
+    _load_named(settings, given, by_time=sequential or settings["eval_args"]["order"] == "TO" or by_window(settings))
+
+
+def _load_named(settings: dict[str, Any], given: Collection[str], *, by_time: bool) -> None:
     columns = settings.get("load_col")
     if columns is None:
         return
@@ -60,7 +66,7 @@ def load_named(settings: dict[str, Any], given: Collection[str], *, by_time: boo
             _add(columns, suffix, [*(settings[key] for key in _IDS[suffix]), field])
 
 
-def check_ids(settings: Mapping[str, Any]) -> None:
+def _check_ids(settings: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` if the file of interactions has no column of users or of items."""
     (_, path), *_ = _paths(settings)
     kinds = fields_of(path, settings)
@@ -78,9 +84,9 @@ def check_label(config: Any, dataset: Any) -> None:
 
     field, name = config["LABEL_FIELD"], config["dataset"]
     drawn = config["train_neg_sample_args"]["distribution"] != "none"
-    kind, whole = config["MODEL_INPUT_TYPE"], get_dataloader(config, "train") is UserDataLoader
+    pairs = config["MODEL_INPUT_TYPE"].name == "PAIRWISE" and config["MODEL_TYPE"].name != "SEQUENTIAL"
     require(
-        drawn or whole or kind is None or kind.name != "PAIRWISE",
+        drawn or not pairs or get_dataloader(config, "train") is UserDataLoader,
         f"train_neg_sample_args: model '{config['model']}' learns pairs of a positive and a negative item; it must not "
         "be None",
     )

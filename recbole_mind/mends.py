@@ -14,7 +14,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -183,23 +183,13 @@ def _mend_config(Config: Any) -> None:
             final["loss_type"] = "BPR" if model_settings.sampler_fed(final) else "CE"  # the two that RecBole knows
             original(self)
             final["loss_type"] = loss
-            finish(final, given, kind)
+            settings.check_valid_metric(final)
+            columns.settle(final, given, sequential=True)
             return
-        recbole_settings.check_negatives(final)
-        if kind == "SEQUENTIAL" and final.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
-            final["train_neg_sample_args"] = None
-        if kind == "SEQUENTIAL" and final.get("loss_type") == "BPR" and final.get("train_neg_sample_args") is None:
-            raise InputError("train_neg_sample_args: loss_type 'BPR' needs negatives; it must not be None")
-        if kind == "SEQUENTIAL" and final.get("loss_type", "CE") not in ("CE", "BPR"):
-            raise InputError(f"loss_type: '{final['loss_type']}' is unknown; allowed for {self.model}: CE, BPR")
+        recbole_settings.check_learning(final, given, self.model, sequential=kind == "SEQUENTIAL")
         original(self)
-        finish(final, given, kind)
-
-    def finish(final: dict[str, Any], given: Collection[str], kind: str) -> None:
         settings.check_valid_metric(final)
-        by_time = kind == "SEQUENTIAL" or final["eval_args"]["order"] == "TO" or settings.by_window(final)
-        columns.check_ids(final)
-        columns.load_named(final, given, by_time=by_time)
+        columns.settle(final, given, sequential=kind == "SEQUENTIAL")
 
     @_wrap(Config, "_init_device")
     def device(original: Callable[..., Any], self: Any) -> None:

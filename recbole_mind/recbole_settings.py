@@ -208,8 +208,20 @@ def _check_modes(settings: Mapping[str, Any]) -> None:
     )
 
 
-def check_negatives(settings: dict[str, Any]) -> None:
-    """Check ``train_neg_sample_args`` of a model that is RecBole's."""
+def check_learning(settings: dict[str, Any], given: Collection[str], model: str, *, sequential: bool) -> None:
+    """Check, in place, the loss and the negatives of a model that is RecBole's."""
+    _check_negatives(settings)
+    if not sequential:
+        return
+    loss = settings.get("loss_type", "CE")
+    require(loss in ("CE", "BPR"), f"loss_type: '{loss}' is unknown; allowed for {model}: CE, BPR")
+    if settings.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
+        settings["train_neg_sample_args"] = None
+    lacking = loss == "BPR" and settings.get("train_neg_sample_args") is None
+    require(not lacking, "train_neg_sample_args: loss_type 'BPR' needs negatives; it must not be None")
+
+
+def _check_negatives(settings: dict[str, Any]) -> None:
     key = "train_neg_sample_args"
     arguments = settings.get(key)
     if isinstance(arguments, str) and arguments.lower() == "none":
