@@ -63,7 +63,7 @@ def _load_named(settings: dict[str, Any], given: Collection[str], *, by_time: bo
             continue
         holding = [suffix for suffix, names in found.items() if field in names]
         for suffix in holding[:1]:
-            _add(columns, suffix, [*(settings[key] for key in _IDS[suffix]), field])
+            _add(columns, suffix, [*filter(None, (settings[key] for key in _IDS[suffix])), field])
 
 
 def _check_ids(settings: Mapping[str, Any]) -> None:
@@ -73,6 +73,8 @@ def _check_ids(settings: Mapping[str, Any]) -> None:
     tokens = ", ".join(field for field, kind in kinds.items() if kind == "token")
     for key in _IDS["inter"] if kinds else ():
         field = settings[key]
+        if field is None:  # a table of clicks, which names neither
+            continue
         require(field in kinds, f"{key}: '{field}' is no column of '{path}'; allowed: {tokens}")
         require(kinds[field] == "token", f"{key}: '{field}' is a {kinds[field]} in '{path}'; allowed: {tokens}")
 

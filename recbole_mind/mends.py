@@ -142,6 +142,10 @@ def _mend_config(Config: Any) -> None:
 
     Config._convert_config_dict = convert
 
+    @_wrap(Config, "_load_config_files")
+    def load_files(original: Callable[..., Any], self: Any, paths: Any) -> Any:
+        return settings.with_nulls(original(self, paths))
+
     @_wrap(Config, "compatibility_settings")
     def compatibility(original: Callable[..., Any], self: Any) -> None:
         for old, new in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):

@@ -57,9 +57,12 @@ def _refuse(key: str, value: object, allowed: str) -> InputError:
 
 def _check_kinds(settings: dict[str, Any]) -> None:
     """Whether texts are texts, lists lists and mappings mappings."""
+    ids = settings.get("USER_ID_FIELD"), settings.get("ITEM_ID_FIELD")
+    tables = settings["MODEL_TYPE"].name in ("CONTEXT", "DECISIONTREE") and ids == (None, None)  # of clicks alone
+    unnamed = (*_OPEN_FIELDS, *(("USER_ID_FIELD", "ITEM_ID_FIELD") if tables else ()))
     for key in (*_FIELDS, *_TEXTS, *_OPEN_FIELDS):
         value = settings.get(key, "usual")
-        if not (isinstance(value, str) and value) and not (value is None and key in _OPEN_FIELDS):
+        if not (isinstance(value, str) and value) and not (value is None and key in unnamed):
             raise _refuse(key, value, "a text" if key in _TEXTS else "a field's name")
     for key in _LISTS:
         value = settings.get(key)
@@ -75,7 +78,7 @@ def _check_kinds(settings: dict[str, Any]) -> None:
         for suffix, fields in (settings.get(key) or {}).items():
             if not (_names(fields) or (fields == "*" and key == "load_col")):
                 raise _refuse(f"{key}: {suffix}", fields, "a list of field names")
-    named = [key for key in _FIELDS if key in settings]
+    named = [key for key in _FIELDS if settings.get(key)]
     for key, other in itertools.combinations(named, 2):
         require(settings[key] != settings[other], f"{key}: '{settings[key]}' is what {other} names; name another field")
     if settings.get("normalize_all") not in (None, True, False):

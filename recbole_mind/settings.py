@@ -108,6 +108,15 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def with_nulls(value: Any) -> Any:
+    """``value`` with null for each text ``None`` in it: what RecBole's own reader of YAML leaves as text."""
+    if isinstance(value, Mapping):
+        return {key: with_nulls(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_nulls(item) for item in value]
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
 def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
     """Read ``--key=value`` and ``--key value``.
 

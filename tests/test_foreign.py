@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_mind import InputError, cli, foreign, quick_start, settings
+from recbole_mind import InputError, cli, foreign, mends, quick_start, settings
 from recbole_mind.youtube_dnn import YouTubeDNN
 
 PYTHON = re.compile(r"Traceback|\w+Error\b|\w+Exception\b|not enough values|too many values|\n")
@@ -197,6 +197,28 @@ def test_each_kind_of_error_is_put_into_words(code, said):
         assert not isinstance(own.value, InputError)
 
 
+def test_a_field_that_a_model_of_recbole_asks_our_data_for_is_its_fault():
+    ours: dict[str, object] = {"__name__": "recbole_mind.sequences"}
+    exec("def field(name): return {}[name]", ours)
+    theirs = {"__name__": "recbole.model.x", "field": ours["field"]}
+    message = r"^it: it asks for 'price', which is not there \(RecBole's recbole.model.x, line 1\)$"
+    with pytest.raises(InputError, match=message), foreign.in_words("it"):
+        exec("field('price')", theirs)
+
+
+def test_the_defaults_of_every_model_of_recbole_are_accepted(shop):
+    for model in sorted(settings.known_models() - {"LightGBM", "XGBoost"}):
+        config = quick_start.build_config(model, "shop", overrides={"data_path": str(shop)})
+        assert config["model"] == model
+
+
+def test_a_table_of_clicks_may_name_neither_user_nor_item(shop):
+    more = given(shop, USER_ID_FIELD=None, ITEM_ID_FIELD=None, threshold={"rating": 3}, **AUC)
+    assert quick_start.build_config("FM", "shop", overrides=more)["USER_ID_FIELD"] is None
+    with pytest.raises(InputError, match="USER_ID_FIELD: None is not allowed"):
+        quick_start.build_config("BPR", "shop", overrides=given(shop, USER_ID_FIELD=None, ITEM_ID_FIELD=None))
+
+
 def test_models_are_known_as_recbole_spells_them():
     known = settings.known_models()
     assert {"LightGBM", "XGBoost", "Random", "KD_DAGFM", "xDeepFM", "FOSSIL", "MIND"} <= known
@@ -228,6 +250,17 @@ def test_none_is_null_in_a_file_and_on_the_command_line(shop, tmp_path, text):
     overrides = {key: value for key, value in given(shop).items() if key != "topk"}
     with pytest.raises(InputError, match="topk: None is not allowed"):
         quick_start.build_config("BPR", "shop", [path], overrides)
+
+
+def test_recboles_own_files_of_settings_are_read_alike(shop, tmp_path):
+    from recbole.config import Config
+
+    path = tmp_path / "mine.yaml"
+    path.write_text("train_neg_sample_args: None\neval_args: {group_by: None, order: TO, split: {LS: test_only}}\n")
+    with mends.argv_hidden():
+        config = Config("MIND", "shop", config_file_list=[str(path)], config_dict={"data_path": str(shop)})
+    assert config["train_neg_sample_args"]["distribution"] == "none"
+    assert config["eval_args"]["group_by"] is None
 
 
 # -- columns ------------------------------------------------------------------------------------------------------
