@@ -95,13 +95,13 @@ def tell_left_out(counts: Ints, mode: str, *, first: int) -> None:
     """
     targets = {"valid_and_test": ("test", "validation"), "valid_only": ("validation",), "test_only": ("test",)}[mode]
     said = [
-        f"{lacking:,} have no {phase} target, which takes {first + place}"
+        f"{lacking:,} have no {phase} target (it takes {first + place})"
         for place, phase in enumerate(targets, 1)
         if (lacking := int((counts <= place).sum()))
     ]
     if said:
-        among = f"of {len(counts):,} users with {first} behaviours or more"
-        logging.getLogger().warning(f"leave-one-out: {among} {' and '.join(said)}")
+        among = f"of {len(counts):,} users with at least {first} behaviour{'s' * (first > 1)}"
+        logging.getLogger().warning(f"leave-one-out: {among}, {' and '.join(said)}")
 
 
 def by_ratio(data: Groups, ratios: Sequence[float]) -> list[Ints]:

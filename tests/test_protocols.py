@@ -561,10 +561,12 @@ def test_leave_one_out_of_short_histories_is_as_the_page_says(tmp_path, model, k
     for user, places in enumerate(want):
         assert tuple([place for name, place in part if name == f"u{user}"] for part in found) == places
     said = capsys.readouterr().err
-    if model == "BPR":
-        assert "of 8 users with 1 behaviours or more 1 have no test target, which takes 2 and 2 have no valid" in said
-    else:
-        assert "of 7 users with 2 behaviours or more 1 have no test target, which takes 3 and 2 have no valid" in said
+    users, first = (8, "1 behaviour") if model == "BPR" else (7, "2 behaviours")
+    test, valid = (2, 3) if model == "BPR" else (3, 4)
+    assert (
+        f"leave-one-out: of {users} users with at least {first}, 1 have no test target (it takes {test}) and 2 have no "
+        f"validation target (it takes {valid})"
+    ) in " ".join(said.split())
 
 
 def test_no_word_of_short_histories_where_there_are_none(tmp_path, capsys):
