@@ -67,8 +67,9 @@ class RetrievalModel(SequentialRecommender):
             size=self.size,
             features=_feature_values(dataset, dataset.item_feat, config["item_features"], "item_features", "item"),
         )
+        self.user_features: list[str] = config["user_features"]
         self.profile_encoder = ProfileEncoder(
-            features=_feature_values(dataset, dataset.user_feat, config["user_features"], "user_features", "user"),
+            features=_feature_values(dataset, dataset.user_feat, self.user_features, "user_features", "user"),
             size=config["profile_embedding_size"],
         )
         self.interest_layers = InterestLayers(
@@ -164,10 +165,13 @@ class RetrievalModel(SequentialRecommender):
     def interests(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Interests ``[B, K, D]`` and ``[B, K]`` active flags of the histories in ``interaction``, deterministic.
 
+        Of a model without user features a new user's history will do: no user is asked for.
+
         Raises:
-            InputError: a history is empty, longer than ``MAX_ITEM_LIST_LENGTH`` or names an unknown item.
+            InputError: a history is missing, empty, longer than ``MAX_ITEM_LIST_LENGTH`` or names an unknown item; or
+                the user is missing of whom features are used.
         """
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        item_seq, lengths, users = self._history_of(interaction)
         L = item_seq.shape[1]
         require(len(lengths) > 0, "the batch holds no history")
         require(int(lengths.min()) >= 1, f"{self.ITEM_SEQ}: row {int(lengths.argmin())} is an empty history")
@@ -182,22 +186,36 @@ class RetrievalModel(SequentialRecommender):
         was_training = self.training
         self.eval()
         try:
-            interests, active = self(item_seq, lengths, interaction[self.USER_ID])
+            interests, active = self(item_seq, lengths, users)
         finally:
             self.train(was_training)
         return interests, active
 
+    def _history_of(self, interaction: Interaction) -> tuple[Tensor, Tensor, Tensor]:
+        """Histories ``[B, L]``, their lengths ``[B]`` and users ``[B]``, who are 0 where no user feature is used."""
+        for field in (self.ITEM_SEQ, self.ITEM_SEQ_LEN):
+            require(field in interaction, f"the interaction has no field '{field}', which makes the history")
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if self.USER_ID in interaction:
+            return item_seq, lengths, interaction[self.USER_ID]
+        require(
+            not self.user_features,
+            f"the interaction has no field '{self.USER_ID}': the model uses the user features "
+            f"{', '.join(self.user_features)}; a model with user_features [] takes histories of new users",
+        )
+        return item_seq, lengths, torch.zeros_like(lengths)
+
     @torch.no_grad()
     def encoded(self, interaction: Interaction) -> Encoded:
         """What :meth:`interests` gives for the histories in ``interaction``, to rounding, and what each is made of."""
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        item_seq, lengths, users = self._history_of(interaction)
         item_seq = item_seq[:, : max(1, int(lengths.max()))]
         was_training = self.training
         self.eval()
         try:
             vectors, place = self.behaviors(item_seq)
             behaviors = vectors[place] * history_mask(lengths, item_seq.shape[1])[:, :, None]  # [B, L, D]
-            found = self.encode(behaviors, lengths, self.profile_encoder(interaction[self.USER_ID]))
+            found = self.encode(behaviors, lengths, self.profile_encoder(users))
         finally:
             self.train(was_training)
         return found._replace(active=found.active.to(lengths.device))
@@ -259,6 +277,7 @@ class RetrievalModel(SequentialRecommender):
     @torch.no_grad()
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``[B]`` of the items in ``interaction``: the maximum over active k of v_k·e_i (Eq. 3)."""
+        require(self.ITEM_ID in interaction, f"the interaction has no field '{self.ITEM_ID}', the items to score")
         items = interaction[self.ITEM_ID]
         _check_ids(items, 1, self.n_items, self.ITEM_ID)
         interests, active = self.interests(interaction)

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import mends, protocols, settings
+from recbole_mind import columns, mends, protocols, settings
 from recbole_mind.errors import InputError, require
+from recbole_mind.foreign import in_words
 
 
 def build_config(
@@ -41,19 +42,15 @@ def build_config(
     merged.pop("model", None)
     merged.pop("dataset", None)
     # a numerical field is embedded as float32, so that the order of its original values is lost
-    numerical = merged.get("TIME_FIELD", "timestamp") in (merged.get("numerical_features") or [])
+    embedded = merged.get("numerical_features")
+    numerical = isinstance(embedded, (list, tuple)) and merged.get("TIME_FIELD", "timestamp") in embedded
     merged.setdefault("timestamp_order", "recbole" if numerical else "data")
     merged.setdefault("checkpoint_minutes", 10)
     merged.setdefault("lazy_sequences", True)
     from recbole.config import Config
 
-    try:
-        with mends.argv_hidden():
-            return Config(model=name, dataset=data, config_dict=merged)
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, NotImplementedError, AssertionError, RuntimeError) as error:
-        raise InputError(f"settings: {error}") from None
+    with in_words("settings"), mends.argv_hidden():
+        return Config(model=name, dataset=data, config_dict=merged)
 
 
 def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
@@ -72,20 +69,22 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
                 f"dataset: '{name}' is unknown: there is no folder '{folder}'; set data_path to the folder that holds "
                 f"'{name}/{name}.inter', or use ml-100k, which ships with RecBole"
             )
-    try:
+    with in_words(f"dataset: '{name}' in '{folder}' cannot be used"):
         dataset = create_dataset(config)
         protocols.check_data(config, dataset)
+        columns.check_label(config, dataset)
+        columns.check_features(config, dataset)
         require(dataset.item_num > 2, f"dataset: '{name}' has {dataset.item_num - 1} item; at least 2 are needed")
         loaders = data_preparation(config, dataset)
-    except InputError:
-        raise
-    except (ValueError, KeyError, OSError, IndexError, NotImplementedError, AttributeError) as error:
-        raise InputError(f"dataset: '{name}' in '{folder}' cannot be used: {repr(error)[:200]}") from error
     most = max(config["topk"])
     require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
+    first = 3 if config["MODEL_TYPE"].name == "SEQUENTIAL" else 2
+    left_out = "LS" in config["eval_args"]["split"] and not config["benchmark_filename"]
+    hint = f"; leave-one-out takes {first} behaviours of a user for a test target, {first + 1} for a validation target"
+    hint = hint if left_out else ""
     for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
         needed = phase != "validation" or config["protocol"] is not None
-        require(len(loader.dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}")
+        require(len(loader.dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}{hint}")
         if len(loader.dataset) and mends.is_ours(config.model_class) and config["benchmark_filename"]:
             lengths = loader.dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
             low, high, most = int(lengths.min()), int(lengths.max()), config["MAX_ITEM_LIST_LENGTH"]
@@ -99,12 +98,8 @@ def build_model(config: Any, train_data: Any) -> Any:
     from recbole.utils import get_model
 
     model_class = get_model(config["model"])
-    try:
+    with in_words(f"model: '{config['model']}' cannot be built on '{config['dataset']}' with these settings"):
         model = model_class(config, train_data._dataset).to(config["device"])
-    except (KeyError, ValueError) as error:
-        if mends.is_ours(model_class):
-            raise
-        raise InputError(f"model: '{config['model']}' cannot be built on '{config['dataset']}': {error!r}") from error
     protocols.warn_of_users(config, model, train_data._dataset)
     return model
 
@@ -119,7 +114,8 @@ def build_trainer(config: Any, model: Any) -> Any:
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     if issubclass(base, Trainer) and not issubclass(base, SafeTrainer):
         base = type(f"Safe{base.__name__}", (SafeTrainer, base), {})
-    return base(config, model)
+    with in_words(f"model: '{config['model']}' cannot be trained with these settings"):
+        return base(config, model)
 
 
 def check_writable(folder: Path) -> None:

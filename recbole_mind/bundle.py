@@ -31,6 +31,7 @@ from recbole_mind.bundle_files import write
 from recbole_mind.encoder import Encoder
 from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Floats
+from recbole_mind.foreign import words
 from recbole_mind.index_files import training_of
 from recbole_mind.retrieval import MultiVectorIndex
 from recbole_mind.tokens import Tokens
@@ -138,7 +139,7 @@ class Bundle:
         except InputError as error:
             raise InputError(f"bundle '{folder}' is refused: {error}") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"bundle '{folder}' is refused: manifest.json is incomplete: {error!r}") from None
+            raise InputError(f"bundle '{folder}' is refused: manifest.json is incomplete: {words(error)}") from None
 
     @classmethod
     def _open(cls, folder: Path, manifest: dict[str, Any], threads: int | None) -> Bundle:

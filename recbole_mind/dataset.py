@@ -260,6 +260,7 @@ class SequentialDataset(RecBoleDataset):
             return list(super().leave_one_out(group_by, leave_one_mode))  # which says what is wrong
         groups = self.inter_feat.interaction.groups(group_by)
         parts = splits.leave_out(groups, number)
+        splits.tell_left_out(groups.counts, leave_one_mode, first=2)
         if number == 1:
             parts.insert(2 if leave_one_mode == "valid_only" else 1, parts[0][:0])
         return self._parts(groups, parts)

@@ -1,12 +1,14 @@
 """RecBole 1.2.1 made to run on current libraries, from outside, each mend with its reason.
 
-:mod:`recbole_mind.registry` calls :func:`mend_recbole` once RecBole's configuration has been imported, and
-:func:`mend_quick_start` once its quick start has. No mend changes a number, unless a setting of ours asks for it.
+:mod:`recbole_mind.registry` calls :func:`mend_recbole` once RecBole's configuration has been imported,
+:func:`mend_quick_start` once its quick start has and :func:`mend_case_study` once its case study has. No mend changes a
+number, unless a setting of ours asks for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import logging
@@ -19,7 +21,17 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_mind import checkpoint, model_settings, protocols, resume, settings, window
+from recbole_mind import (
+    checkpoint,
+    columns,
+    model_settings,
+    protocols,
+    recbole_settings,
+    resume,
+    settings,
+    splits,
+    window,
+)
 from recbole_mind.errors import InputError, require
 from recbole_mind.registry import MODELS
 
@@ -38,6 +50,7 @@ MENDS = (
     ("a saved data set is used again for other files, and saving loaders unseeds them", "compared by content; not so"),
     ("every prefix of a history is stored as a padded row", "histories are cut for a batch (lazy_sequences: True)"),
     ("sequential models rank the user's own history", "mask_history: true keeps it out"),
+    ("full_sort_topk and full_sort_scores recommend what mask_history keeps out", "they rank as the evaluation does"),
     ("ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail on numbers that are no tensors", "they work"),
     ("every user is scored against every item in one dense matrix", "searched instead (eval_search)"),
     ("gpu_id overwrites CUDA_VISIBLE_DEVICES, use_gpu: False still uses the GPU", "both are respected"),
@@ -104,6 +117,21 @@ def mend_quick_start() -> None:
     module.load_data_and_model = package.load_data_and_model = load_data_and_model  # type: ignore[attr-defined]
 
 
+def mend_case_study() -> None:
+    """Have ``full_sort_scores`` and ``full_sort_topk`` of ``recbole.utils.case_study`` honour ``mask_history``."""
+    if "case study" in _APPLIED:
+        return
+    _APPLIED.add("case study")
+
+    @_wrap(importlib.import_module("recbole.utils.case_study"), "full_sort_scores")
+    def full_sort_scores(
+        original: Callable[..., Any], uid_series: Any, model: Any, test_data: Any, device: Any = None
+    ) -> Any:
+        masking = importlib.import_module("recbole_mind.masking")
+        scores = original(uid_series, model, masking.unmasked(test_data), device)
+        return masking.mask(scores, uid_series, test_data)
+
+
 # -- configuration ------------------------------------------------------------------------------------------------
 
 
@@ -112,11 +140,14 @@ def _mend_config(Config: Any) -> None:
         """Values given as text, read as literals; RecBole's own calls ``eval``."""
         for key, value in config_dict.items():
             if isinstance(value, str):
-                parsed = settings.parse_value(value)
-                config_dict[key] = value if parsed is None else parsed
+                config_dict[key] = settings.parse_value(value)
         return config_dict
 
     Config._convert_config_dict = convert
+
+    @_wrap(Config, "_load_config_files")
+    def load_files(original: Callable[..., Any], self: Any, paths: Any) -> Any:
+        return settings.with_nulls(original(self, paths))
 
     @_wrap(Config, "compatibility_settings")
     def compatibility(original: Callable[..., Any], self: Any) -> None:
@@ -128,6 +159,8 @@ def _mend_config(Config: Any) -> None:
     @_wrap(Config, "_load_internal_config_dict")
     def internal(original: Callable[..., Any], self: Any, model: str, model_class: Any, dataset: str) -> None:
         original(self, model, model_class, dataset)
+        if model.lower() in ("lightgbm", "xgboost"):  # RecBole's files of defaults are not spelt as its classes
+            self.internal_config_dict.update(copy.deepcopy(settings.model_defaults(model)))
         if is_ours(model_class):
             self.internal_config_dict.update(settings.defaults("model", model))
             self.internal_config_dict.update(
@@ -145,6 +178,7 @@ def _mend_config(Config: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
+        recbole_settings.check(final, ours)
         settings.check_common(final)
         window.check(final)
         kind = final["MODEL_TYPE"].name
@@ -158,15 +192,12 @@ def _mend_config(Config: Any) -> None:
             original(self)
             final["loss_type"] = loss
             settings.check_valid_metric(final)
+            columns.settle(final, given, sequential=True)
             return
-        if kind == "SEQUENTIAL" and final.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
-            final["train_neg_sample_args"] = None
-        if kind == "SEQUENTIAL" and final.get("loss_type") == "BPR" and final.get("train_neg_sample_args") is None:
-            raise InputError("train_neg_sample_args: loss_type 'BPR' needs negatives; it must not be None")
-        if kind == "SEQUENTIAL" and final.get("loss_type") not in (None, "CE", "BPR"):
-            raise InputError(f"loss_type: '{final['loss_type']}' is unknown; allowed for {self.model}: CE, BPR")
+        recbole_settings.check_learning(final, given, self.model, sequential=kind == "SEQUENTIAL")
         original(self)
         settings.check_valid_metric(final)
+        columns.settle(final, given, sequential=kind == "SEQUENTIAL")
 
     @_wrap(Config, "_init_device")
     def device(original: Callable[..., Any], self: Any) -> None:
@@ -217,6 +248,15 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
     dataset.Dataset.save = lambda self: saved.save_dataset(self)
     utils.load_split_dataloaders, utils.save_split_dataloaders = saved.load_loaders, saved.save_loaders
     package.create_dataset = utils.create_dataset = saved.create_dataset
+
+    @_wrap(dataset.Dataset, "leave_one_out")
+    def leave_one_out(original: Callable[..., Any], self: Any, group_by: str, leave_one_mode: str) -> Any:
+        counts = np.bincount(self.inter_feat[self.uid_field].numpy())
+        parts = original(self, group_by, leave_one_mode)
+        first = 2 if isinstance(self, dataset.SequentialDataset) else 1
+        splits.tell_left_out(counts[counts > 0], leave_one_mode, first=first)
+        return parts
+
     lazy = importlib.import_module("recbole_mind.dataset")
     packed = importlib.import_module("recbole_mind.packed_dataset")
 
@@ -280,35 +320,9 @@ def _mend_data(dataset: Any, dataloader: Any) -> None:
         if getattr(self._dataset, "targets_to_end", False):
             positive_u, positive_i = self._dataset.targets(interaction)
         if self.is_sequential and self.config["mask_history"]:
-            history = _history(self._dataset, interaction, positive_u, positive_i)
+            masking = importlib.import_module("recbole_mind.masking")
+            history = masking.history(self._dataset, interaction, positive_u, positive_i)
         return interaction, history, positive_u, positive_i
-
-
-def _history(dataset: Any, interaction: Any, positive_u: Any, positive_i: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows and items to keep out of the ranking: the whole history of each row, but not its own targets.
-
-    That is RecBole's rule for models without a sequence (``used_ids - positive_item``), so that the tables agree.
-    """
-    if HISTORY_ROW in interaction:
-        items, starts = dataset.history
-        ends = interaction[HISTORY_ROW].numpy()
-        first = starts[interaction[dataset.uid_field].numpy()]
-        counts = ends - first
-        rows = np.repeat(np.arange(len(ends)), counts)
-        offset = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        columns = items[np.repeat(first, counts) + offset].astype(np.int64)
-    else:  # a split given in files: the history is what the row says
-        require(
-            dataset.config["benchmark_filename"] is not None,
-            f"mask_history: the data set of {dataset.config['model']} does not keep whole histories; allowed: False",
-        )
-        listed = interaction[dataset.item_id_list_field].numpy()
-        rows, place = listed.nonzero()
-        columns = listed[rows, place]
-    width = dataset.item_num
-    targets = positive_u.numpy() * width + positive_i.numpy()
-    keep = ~np.isin(rows * width + columns, targets)
-    return torch.from_numpy(rows[keep]), torch.from_numpy(columns[keep])
 
 
 # -- trainer ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from recbole_mind import checkpoint, mends, settings
 from recbole_mind.building import build_config, build_data, build_model, build_trainer, check_writable, quiet
 from recbole_mind.diagnostics import interest_statistics
 from recbole_mind.errors import require
+from recbole_mind.foreign import in_words
 from recbole_mind.results import RunResult, protocol_of, versions
 
 __all__ = [
@@ -87,7 +88,8 @@ def run(
 
     from recbole_mind import evaluator
 
-    with quiet(config):
+    name = f"model: '{config['model']}' cannot be trained on '{config['dataset']}' with these settings"
+    with quiet(config), in_words(name):
         init_seed(config["seed"], config["reproducibility"])
         data, train_data, valid_data, test_data = build_data(config)
         prepared = time.perf_counter()
@@ -154,7 +156,8 @@ def evaluate(
         check_writable(Path(record).parent)
     from recbole_mind import evaluator
 
-    with quiet(loaded.config):
+    name, data = loaded.config["model"], loaded.config["dataset"]
+    with quiet(loaded.config), in_words(f"model: '{name}' cannot be evaluated on '{data}' with these settings"):
         trainer = trainer_for(loaded)
         evaluator.check(trainer, loaded.test_data)
         phases, results = {"data": time.perf_counter() - began}, []

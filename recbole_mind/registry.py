@@ -23,7 +23,11 @@ MODELS = {
 
 _PREFIX = "recbole.model.sequential_recommender."
 _ALIASES = {_PREFIX + name.lower(): (name, module) for name, module in MODELS.items()}
-_HOOKS = {"recbole.config": "mend_recbole", "recbole.quick_start": "mend_quick_start"}
+_HOOKS = {
+    "recbole.config": "mend_recbole",
+    "recbole.quick_start": "mend_quick_start",
+    "recbole.utils.case_study": "mend_case_study",
+}
 
 
 class _AliasLoader(Loader):

@@ -57,6 +57,10 @@ _Loader.add_implicit_resolver(
 )
 
 
+# what Python calls None, and RecBole's documentation writes, is null in files as it is on the command line
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(?i:none)$"), ["N", "n"])
+
+
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
@@ -98,12 +102,19 @@ def parse_value(text: str) -> Any:
     # of YAML only what Python's literals lack: its lists and mappings, true, null and 1e-3; '|', '01' and 'no' are text
     if not re.fullmatch(r"[\[{].*|true|false|null|~|none|[-+]?\d[\d.]*e[-+]?\d+", text.strip(), re.I | re.S):
         return text
-    if text.strip().lower() == "none":
-        return None
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError):
         return text
+
+
+def with_nulls(value: Any) -> Any:
+    """``value`` with null for each text ``None`` in it: what RecBole's own reader of YAML leaves as text."""
+    if isinstance(value, Mapping):
+        return {key: with_nulls(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_nulls(item) for item in value]
+    return None if isinstance(value, str) and value.lower() == "none" else value
 
 
 def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
@@ -149,8 +160,12 @@ def recbole_folder() -> Path:
 
 @cache
 def known_models() -> frozenset[str]:
-    """Names of the models that RecBole ships and of ours."""
-    return frozenset(path.stem for path in (recbole_folder() / "properties/model").glob("*.yaml")) | frozenset(MODELS)
+    """Names of the models that RecBole ships, as its classes are spelt, and of ours."""
+    found = set(MODELS)
+    for path in (recbole_folder() / "model").glob("*_recommender/*.py"):
+        classes = re.findall(r"^class (\w+)\(", path.read_text("utf-8"), re.MULTILINE)
+        found.update(name for name in classes if name.lower() == path.stem)
+    return frozenset(found)
 
 
 def check_model(name: object) -> str:
@@ -162,16 +177,27 @@ def check_model(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise InputError("model: no model is named; use --model=MIND")
     require(name.isidentifier() and not name.startswith("_"), f"model: '{name}' is no model's name")
-    shipped = any((recbole_folder() / "model").glob(f"*/{name.lower()}.py"))
-    if name not in known_models() and not (shipped and name.lower() not in {k.lower() for k in known_models()}):
+    trees = ["xgboost", "lightgbm"]
+    if name.lower() in trees:  # RecBole imports both for either
+        for library in sorted(trees, key=name.lower().__ne__):
+            found = importlib.util.find_spec(library) is not None
+            require(found, f"model: '{name}' needs {library}; pip install {library}")
+    if name not in known_models():
         ours = ", ".join(MODELS)
         raise InputError(
             f"model: '{name}' is unknown{nearest(name, known_models())}; allowed: {ours}, RecBole's models"
         )
-    library = name.lower() if name.lower() in ("xgboost", "lightgbm") else None
-    if library and importlib.util.find_spec(library) is None:
-        raise InputError(f"model: '{name}' needs {library}; pip install {library}")
     return name
+
+
+@cache
+def model_defaults(model: str) -> dict[str, Any]:
+    """RecBole's defaults of ``model``; those of LightGBM and XGBoost stand in files of names in lower case."""
+    for name in (model, model.lower()):
+        path = recbole_folder() / f"properties/model/{name}.yaml"
+        if path.is_file():
+            return dict(yaml.load(path.read_text("utf-8"), Loader=_Loader) or {})  # noqa: S506 - a safe loader
+    return {}
 
 
 @cache
@@ -180,8 +206,8 @@ def known_keys(model: str) -> frozenset[str]:
     from recbole.utils import argument_list
 
     folder = recbole_folder() / "properties"
-    keys = set(_UNLISTED) | set(COMMON) | set(defaults("model", model))
-    paths = [folder / "overall.yaml", folder / f"model/{model}.yaml", folder / "dataset/sample.yaml"]
+    keys = set(_UNLISTED) | set(COMMON) | set(defaults("model", model)) | set(model_defaults(model))
+    paths = [folder / "overall.yaml", folder / "dataset/sample.yaml"]
     for path in [*paths, *folder.glob("quick_start_config/*.yaml"), folder / "dataset/ml-100k.yaml"]:
         if path.is_file():
             keys |= set(yaml.load(path.read_text("utf-8"), Loader=_Loader) or {})  # noqa: S506 - a safe loader
@@ -298,7 +324,7 @@ def by_window(settings: Any) -> bool:
 
 
 def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:
-    """Refuse a protocol that could not be kept, and have RecBole load the time that a sequence or an order needs."""
+    """Raise :class:`InputError` for settings that contradict each other over history and time."""
     mode = settings["eval_args"].get("mode", "full") if isinstance(settings["eval_args"], dict) else "full"
     modes = set(mode.values()) if isinstance(mode, dict) else {mode}
     if settings.get("mask_history"):
@@ -309,12 +335,6 @@ def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential
         asked = "timestamp_order" in given and settings["timestamp_order"] == "data"
         require(not asked, "timestamp_order: 'data' needs TIME_FIELD to stay out of numerical_features")
         settings["timestamp_order"] = "recbole"
-    columns = settings.get("load_col")
-    by_time = sequential or (isinstance(settings["eval_args"], dict) and settings["eval_args"].get("order") == "TO")
-    by_time = by_time or by_window(settings)
-    if by_time and "load_col" not in given and columns and isinstance(columns.get("inter"), list):
-        time = [field for field in [settings["TIME_FIELD"]] if field not in columns["inter"]]
-        settings["load_col"] = columns | {"inter": columns["inter"] + time}
 
 
 def check_benchmark(settings: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:

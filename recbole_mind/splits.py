@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,12 +71,37 @@ def groups(keys: Ints) -> Groups:
 
 
 def leave_out(data: Groups, number: int) -> list[Ints]:
-    """All but the last ``number`` samples of each group, then those, one a part; a group keeps one at least."""
+    """All but the last ``number`` samples of each group, then those, one a part; a group keeps one at least.
+
+    RecBole's rule (``Dataset._split_index_by_leave_one_out``): a group of fewer than ``number + 1`` samples fills the
+    last part first. With validation and test (2), a user's one sample trains; two are for training and test; from three
+    on there is one for validation too. A sample of a sequential model is a behaviour with one before it, so that users
+    of 2, 3 and 4 behaviours have 1, 2 and 3 samples, and a user of a single behaviour has none.
+    """
     counts = data.counts
     parts = [data.part(0, counts - np.minimum(number, counts - 1))]
     for back in range(number - 1, -1, -1):
         parts.append(data.part(counts - 1 - back, (counts > back + 1).astype(np.int64)))
     return parts
+
+
+def tell_left_out(counts: Ints, mode: str, *, first: int) -> None:
+    """Warn of users who are too short for :func:`leave_out` to give them a target in each part.
+
+    Args:
+        counts: ``[U]`` samples of each user who has one.
+        mode: RecBole's ``valid_and_test``, ``valid_only`` or ``test_only``.
+        first: behaviours that a user's first sample takes.
+    """
+    targets = {"valid_and_test": ("test", "validation"), "valid_only": ("validation",), "test_only": ("test",)}[mode]
+    said = [
+        f"{lacking:,} have no {phase} target (it takes {first + place})"
+        for place, phase in enumerate(targets, 1)
+        if (lacking := int((counts <= place).sum()))
+    ]
+    if said:
+        among = f"of {len(counts):,} users with at least {first} behaviour{'s' * (first > 1)}"
+        logging.getLogger().warning(f"leave-one-out: {among}, {' and '.join(said)}")
 
 
 def by_ratio(data: Groups, ratios: Sequence[float]) -> list[Ints]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.files import sha256, write_atomic
+from recbole_mind.foreign import NO_MEMORY
 from recbole_mind.settings import WINDOW_KEYS, to_json
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _ELSEWHERE = {
     "checkpoint_minutes", "worker", "use_gpu", "gpu_id", "save_dataset", "save_dataloaders", "dataset_save_path",
     "dataloaders_save_path", "seed",
 }  # fmt: skip
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")  # what torch says
 _CODE = ("recbole-mind", "recbole", "torch", "numpy", "faiss-cpu")  # whose versions decide figures
 
 
@@ -177,7 +177,7 @@ def execute(trial: Trial, epoch_done: Callable[[dict[str, Any]], bool] | None = 
         except MemoryError as error:
             record = {**trial.about, "error": f"out of memory: {error}"}
         except Exception as error:  # one run's fault must not take the others with it
-            lacks_memory = any(text in str(error).lower() for text in _NO_MEMORY)
+            lacks_memory = any(text in str(error).lower() for text in NO_MEMORY)
             kind = "out of memory" if lacks_memory else type(error).__name__
             first = (str(error).splitlines() or [""])[0]
             record = {**trial.about, "error": f"{kind}: {first}", "traceback": traceback.format_exc()}

@@ -378,3 +378,33 @@ def test_regularized_weights_of_comirec_add_their_mean_to_the_loss(small):
     mask = torch.arange(weights.shape[2]) < batch[model.ITEM_SEQ_LEN][:, None]
     torch.testing.assert_close(found - plain, 10 * routing_regularization(weights, mask).mean(), atol=1e-6, rtol=1e-4)
     assert found > plain + 0.01
+
+
+# -- new users ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_history_alone_will_do_where_no_user_feature_is_used(small, case):
+    """RecBole's own sequential models ask for no user either: a new user has none."""
+    _, model, _, _, test = built(small, case, user_features=[])
+    batch = next(iter(test))[0]
+    whole = histories(model, batch)
+    bare = Interaction({field: whole[field] for field in (model.ITEM_SEQ, model.ITEM_SEQ_LEN)})
+    assert torch.equal(model.full_sort_predict(bare), model.full_sort_predict(whole))
+    assert torch.equal(model.encoded(bare).interests, model.encoded(whole).interests)
+    scored = Interaction({**bare.interaction, model.ITEM_ID: whole[model.ITEM_ID]})
+    assert torch.equal(model.predict(scored), model.predict(whole))
+    with pytest.raises(InputError, match=r"^the interaction has no field 'item_id', the items to score$"):
+        model.predict(bare)
+    with pytest.raises(InputError, match=r"^the interaction has no field 'item_length', which makes the history$"):
+        model.full_sort_predict(Interaction({model.ITEM_SEQ: whole[model.ITEM_SEQ]}))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_user_features_need_the_user_and_are_named(small, name):
+    _, model, _, _, test = built(small, name)
+    whole = histories(model, next(iter(test))[0])
+    bare = Interaction({field: whole[field] for field in (model.ITEM_SEQ, model.ITEM_SEQ_LEN, model.ITEM_ID)})
+    for ask in (model.predict, model.full_sort_predict, model.interests, model.encoded):
+        with pytest.raises(InputError, match=r"has no field 'user_id': the model uses the user features job; .*\[\]"):
+            ask(bare)

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -525,3 +526,63 @@ def test_a_run_under_no_protocol_says_so(long, tmp_path):
     assert (result.protocol["name"], result.protocol["changed"]) == (None, [])
     assert json.loads((tmp_path / "record.json").read_text())["config"]["protocol"] is None
     shutil.rmtree("saved")
+
+
+# -- short histories ----------------------------------------------------------------------------------------------
+
+SHORT = [1, 2, 3, 4, 5]  # behaviours of users u0 to u4; others have enough
+PLACES = {  # of each user's targets among the behaviours, counted from 1, in training, validation and test
+    "MIND": [([], [], []), ([2], [], []), ([2], [], [3]), ([2], [3], [4]), ([2, 3], [4], [5])],
+    "BPR": [([1], [], []), ([1], [], [2]), ([1], [2], [3]), ([1, 2], [3], [4]), ([1, 2, 3], [4], [5])],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("MIND", "lazy"), ("MIND", "padded"), ("MIND", "packed"), ("SASRec", "lazy"), ("SASRec", "padded"), ("BPR", "")],
+)
+def test_leave_one_out_of_short_histories_is_as_the_page_says(tmp_path, model, kind, capsys):
+    sequences = write(tmp_path, [*SHORT, 9, 9, 9], repeats=False)
+    more = {"padded": {"lazy_sequences": False}, "lazy": {"packed": False}}.get(kind, {})
+    overrides = {"data_path": str(tmp_path), "protocol": "leave-one-out", "topk": [3], "valid_metric": "NDCG@3"} | more
+    config = quick_start.build_config(model, "hand", overrides=overrides)
+    if kind == "packed":
+        pack_data(config)
+    with quick_start.quiet(config):
+        dataset, *parts = quick_start.build_data(config)
+    assert isinstance(dataset, PackedDataset) == (kind == "packed")
+    found = []
+    for part in parts:
+        rows = part.dataset.inter_feat
+        pairs = zip(dataset.id2token("user_id", rows["user_id"]), dataset.id2token("item_id", rows["item_id"]),
+                    strict=True)  # fmt: skip
+        found.append(sorted((user, sequences[user].index(item) + 1) for user, item in pairs))
+    want = PLACES["BPR" if model == "BPR" else "MIND"]
+    for user, places in enumerate(want):
+        assert tuple([place for name, place in part if name == f"u{user}"] for part in found) == places
+    said = capsys.readouterr().err
+    users, first = (8, "1 behaviour") if model == "BPR" else (7, "2 behaviours")
+    test, valid = (2, 3) if model == "BPR" else (3, 4)
+    assert (
+        f"leave-one-out: of {users} users with at least {first}, 1 have no test target (it takes {test}) and 2 have no "
+        f"validation target (it takes {valid})"
+    ) in " ".join(said.split())
+
+
+def test_no_word_of_short_histories_where_there_are_none(tmp_path, capsys):
+    write(tmp_path, [4, 5, 9, 9])
+    overrides = {"data_path": str(tmp_path), "protocol": "leave-one-out", "topk": [3], "valid_metric": "NDCG@3"}
+    config = quick_start.build_config("MIND", "hand", overrides=overrides)
+    with quick_start.quiet(config):
+        quick_start.build_data(config)
+    assert "leave-one-out" not in capsys.readouterr().err
+
+
+def test_the_page_tells_the_rule_of_short_histories():
+    text = (Path(__file__).parent.parent / "docs/protocols.md").read_text("utf-8")
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |", "| 3 |"))]
+    words = {"training": 0, "validation": 1, "test": 2}
+    for number, (_, sequential, plain) in enumerate(rows):
+        for said, model in ((sequential, "MIND"), (plain, "BPR")):
+            named = [phase for phase, part in words.items() if phase in said]
+            assert named == [phase for phase, part in words.items() if PLACES[model][number][part]]
