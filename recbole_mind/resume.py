@@ -110,6 +110,11 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
         order == (in_force["timestamp_order"] or "recbole"),
         f"{what} was trained with timestamp_order '{order}', which splits the data another way",
     )
+    places, asked = trained.get("metric_decimal_place"), in_force["metric_decimal_place"]
+    require(
+        places == asked,
+        f"{what} has scores rounded by metric_decimal_place {places}, not {asked}; set it as it was",
+    )
     window.check_same(in_force, trained, what)
 
 
