@@ -296,7 +296,9 @@ def _describe_protocol(result: RunResult) -> str:
     names = {"dense": "by RecBole's dense scores", "exact": "by exact search"}
     parameters = ", ".join(f"{key}={value:g}" for key, value in search.get("parameters", {}).items())
     how = names.get(search["factory"], f"by '{search['factory']}', {parameters or 'no parameters'}")
-    found = [f"; {key} {value:.4f} of the exact search" for key, value in search.items() if key.startswith("recall@")]
+    found = [
+        f"; {key} {round(value, 4)} of the exact search" for key, value in search.items() if key.startswith("recall@")
+    ]
     named = "" if protocol["name"] is None else f"protocol {protocol['name']}"
     named += f", but for {', '.join(protocol['changed'])}" if protocol["changed"] else ""
     named += ": " if named else ""
