@@ -313,7 +313,7 @@ class Leaderboard:
                         first = (str(record).splitlines() or [""])[0]
                         record = {**trials[place].about, "error": f"{type(record).__name__}: {first}"}
                     self.done[cell] = record
-                    progress.ended(cell, _outcome(record), failed="error" in record)
+                    progress.ended(cell, _outcome(record), failed="error" in record, seconds=record.get("seconds"))
             except (KeyboardInterrupt, InterruptedRun):
                 number = f"{len(self.done)} of {len(self.done) + len(set(cells) - set(self.done))}"
                 raise InterruptedRun(f"stopped: {number} runs are done; the same command goes on") from None
