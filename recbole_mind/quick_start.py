@@ -303,7 +303,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
         if mends.is_ours(type(model)):
             from recbole_mind.retrieval_trainer import catch_up
 
-            catch_up(model, content["optimizer"] or {}, config["learning_rate"])
+            catch_up(model, content["optimizer"] or {})
     return Loaded(config, model.eval(), data, train_data, valid_data, test_data, int(content["epoch"]))
 
 
