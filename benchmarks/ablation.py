@@ -49,7 +49,7 @@ def cold(board: Leaderboard) -> list[dict[str, Any]]:
             for metric in (name for name in groups[0] if "@" in name):
                 values = [group[metric] for group in groups]
                 spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                row[metric] = [round(float(np.mean(values)), 4), None if spread is None else round(spread, 4)]
+                row[metric] = [float(np.mean(values)), spread]
             rows.append(row)
     return rows
 

@@ -76,9 +76,9 @@ def measured(recaller: Recaller, histories: list[list[str]], targets: list[str])
         row: dict[str, Any] = {"lambda": weight}
         for k in (10, N):
             hits = [target in one.items[:k] for one, target in zip(found, targets, strict=True)]
-            row[f"recall@{k}"] = round(float(np.mean(hits)), 4)
+            row[f"recall@{k}"] = float(np.mean(hits))
         apart = [distance(kinds[recaller.bundle.item_tokens.ids(one.items)]) for one in found]
-        row[f"diversity@{N}"] = round(float(np.mean(apart)), 4)
+        row[f"diversity@{N}"] = float(np.mean(apart))
         rows.append(row)
         print(row, flush=True)
     return rows

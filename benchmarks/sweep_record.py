@@ -59,7 +59,7 @@ def summary(folder: Path) -> dict[str, Any]:
             for value, group in sweep_data.along(runs, axis, axes).items():
                 mean, sd = sweep_data.spread(group)
                 point = result["curves"][axis].setdefault(sweep_data.text(value), {"seeds": len(group)})
-                point[metric] = [round(mean, 4), None if sd is None else round(sd, 4)]
+                point[metric] = [mean, sd]
     return result
 
 

@@ -340,7 +340,7 @@ def accuracy(data_path: str) -> list[dict[str, Any]]:
         row["threads"] = torch.get_num_threads()
         for metric in results[0].test:
             values = [result.test[metric] for result in results]
-            row[metric] = [round(float(np.mean(values)), 4), round(float(np.std(values, ddof=1)), 4)]
+            row[metric] = [float(np.mean(values)), float(np.std(values, ddof=1))]
         rows.append(row)
     return rows
 

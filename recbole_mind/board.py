@@ -327,8 +327,9 @@ def _median(values: Any) -> float | None:
 
 
 def _shared(record: Record) -> dict[str, Any]:
-    protocol = record.get("protocol", {})
-    return {key: protocol[key] for key in SHARED if key in protocol}
+    protocol, config = record.get("protocol", {}), record.get("config", {})
+    decimals = {"decimals": config["metric_decimal_place"]} if "metric_decimal_place" in config else {}
+    return {key: protocol[key] for key in SHARED if key in protocol} | decimals
 
 
 def _differences(runs: _Runs, shared: Mapping[str, Any]) -> list[str]:
@@ -372,6 +373,8 @@ def _statement(protocol: Mapping[str, Any], seeds: Sequence[int], users: set[int
         parts.append("whole catalogue ranked" if mode == "full" else f"candidates '{mode}'")
     if "mask_history" in protocol:
         parts.append("history kept out of the ranking" if protocol["mask_history"] else "history not masked")
+    if protocol.get("decimals") is not None:
+        parts.append(f"each run's figures rounded to {protocol['decimals']} decimals")
     parts.append(f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}")
     if users:
         parts.append(" or ".join(f"{number:,}" for number in sorted(users)) + " test users")

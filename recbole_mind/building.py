@@ -47,6 +47,7 @@ def build_config(
     merged.setdefault("timestamp_order", "recbole" if numerical else "data")
     merged.setdefault("checkpoint_minutes", 10)
     merged.setdefault("lazy_sequences", True)
+    merged.setdefault("metric_decimal_place", None)
     from recbole.config import Config
 
     with in_words("settings"), mends.argv_hidden():

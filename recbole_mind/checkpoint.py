@@ -188,7 +188,10 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     config = content.get("config")
     if not hasattr(config, "final_config_dict"):
         raise InputError(f"'{path}' holds no settings: it is not a checkpoint of recbole-mind or RecBole")
-    return {"best_valid_result": None} | content | {"settings": settings_of(config)}
+    stored = settings_of(config)
+    if stored.get("metric_decimal_place") == 4:
+        stored["metric_decimal_place"] = None  # RecBole's default, which nobody asked for
+    return {"best_valid_result": None} | content | {"settings": stored}
 
 
 def restore(model: Any, content: dict[str, Any]) -> None:

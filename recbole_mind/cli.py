@@ -262,8 +262,9 @@ def _print_results(results: Sequence[RunResult], record: str | Path | None) -> N
         columns = [(result.model, result.test) for result in results]
     for heading, _ in columns:
         table.add_column(heading, justify="right")
+    form = _form(first)
     for metric in first.test:
-        table.add_row(metric, *(f"{figures[metric]:.4f}" if metric in figures else "-" for _, figures in columns))
+        table.add_row(metric, *(form(figures[metric]) if metric in figures else "-" for _, figures in columns))
     if len(results) > 1:
         table.add_row("epochs", *(str(result.epochs) for result in results))
         table.add_row("seconds", *(f"{result.seconds:.0f}" for result in results))
@@ -282,6 +283,12 @@ def _print_results(results: Sequence[RunResult], record: str | Path | None) -> N
         console.print(f"record {record}", soft_wrap=True, highlight=False)
 
 
+def _form(result: RunResult) -> Callable[[float], str]:
+    """How figures are printed: with four decimals, unless ``metric_decimal_place`` asks for others."""
+    asked = result.config.get("metric_decimal_place")
+    return f"{{:.{4 if asked is None else asked}f}}".format
+
+
 def _describe_protocol(result: RunResult) -> str:
     protocol = result.protocol
     masked = "history kept out of the ranking" if protocol["mask_history"] else "history not masked"
@@ -293,7 +300,9 @@ def _describe_protocol(result: RunResult) -> str:
     names = {"dense": "by RecBole's dense scores", "exact": "by exact search"}
     parameters = ", ".join(f"{key}={value:g}" for key, value in search.get("parameters", {}).items())
     how = names.get(search["factory"], f"by '{search['factory']}', {parameters or 'no parameters'}")
-    found = [f"; {key} {value} of the exact search" for key, value in search.items() if key.startswith("recall@")]
+    found = [
+        f"; {key} {round(value, 4)} of the exact search" for key, value in search.items() if key.startswith("recall@")
+    ]
     named = "" if protocol["name"] is None else f"protocol {protocol['name']}"
     named += f", but for {', '.join(protocol['changed'])}" if protocol["changed"] else ""
     named += ": " if named else ""
@@ -305,7 +314,7 @@ def _describe_protocol(result: RunResult) -> str:
 
 def _print_report(result: RunResult) -> None:
     """Metrics by group, side by side with the size of each group, and what each interest brought."""
-    console, report = Console(), result.report
+    console, report, form = Console(), result.report, _form(result)
     groups = {
         "by_active_interests": "active interests",
         "by_history_length": "history length",
@@ -322,7 +331,7 @@ def _print_report(result: RunResult) -> None:
         longest = max(row["users"] for row in report[key])
         for row in report[key]:
             bar = "█" * max(1, round(16 * row["users"] / longest))
-            table.add_row(row["group"], str(row["users"]), *(f"{row[name]:.4f}" for name in shown if name in row), bar)
+            table.add_row(row["group"], str(row["users"]), *(form(row[name]) for name in shown if name in row), bar)
         console.print()
         console.print(table)
     if "hits_by_interest" in report:

@@ -102,4 +102,6 @@ def _recall(known: argparse.Namespace) -> int:
     print(f"{known.output}: {found.users:,} users{rate}, by bundle {found.bundle[:12]}")
     unknown = found.unknown / found.given if found.given else 0.0
     print(f"{found.fallbacks:,} fallbacks, {unknown:.2%} unknown items in histories, {found.empty:,} empty lists")
+    if known.pool is not None or known.deny is not None:
+        print(f"unknown tokens: {found.unknown_allowed:,} of the pool, {found.unknown_denied:,} of the denied items")
     return 0

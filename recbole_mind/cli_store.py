@@ -67,7 +67,8 @@ def _publish(known: argparse.Namespace) -> int:
             print(f"blocked: {reason}", file=sys.stderr)
         return 1
     if event.number <= before:
-        print(f"version {event.id} is current already, {event.event} {event.time}")
+        how = "made current by a rollback" if event.event == "rolled back" else event.event
+        print(f"version {event.id} is current already, {how} {event.time}; nothing was changed")
     else:
         for reason in event.reasons:
             print(f"forced, although {reason}", file=sys.stderr)
@@ -81,7 +82,9 @@ def _rollback(known: argparse.Namespace) -> int:
     from recbole_mind.store import Store
 
     event = Store(known.store).rollback(known.to, known.who, known.why)
-    print(f"version {event.id} is current; before it {event.before}")
+    for note in event.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"version {event.id} is current again, in place of {event.before}")
     return 0
 
 

@@ -27,6 +27,7 @@ from recbole_mind.errors import InputError, require
 from recbole_mind.exact import Bools, Exclusions, Floats, Ints
 from recbole_mind.faiss_index import check_factory, parse
 from recbole_mind.retrieval import MultiVectorIndex, overlap
+from recbole_mind.rounding import rounded
 
 SERVED = frozenset(
     {"rec.items", "rec.topk", "data.num_items", "data.num_users", "data.count_items", "data.count_users"}
@@ -251,7 +252,7 @@ def _search(trainer: Any, eval_data: Any, factory: str, vectors: Any, n: int, sh
     if factory != "exact":
         truth = index.search_exactly(*sample[:2], n, exclude=sample[2]).ids
         recall = overlap(np.where(ids[chosen_rows] < 0, -1, ids[chosen_rows] - 1), truth)
-        search |= {f"recall@{n}": round(recall, trainer.config["metric_decimal_place"]), "users": len(truth)}
+        search |= {f"recall@{n}": rounded(recall, trainer.config["metric_decimal_place"]), "users": len(truth)}
     rows, items_wanted, places = np.concatenate(targets).T
     return Outcome(
         ids,

@@ -28,18 +28,21 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from rich.cells import cell_len
 
+from recbole_mind import fonts
 from recbole_mind import sweep_style as style
 from recbole_mind.errors import require
-from recbole_mind.exact import Ints
+from recbole_mind.exact import Floats, Ints
 from recbole_mind.explain import Explained
-from recbole_mind.explain_map import ItemMap
+from recbole_mind.explain_map import ItemMap, label_places
 
 HEAT = LinearSegmentedColormap.from_list("coupling", ["#f3f5f8", "#9ecae1", "#2b7bba", "#08306b"])
 GREY = "#a9b2bd"
 BIN = 0.05  # of cosines, as in the paper
 CATEGORIES = 8  # rows of categories under the heat map
 RECALLED = 12  # items of each interest on the map
+STAR = 9.0  # points from the middle of a star to its tips
 _TITLE = 30  # letters of a behaviour's title
 
 
@@ -59,10 +62,10 @@ def coupling(explained: Explained, *, width: float = style.WIDE) -> Figure:
     """
     K, L = _check(explained)
     categories = _categories(explained)
-    longest = max(len(style.short(item.title, _TITLE)) for item in explained.behaviors)
-    label = max(2, *(len(line) for k in range(K) for line in _lines(explained, k)))
+    longest = max(cell_len(style.short(item.title, _TITLE)) for item in explained.behaviors)
+    label = max(2, *(cell_len(line) for k in range(K) for line in _lines(explained, k)))
     heat, dots, letters = max(0.34 * K, 1.2), 0.19 * len(categories), 0.065 * longest
-    left = 0.25 + 0.075 * max(label, *(len(style.short(name, 18)) for name in categories), 2)
+    left = 0.25 + 0.075 * max(label, *(cell_len(style.short(name, 18)) for name in categories), 2)
     room = width - left - 0.95
     across = min(room, 0.5 * L)  # of the columns: few stay narrow
     size = min(8.5, max(5.0, 72 * across / L * 0.82))
@@ -207,17 +210,6 @@ def map_of(explained: Explained, items: ItemMap, *, width: float = style.WIDE) -
         axes.scatter(
             place[0], place[1], s=300, color=colour, marker="*", edgecolors=style.INK, linewidths=0.9, zorder=6
         )
-        axes.annotate(
-            str(k + 1),
-            (float(place[0]), float(place[1])),
-            xytext=(9, 7),
-            textcoords="offset points",
-            weight="bold",
-            size=11,
-            color=style.INK,
-            zorder=7,
-            bbox={"boxstyle": "round,pad=0.12", "facecolor": style.PAGE, "alpha": 0.75, "edgecolor": "none"},
-        )
     axes.set(
         xticks=[], yticks=[], xlabel=f"first principal direction ({items.held:.0%} of the variance with the second)"
     )
@@ -238,7 +230,41 @@ def map_of(explained: Explained, items: ItemMap, *, width: float = style.WIDE) -
     ]
     columns = 4 if width > style.NARROW else 2
     figure.legend(handles=[*named, *kinds], loc="outside lower left", ncols=columns, columnspacing=1.2)
+    figure.draw_without_rendering()  # where labels have room is known in a figure that is laid out
+    recalled_by = [found.item.id for part in explained.recalled for found in part[:RECALLED]]
+    _number(figure, axes, items.interests, np.concatenate([own, items.of(recalled_by)]), colours)
     return figure
+
+
+def _number(figure: Figure, axes: Axes, stars: Floats, others: Floats, colours: Sequence[str]) -> None:
+    """The numbers of the interests beside their stars, with a line to those that found no room near."""
+    points = 72 / figure.dpi
+
+    def at(places: Any) -> Floats:
+        found: Floats = axes.transData.transform(places) * points
+        return found
+
+    size = (8.0 * len(str(len(stars))), 11.0)
+    frame = axes.get_window_extent().get_points() * points
+    places = label_places(at(stars), at(others), size, STAR, frame)
+    for k, (star, (x, y), colour) in enumerate(zip(stars.tolist(), places - at(stars), colours, strict=True)):
+        far = float(np.hypot(x, y)) > 2.5 * STAR
+        axes.annotate(
+            str(k + 1),
+            star,
+            xytext=(x, y),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            weight="bold",
+            size=11,
+            color=_dark(colour),
+            zorder=7,
+            bbox={"boxstyle": "round,pad=0.05", "facecolor": style.PAGE, "alpha": 0.75, "edgecolor": "none"},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+            if far
+            else None,
+        )
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -291,7 +317,9 @@ def _categories(explained: Explained) -> list[str]:
 
 def _lines(explained: Explained, interest: int) -> list[str]:
     """An interest's name and share, on two lines at most."""
-    lines = textwrap.wrap(explained.title(interest), 22) or [""]
+    title = fonts.visible(explained.title(interest))
+    letters = 22 * len(title) // max(1, cell_len(title))  # in a line of 22 places
+    lines = textwrap.wrap(title, max(letters, 1)) or [""]
     return lines if len(lines) <= 2 else [lines[0], style.short(" ".join(lines[1:]), 22)]
 
 

@@ -6,9 +6,10 @@ Shape legend: K interests of the history, D embedding size, M items on the map.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from recbole_mind.exact import Floats, Ints
 from recbole_mind.explain import Explained
@@ -16,6 +17,8 @@ from recbole_mind.explain_histories import to_unit
 from recbole_mind.quick_start import Loaded
 
 BACKGROUND = 1500  # items beside those of the history
+RINGS = np.array([1.0, 1.5, 2.2, 3.1, 4.2])  # around a star, in the distance at which its label touches it
+ANGLES = np.pi * (0.25 + np.arange(16) / 8)  # at which labels stand, the upper right first
 
 
 class ItemMap(NamedTuple):
@@ -70,3 +73,41 @@ def item_map(loaded: Loaded, explained: Explained, *, seed: int = 0, items: int 
 
     held = float(variance[:2].sum() / max(float(variance.sum()), 1e-12))
     return ItemMap(ids, place(table[ids]), place(to_unit(explained.vectors)), held)
+
+
+def label_places(stars: Floats, others: Floats, size: tuple[float, float], radius: float, frame: Floats) -> Floats:
+    """Where the labels of the interests stand so that they hide neither each other nor a star.
+
+    One after the other, each at the place around its star that hides least: no label and no star where that can be,
+    then few of the ``others``, then near.
+
+    Args:
+        stars: ``[K, 2]`` middles of the stars, y upwards, in any unit; all else is in the same.
+        others: ``[n, 2]`` middles of what is better not hidden.
+        size: width and height of a label.
+        radius: of a star.
+        frame: ``[2, 2]``, the lower left corner and the upper right one, within which labels stay.
+
+    Returns:
+        ``[K, 2]`` middles of the labels.
+    """
+    box = np.array(size)
+    reach = radius + box / 2  # less, and a label touches a star
+    circle = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)
+    around = (RINGS[:, None, None] * circle * np.sqrt(2) * 1.05 * reach).reshape(-1, 2)  # [R * 16, 2]
+    far = np.repeat(RINGS, len(ANGLES))
+    placed = np.zeros((0, 2))
+    for star in stars:
+        places = star + around
+        outside = ((places - box / 2 < frame[0]) | (places + box / 2 > frame[1])).any(1)
+        hard = outside + _within(places, placed, box) + _within(places, stars, reach)
+        cost = 1e6 * hard + _within(places, others, box / 2 + radius / 3) + 0.5 * far
+        placed = np.concatenate([placed, places[cost.argmin()][None]])
+    result: Floats = placed.astype(np.float32)
+    return result
+
+
+def _within(places: npt.NDArray[np.float64], points: npt.NDArray[Any], reach: npt.NDArray[np.float64]) -> Ints:
+    """How many of ``points`` [n, 2] lie within ``reach`` of each of ``places`` [P, 2], in both directions: ``[P]``."""
+    near: Ints = (np.abs(places[:, None] - points) < reach).all(2).sum(1)
+    return near

@@ -12,7 +12,7 @@ import numpy as np
 
 from recbole_mind.exact import Floats
 from recbole_mind.explain import Explained, Item, Recommended, Similarity
-from recbole_mind.explain_map import ItemMap
+from recbole_mind.explain_map import ItemMap, label_places
 from recbole_mind.page import document
 from recbole_mind.sweep_style import INK, OKABE_ITO, OKABE_ITO_DARK, STEPS, STEPS_DARK, colours
 from recbole_mind.words import number
@@ -21,6 +21,7 @@ TOP, MERGED = 8, 20  # items of an interest, and of all together, that are liste
 BIN = 0.05  # of cosines
 WIDTH = 360  # of a drawing, in units of its own; the page scales it
 MAP = 300  # height of the map
+_UP = np.array([1.0, -1.0])  # SVG counts downwards
 _DARK = dict(zip((*OKABE_ITO, *STEPS), (*OKABE_ITO_DARK, *STEPS_DARK), strict=True)) | {INK: "#e6eaf0"}
 
 _STYLE = """\
@@ -326,14 +327,28 @@ def _map(one: Explained, spread: ItemMap) -> str:
     for k in range(len(one.names)):
         own = [item for item, strongest in zip(one.behaviors, most, strict=True) if strongest == k]
         drawn += _circles("behavior", 4.2, k, own, at(spread.of([item.id for item in own]))) if own else []
-    for k, (x, y) in enumerate(at(spread.interests)):
+    ids = [item.id for item in one.behaviors] + [found.item.id for part in one.recalled for found in part[:TOP]]
+    stars, others = (np.array(at(places), np.float64) for places in (spread.interests, spread.of(ids)))
+    size = (8.0 * len(str(len(stars))), 12.0)
+    labels = label_places(stars * _UP, others * _UP, size, 9.0, np.array([[0.0, -MAP], [WIDTH, 0.0]])) * _UP
+    for k, ((x, y), (left, down)) in enumerate(zip(stars.tolist(), labels.tolist(), strict=True)):
         star = f'<path class="interest" style="--i:var(--i{k})" d="{_star(x, y)}"/>'
         drawn.append(
-            f"<g><title>{escape(one.title(k))}</title>{star}"
-            f'<text class="number" x="{x + 8:.1f}" y="{y - 6:.1f}">{k + 1}</text></g>'
+            f"<g><title>{escape(one.title(k))}</title>{_leader(x, y, left, down, k)}{star}"
+            f'<text class="number" x="{left:.1f}" y="{down + 4.3:.1f}" text-anchor="middle">{k + 1}</text></g>'
         )
     label = f"map of items with the interests of {one.label}"
     return f'<svg viewBox="0 0 {WIDTH} {MAP}" role="img" aria-label="{escape(label)}">{"".join(drawn)}</svg>'
+
+
+def _leader(x: float, y: float, left: float, down: float, interest: int) -> str:
+    """A line from a star to its number, where that found no room near."""
+    if np.hypot(left - x, down - y) <= 22.5:
+        return ""
+    return (
+        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{left:.1f}" y2="{down:.1f}" stroke="var(--i{interest})" '
+        'stroke-width="1"/>'
+    )
 
 
 def _circles(kind: str, r: float, interest: int, items: Sequence[Item], places: list[tuple[float, float]]) -> list[str]:

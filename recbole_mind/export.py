@@ -244,7 +244,7 @@ def _write_index(
         index.nprobe = min(2 * index.nprobe, index.lists)  # one that nobody has chosen visits more of its lists
         recall = index.recall(*wanted, n)
     index.save(target / "index")
-    return index, {"recall": round(recall, 4), "n": n, "users": len(wanted[0])}
+    return index, {"recall": float(recall), "n": n, "users": len(wanted[0])}
 
 
 def _write_popularity(target: Path, loaded: quick_start.Loaded) -> Any:

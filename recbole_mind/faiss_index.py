@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import faiss
@@ -18,7 +22,9 @@ from recbole_mind.exact import Floats
 # nprobe: inverted lists visited; efSearch: nodes kept while a graph is walked; k_factor: candidates for each result of
 # a refining index. Export raises nprobe where that finds too little; a search may ask for others.
 DEFAULTS: dict[str, float] = {"nprobe": 32, "efSearch": 128, "k_factor": 4}
+FEW = 2**17  # vectors: with fewer, FAISS may warn of too few for its k-means; lists are trained on so many if there are
 EXACT_UP_TO, FLAT_UP_TO = 200_000, 5_000_000  # items, for factory "auto"
+_SAID: set[tuple[str, str]] = set()  # of FAISS's warnings: the index and the text without its numbers
 
 
 def _inner(index: Any) -> Any:
@@ -185,15 +191,49 @@ def build(items: Floats, factory: str, key: str = "factory", of: int | None = No
         inverted = faiss.extract_index_ivf(index)
         inverted.cp.max_points_per_centroid = 64
         inverted.cp.min_points_per_centroid = 1
-        sample = min(N, max(64 * number, 2**17))
+        sample = min(N, max(64 * number, FEW))
     try:
         rows = np.arange(N) if sample == N else np.random.default_rng(0).choice(N, sample, replace=False)
         if not index.is_trained:
-            index.train(items if sample == N else items[np.sort(rows)])
+            with _said_once(factory) if sample < FEW else nullcontext():
+                index.train(items if sample == N else items[np.sort(rows)])
         index.add(items)
     except RuntimeError as error:
         raise InputError(f"{key}: '{factory}' cannot be built of {of or N} items: {_reason(error)}") from None
     return index
+
+
+@contextmanager
+def _said_once(factory: str) -> Iterator[None]:
+    """A context in which what FAISS writes to standard error hundreds of times is said once, and its like not again.
+
+    An index may hold hundreds of k-means, each of which warns of too few points; an evaluation builds it anew. What is
+    no warning of FAISS's is written as it came.
+    """
+    sys.stderr.flush()
+    try:
+        before = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            lines = file.read().decode("utf-8", "replace").splitlines(keepends=True)
+            for line in lines:
+                said = factory, re.sub(r"\d+", "", line)
+                if not line.startswith("WARN"):
+                    sys.stderr.write(line)
+                elif said not in _SAID:
+                    _SAID.add(said)
+                    text = line.partition(" ")[2].strip()
+                    logging.getLogger(__name__).warning(f"FAISS, index '{factory}': {text}; said once")
 
 
 def automatic(N: int) -> str:

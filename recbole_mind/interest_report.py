@@ -43,7 +43,7 @@ def report(trainer: Any, outcome: Outcome, popularity: Ints) -> dict[str, Any]:
     if K > 1:
         brought = outcome.interests[outcome.hits()]
         shares = np.bincount(brought, minlength=K) / max(len(brought), 1)
-        result["hits_by_interest"] = {str(k): round(float(share), 4) for k, share in enumerate(shares)}
+        result["hits_by_interest"] = {str(k): float(share) for k, share in enumerate(shares)}
         result["lists"] = list_overlap(outcome)
     return result
 
@@ -60,8 +60,8 @@ def list_overlap(outcome: Outcome) -> dict[str, float]:
         return {"users": 0}
     return {
         "users": len(jaccard),
-        "jaccard": round(float(np.mean(jaccard)), 4),
-        "distinct": round(float(np.mean(distinct)), 4),
+        "jaccard": float(np.mean(jaccard)),
+        "distinct": float(np.mean(distinct)),
     }
 
 

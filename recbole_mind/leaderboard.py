@@ -316,7 +316,7 @@ class Leaderboard:
                         record = {**trials[place].about, "error": f"{type(record).__name__}: {first}"}
                     self.done[cell] = record
                     self._check_data(cell)
-                    progress.ended(cell, _outcome(record), failed="error" in record)
+                    progress.ended(cell, _outcome(record), failed="error" in record, seconds=record.get("seconds"))
             except (KeyboardInterrupt, InterruptedRun):
                 number = f"{len(self.done)} of {len(self.done) + len(set(cells) - set(self.done))}"
                 raise InterruptedRun(f"stopped: {number} runs are done; the same command goes on") from None

@@ -28,6 +28,7 @@ from recbole_mind import (
     protocols,
     recbole_settings,
     resume,
+    rounding,
     settings,
     splits,
     window,
@@ -52,6 +53,7 @@ MENDS = (
     ("sequential models rank the user's own history", "mask_history: true keeps it out"),
     ("full_sort_topk and full_sort_scores recommend what mask_history keeps out", "they rank as the evaluation does"),
     ("ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail on numbers that are no tensors", "they work"),
+    ("metrics are rounded to four decimals before anything is made of them", "unrounded (metric_decimal_place: ~)"),
     ("every user is scored against every item in one dense matrix", "searched instead (eval_search)"),
     ("gpu_id overwrites CUDA_VISIBLE_DEVICES, use_gpu: False still uses the GPU", "both are respected"),
     ("several processes need NCCL and a GPU each", "Gloo on CPUs"),
@@ -97,6 +99,7 @@ def mend_recbole() -> None:
     _mend_data(importlib.import_module("recbole.data.dataset"), importlib.import_module("recbole.data.dataloader"))
     package, module = importlib.import_module("recbole.trainer"), importlib.import_module("recbole.trainer.trainer")
     _mend_trainer(module)
+    rounding.mend(_wrap)
     safe = importlib.import_module("recbole_mind.trainer").SafeTrainer
     loop = importlib.import_module("recbole_mind.retrieval_trainer").RetrievalLoop
     for name in MODELS:
@@ -176,10 +179,12 @@ def _mend_config(Config: Any) -> None:
     @_wrap(Config, "_set_default_parameters")
     def parameters(original: Callable[..., Any], self: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
-        ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
-        settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
+        ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}
+        elsewhere = {"metric_decimal_place", *ours}  # checked more closely below
+        settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in elsewhere})
         recbole_settings.check(final, ours)
         settings.check_common(final)
+        rounding.check(final)
         window.check(final)
         kind = final["MODEL_TYPE"].name
         settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")

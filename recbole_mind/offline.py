@@ -62,6 +62,7 @@ class Summary:
         fallbacks: users who got the most popular items.
         empty: users who got nothing.
         given, unknown: items in the histories, and how many of them the bundle does not know.
+        unknown_allowed, unknown_denied: tokens of the pool's file and of the denied items' that it does not know.
     """
 
     bundle: str
@@ -72,6 +73,8 @@ class Summary:
     empty: int
     given: int
     unknown: int
+    unknown_allowed: int = 0
+    unknown_denied: int = 0
 
 
 def bundle_of(folder: str | Path) -> Path:
@@ -137,7 +140,7 @@ def recall(
     asked = Histories(source, preprocessing["user_field"], fields)
     if asked.ignored:
         say(f"columns that are not read: {', '.join(asked.ignored)}")
-    _set_pool(recaller, pool, deny, preprocessing["item_field"], say)
+    lacking = _set_pool(recaller, pool, deny, preprocessing["item_field"], say)
     before = _stamp(source)
     watch("checking", 0, asked.rows)
     asked.check(batch, lambda done: watch("checking", done, asked.rows))
@@ -156,16 +159,16 @@ def recall(
         with alone_in(parts):
             starts = range(0, asked.rows, batch)
             sizes = [min(batch, asked.rows - start) for start in starts]
-            lacking = _begin(parts, identity, sizes, say)
-            before_now = asked.rows - sum(sizes[place] for place in lacking)
+            missing = _begin(parts, identity, sizes, say)
+            before_now = asked.rows - sum(sizes[place] for place in missing)
             done, began = before_now, time.monotonic()
             watch("recalling", done, asked.rows)
             if done:
                 say(f"{done:,} of {asked.rows:,} users were done before")
-            first = min(lacking, default=len(starts))
+            first = min(missing, default=len(starts))
             with exact.one_blas_thread(), _Work(recaller, n, exclude_seen, threads) as work:
                 for place, table in enumerate(asked.batches(min(first * batch, asked.rows), batch), first):
-                    if place not in lacking:
+                    if place not in missing:
                         continue
                     rows = asked.asked(table)
                     results = []
@@ -181,7 +184,7 @@ def recall(
             shutil.rmtree(parts)
     except KeyboardInterrupt:
         raise InterruptedRun(f"stopped: what is done is in '{parts}'; the same command goes on from there") from None
-    return Summary(recaller.bundle_id, asked.rows, asked.rows - before_now, seconds, **summary)
+    return Summary(recaller.bundle_id, asked.rows, asked.rows - before_now, seconds, **summary, **lacking)
 
 
 def _check_target(target: Path, inputs: Mapping[str, str | Path | None], bundles: Sequence[Path]) -> None:
@@ -195,18 +198,23 @@ def _check_target(target: Path, inputs: Mapping[str, str | Path | None], bundles
 
 def _set_pool(
     recaller: Recaller, pool: str | Path | None, deny: str | Path | None, item_field: str, say: Callable[[str], None]
-) -> None:
+) -> dict[str, int]:
+    """Set what may be recalled; how many tokens of each file the bundle does not know."""
+    lacking = {"unknown_allowed": 0, "unknown_denied": 0}
     if pool is None and deny is None:
-        return
+        return lacking
     tokens = None if pool is None else read_tokens(pool, item_field)
     found = recaller.pool(tokens)
+    lacking["unknown_allowed"] = found.unknown
     require(len(found.rows) > 0, f"pool '{pool}': none of its {len(tokens or []):,} tokens is an item of the bundle")
     if deny is not None:
         found = recaller.pool(found, read_tokens(deny, item_field, "deny"))
         require(len(found.rows) > 0, f"deny '{deny}': it leaves no item to recall")
+        lacking["unknown_denied"] = found.unknown - lacking["unknown_allowed"]
     recaller.set_pool(found)
     unknown = f"; {found.unknown:,} tokens are unknown to the bundle" if found.unknown else ""
     say(f"pool: {len(found.rows):,} items{unknown}")
+    return lacking
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -114,16 +114,19 @@ class Recaller:
         whole = len(rows) == len(self._everything.rows)
         return ItemPool(None if whole else self.index.pool(rows), rows, unknown, self._vectors)
 
-    def _pool_of(self, allowed: Any, denied: Ints) -> ItemPool:
-        """The standing pool, narrowed by what one request allows and denies."""
-        pool = self._standing
+    def _pool_of(self, allowed: Any, denied: Ints) -> tuple[ItemPool, int]:
+        """The standing pool, narrowed by what one request allows and denies, and how many it allows are unknown."""
+        pool, unknown = self._standing, 0
         if allowed is not None:
             asked = self.pool(allowed)
+            unknown = asked.unknown
             if pool.pool is None:
                 pool = asked
             elif asked.pool is not None:
                 pool = self._prepared(asked.rows[pool.pool.holds(asked.rows)], asked.unknown)
-        return self._prepared(self._without(pool.rows, denied), pool.unknown) if len(denied) > FEW else pool
+        if len(denied) > FEW:
+            pool = self._prepared(self._without(pool.rows, denied), pool.unknown)
+        return pool, unknown
 
     def _without(self, rows: Ints, out: Ints) -> Ints:
         """The ``rows`` that are not ``out``, ascending; by booleans, since to sort a large catalogue takes seconds."""
@@ -202,8 +205,9 @@ class Recaller:
         require(equal, f"profiles: {len(profiles)} for {len(histories)} histories; one for each is needed")
         values = self._categories(diversity, category)
         out = np.zeros(0, np.int64) if denied is None else self._rows(denied, "denied")
+        unknown_denied = int((out < 0).sum())
         out = np.unique(out[out >= 0])
-        pool = self._pool_of(allowed, out)
+        pool, unknown_allowed = self._pool_of(allowed, out)
         out = out[:0] if len(out) > FEW else out
         requests = [self._request(*pair) for pair in zip(histories, profiles, strict=True)]
         known = [request for request in requests if request.fallback is None]
@@ -220,13 +224,13 @@ class Recaller:
             if per_interest
             else []
         )
-        results = []
+        results, lacking = [], (unknown_allowed, unknown_denied)
         for request in requests:
             said = (request.fallback, request.unknown, request.unknown_profile)
             if request.fallback is not None:
                 rows = self._popular(n, out, pool)
                 counts = self.bundle.counts[rows].astype(float).tolist()
-                results.append(Recalled(self._tokens(rows), counts, [-1] * len(rows), *said))
+                results.append(Recalled(self._tokens(rows), counts, [-1] * len(rows), *said, (), *lacking))
                 continue
             rows, scores, origin = next(found)
             if values is not None:
@@ -234,7 +238,7 @@ class Recaller:
                 rows, scores, origin = rows[chosen], scores[chosen], origin[chosen]
             each = next(alone) if per_interest else []
             lists = tuple(InterestList(self._tokens(ids), own.tolist()) for ids, own, _ in each)
-            results.append(Recalled(self._tokens(rows), scores.tolist(), origin.tolist(), *said, lists))
+            results.append(Recalled(self._tokens(rows), scores.tolist(), origin.tolist(), *said, lists, *lacking))
         return results
 
     def interests(self, history: Sequence[str], profile: Mapping[str, Any] | None = None) -> Interests:

@@ -66,6 +66,8 @@ class Recalled(NamedTuple):
         unknown_profile: fields of the profile that the model has not, or whose value it has not seen: they count as
             missing.
         by_interest: with ``per_interest``, what each interest recalls by itself.
+        unknown_allowed, unknown_denied: how many tokens of the request's ``allowed`` and ``denied`` are not in the
+            catalogue; of a prepared pool, those it was made with.
     """
 
     items: list[str]
@@ -75,3 +77,5 @@ class Recalled(NamedTuple):
     unknown: int
     unknown_profile: tuple[str, ...] = ()
     by_interest: tuple[InterestList, ...] = ()
+    unknown_allowed: int = 0
+    unknown_denied: int = 0

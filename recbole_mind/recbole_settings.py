@@ -27,7 +27,7 @@ _COLUMNS = ("load_col", "unload_col", "unused_col")
 _SPLITS = {"RS": "three ratios", "LS": "a rule", "TS": "three ratios", "US": "users"}
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _LOWEST = {
-    **{"metric_decimal_place": 0, "loss_decimal_place": 0, "worker": 0, "eval_step": 0},
+    **{"loss_decimal_place": 0, "worker": 0, "eval_step": 0},
     **{"MAX_ITEM_LIST_LENGTH": 1},
 }
 _SHARES = ("mask_ratio", "drop_ratio", "dropout_prob", "hidden_dropout_prob", "attn_dropout_prob")

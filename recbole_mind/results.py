@@ -31,7 +31,9 @@ class RunResult:
         report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
         epochs: trained, early stopping included.
         curve: ``valid_metric`` on the validation set at each evaluation of it, in order.
-        seconds: wall time, data preparation to test, with what a resumed run took before it was stopped.
+        seconds: wall time from the preparation of data to the end of the test, the same for every run, alone or one of
+            many: without imports, queues and the start of a worker; of a resumed run with the training and validation
+            of before.
         phases: of which ``data``, ``training``, ``validation`` and ``test``.
         checkpoint: path of the best epoch's checkpoint, ``None`` if it was not saved.
         versions: of Python and the libraries.

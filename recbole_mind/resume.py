@@ -15,7 +15,7 @@ from recbole_mind.errors import require
 # What a run's best score so far was reached with, and its optimizer goes on with.
 _KEPT = (
     "valid_metric", "metrics", "topk", "eval_args", "mask_history", "repeatable", "learner", "learning_rate",
-    "weight_decay",
+    "weight_decay", "metric_decimal_place",
 )  # fmt: skip
 
 
@@ -119,11 +119,8 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
     window.check_same(in_force, trained, what)
     for key in _KEPT:
         if key in trained:
-            found = settings.plain(in_force[key])
-            same = (found or None) == (trained[key] or None)
-            require(
-                same, f"{key}: {what} was trained with {trained[key]!r}, and cannot go on with {found!r}; set it so"
-            )
+            then, now = (None if value is False else value for value in (trained[key], settings.plain(in_force[key])))
+            require(then == now, f"{key}: {what} was trained with {then!r}, and cannot go on with {now!r}; set it so")
 
 
 def _tuple(value: Any) -> Any:

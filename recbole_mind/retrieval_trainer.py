@@ -19,6 +19,9 @@ _CHECKED = 64  # steps between two looks at the loss on a GPU
 class TableOptimizer:
     """A torch optimizer for most parameters, and :class:`~recbole_mind.row_adam.RowAdam` for embedding tables.
 
+    The tables follow the learning rate of ``param_groups``, whoever sets it. Each change brings all rows up to date,
+    so that a schedule by steps costs what dense Adam costs.
+
     Args:
         model: whose tables to take over.
         learning_rate: of the tables.
@@ -30,7 +33,16 @@ class TableOptimizer:
         for name, module in tables_of(model):
             module.rows = self.tables[name] = RowAdam(module.weight, learning_rate)
         self.others = build([parameter for parameter in model.parameters() if parameter.requires_grad])
-        self.param_groups = self.others.param_groups
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Of the torch optimizer."""
+        groups: list[dict[str, Any]] = self.others.param_groups
+        return groups
+
+    @property
+    def _rate(self) -> float:
+        return float(self.param_groups[0]["lr"])
 
     def zero_grad(self) -> None:
         """Forget the gradients; the tables' go with the rows that were taken."""
@@ -40,6 +52,7 @@ class TableOptimizer:
         """Advance everything by one step."""
         self.others.step()
         for table in self.tables.values():
+            table.learning_rate = self._rate
             table.step()
 
     def flush(self) -> None:
@@ -56,7 +69,7 @@ class TableOptimizer:
         """Go on from what :meth:`state_dict` gave."""
         self.others.load_state_dict({key: value for key, value in state.items() if key != "tables"})
         for name, table in self.tables.items():
-            table.load_state_dict(state["tables"][name])
+            table.load_state_dict(state["tables"][name], self._rate)
 
 
 def tables_of(model: nn.Module) -> Iterator[tuple[str, Table]]:
@@ -64,12 +77,12 @@ def tables_of(model: nn.Module) -> Iterator[tuple[str, Table]]:
     return ((name, module) for name, module in model.named_modules() if isinstance(module, Table))
 
 
-def catch_up(model: nn.Module, state: dict[str, Any], learning_rate: float) -> None:
+def catch_up(model: nn.Module, state: dict[str, Any]) -> None:
     """Bring the tables of a model from an unfinished run up to date, with the optimizer's ``state`` beside it."""
     for name, table in tables_of(model):
         found = state.get("tables", {}).get(name)
         if found is not None and bool((found["last"] < found["steps"]).any()):
-            rows = RowAdam(table.weight, learning_rate)
+            rows = RowAdam(table.weight, state["param_groups"][0]["lr"])
             rows.load_state_dict(found)
             rows.flush()
             table.weight.requires_grad_(True)

@@ -37,14 +37,14 @@ class RowAdam:
 
     Args:
         weight: ``[N, D]``, the table; it gets no gradient of its own any more.
-        learning_rate: above 0.
+        learning_rate: at least 0.
 
     Several processes that hold the same table stay alike if each takes the same rows and the gradients of
     :attr:`rows` are averaged between ``backward`` and :meth:`step`.
     """
 
     def __init__(self, weight: Tensor, learning_rate: float) -> None:
-        self.weight, self.learning_rate = weight.requires_grad_(False), learning_rate
+        self.weight, self._rate = weight.requires_grad_(False), _checked(learning_rate)
         self.steps = 0  # done so far
         self.last = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
         self.rows: Tensor | None = None
@@ -52,6 +52,22 @@ class RowAdam:
         self._taken: tuple[Tensor, Tensor]
         self._sums = _decay_sums().to(weight.device)
         self._logs = torch.tensor([*_RATIOS, *BETAS], dtype=torch.float64, device=weight.device).log()
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the steps to come. To set another brings every row up to date first: the steps that it missed were taken
+        at the old one, so that the result stays dense Adam's.
+
+        Raises:
+            InputError: it is no number, at least 0.
+        """
+        return self._rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        if _checked(rate) != self._rate:
+            self.flush()
+            self._rate = float(rate)
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -81,7 +97,7 @@ class RowAdam:
         first, second = self._taken
         adam(
             [rows], [gradient], [first], [second], [], [torch.tensor(self.steps - 1.0, device=rows.device)],
-            fused=True, lr=self.learning_rate, beta1=BETAS[0], beta2=BETAS[1], eps=EPS, weight_decay=0.0,
+            fused=True, lr=self._rate, beta1=BETAS[0], beta2=BETAS[1], eps=EPS, weight_decay=0.0,
             amsgrad=False, maximize=False,
         )  # fmt: skip
         self._put(self._ids, rows, first, second)
@@ -106,14 +122,15 @@ class RowAdam:
         first, second = self.moments
         return {"steps": self.steps, "last": self.last, "first": first, "second": second}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave.
+    def load_state_dict(self, state: dict[str, Any], learning_rate: float | None = None) -> None:
+        """Go on from what :meth:`state_dict` gave, with the learning rate of the steps that its rows have missed.
 
         Raises:
             InputError: it is of a table of another shape.
         """
         found, own = list(state["first"].shape), list(self.weight.shape)
         require(found == own, f"the optimizer's state is of a table {found}, not {own}")
+        self._rate = self._rate if learning_rate is None else _checked(learning_rate)
         self.steps, self.rows = int(state["steps"]), None
         for table, name in zip((self.last, *self.moments), ("last", "first", "second"), strict=True):
             table.copy_(state[name])
@@ -123,7 +140,7 @@ class RowAdam:
         rows, first, second = (table.index_select(0, ids) for table in (self.weight, *self.moments))
         last = self.last.index_select(0, ids).long()
         moved, epsilon, *decays = self._factors(last).to(rows.dtype)[:, :, None]
-        rows.addcdiv_(first * moved, second.sqrt().add_(epsilon), value=-self.learning_rate)
+        rows.addcdiv_(first * moved, second.sqrt().add_(epsilon), value=-self._rate)
         return rows, (first.mul_(decays[0]), second.mul_(decays[1]))
 
     def _factors(self, last: Tensor) -> Tensor:
@@ -145,6 +162,11 @@ class RowAdam:
             table.data.index_copy_(0, ids, values)
             table.data[0] = 0  # padding
         self.last.index_fill_(0, ids, self.steps)
+
+
+def _checked(rate: float) -> float:
+    require(math.isfinite(rate) and rate >= 0, f"learning_rate: {rate!r} is not allowed; allowed: a number, at least 0")
+    return float(rate)
 
 
 @cache

@@ -101,10 +101,13 @@ class RunsProgress:
         """Where the run ``name`` stands, in a few words, on a terminal."""
         self.bar.update(self.running[name][1], count=text)
 
-    def ended(self, name: Hashable, outcome: str, *, failed: bool = False) -> None:
-        """The run ``name`` has ended; ``outcome`` says in a few words what it came to."""
+    def ended(self, name: Hashable, outcome: str, *, failed: bool = False, seconds: float | None = None) -> None:
+        """The run ``name`` has ended; ``outcome`` says in a few words what it came to.
+
+        ``seconds`` are its record's; without them, as of a failed run, the time since it was started counts.
+        """
         began, task, kind = self.running.pop(name)
-        took = time.monotonic() - began
+        took = time.monotonic() - began if seconds is None else seconds
         if not failed:
             self.seconds[kind].append(took)
         self.done, self.failed = self.done + 1, self.failed + failed

@@ -231,6 +231,8 @@ class Service:
                 "fallback": found.fallback,
                 "unknown": found.unknown,
                 "unknown_profile": found.unknown_profile,
+                "unknown_allowed": found.unknown_allowed,
+                "unknown_denied": found.unknown_denied,
                 "by_interest": lists if query.per_interest else None,
                 "names": names(found.items) if query.names else None,
                 "bundle": recaller.bundle_id,

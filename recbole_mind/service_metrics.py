@@ -30,6 +30,12 @@ class Metrics:
         )
         self.history = Counter("recbole_mind_history_items", "Items of histories", registry=r)
         self.unknown = Counter("recbole_mind_unknown_items", "Items of histories not in the catalogue", registry=r)
+        self.unknown_listed = Counter(
+            "recbole_mind_unknown_listed_items",
+            "Tokens of requests' lists, allowed and denied, not in the catalogue",
+            ["list"],
+            registry=r,
+        )
         self.swaps = Counter("recbole_mind_swaps", "Bundles brought into service, or not", ["result"], registry=r)
         self.bundle = Info("recbole_mind_bundle", "The bundle that serves", registry=r)
         self.items = Gauge("recbole_mind_catalogue_items", "Items of the bundle", registry=r)
@@ -41,6 +47,8 @@ class Metrics:
         for result in ("done", "failed"):  # so that a rate has a start
             self.swaps.labels(result)
             self.pools.labels(result)
+        for name in ("allowed", "denied"):
+            self.unknown_listed.labels(name)
         for reason in (EMPTY, UNKNOWN):
             self.fallbacks.labels(reason)
 
@@ -50,6 +58,8 @@ class Metrics:
         self.candidates.observe(len(found.items))
         self.history.inc(asked)
         self.unknown.inc(found.unknown)
+        self.unknown_listed.labels("allowed").inc(found.unknown_allowed)
+        self.unknown_listed.labels("denied").inc(found.unknown_denied)
         if not found.items:
             self.empty.inc()
         if found.fallback is not None:

@@ -143,6 +143,8 @@ class RecallAnswer(_Strict):
     fallback: str | None = Field(description="Why the most popular items stand here: empty history, unknown items.")
     unknown: int = Field(description="Items of the history that are not in the catalogue.")
     unknown_profile: list[str] = Field(description="Fields of the profile that count as missing.")
+    unknown_allowed: int = Field(description="Tokens of allowed that are not in the catalogue.")
+    unknown_denied: int = Field(description="Tokens of denied that are not in the catalogue.")
     by_interest: list[InterestItems] | None = Field(description="With per_interest, the list of each interest.")
     names: list[str | None] | None = Field(description="With names, those of the items.")
     bundle: str = Field(description="The id of the bundle that answered.")

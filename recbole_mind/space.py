@@ -62,16 +62,19 @@ class Parameter:
         """Every choice, or the lowest and the highest value."""
         return self.values if self.kind == CHOICE else self.values[:2]
 
+    @property
+    def whole(self) -> bool:
+        """Whether it draws whole numbers alone: RecBole takes no 24.0 for a size."""
+        return self.kind == "int" or (len(self.values) > 2 and all(float(value).is_integer() for value in self.values))
+
     def decode(self, drawn: Any) -> Any:
         """The setting for what was drawn: a choice's place, or a number."""
         if self.kind == CHOICE:
             return self.values[int(drawn)]
         low, high = self.values[:2]
         number = float(f"{float(drawn):.{_DIGITS}g}")
-        # RecBole takes no 24.0 for a size
-        whole = self.kind == "int" or (len(self.values) > 2 and all(float(value).is_integer() for value in self.values))
-        kind: Any = int if whole else float
-        return min(max(kind(round(number) if whole else number), kind(low)), kind(high))
+        kind: Any = int if self.whole else float
+        return min(max(kind(round(number) if self.whole else number), kind(low)), kind(high))
 
     def encode(self, value: Any) -> Any:
         """The inverse of :meth:`decode`."""

@@ -172,8 +172,8 @@ class Store:
             events, pointer = self._recover()
             require(pointer is not None, f"store '{self.folder}' has nothing to roll back: nothing was published")
             before = pointer.id if pointer else ""
-            name = self._before(events, before) if to is None else self._named(to)
-            require(name != before, f"version {before} is current already")
+            name, gone = self._before(events, before) if to is None else (self._named(to), [])
+            require(name != before, f"to: version {before} is current already; nothing was changed")
             require(
                 _name(self._verified(self.version(name))) == name,
                 f"store '{self.folder}' is damaged: versions/{name} holds another bundle",
@@ -184,6 +184,7 @@ class Store:
                 event=ROLLED_BACK,
                 id=name,
                 before=before,
+                notes=[f"version {lost}, which was current before, is not kept and was passed over" for lost in gone],
                 who=_person(who),
                 why=_said(why),
             )
@@ -204,7 +205,7 @@ class Store:
             if pointer is not None:
                 kept.add(pointer.id)
                 with contextlib.suppress(InputError):
-                    kept.add(self._before(events, pointer.id))
+                    kept.add(self._before(events, pointer.id)[0])
             gone = sorted(path.name for path in (self.folder / VERSIONS).iterdir() if path.name not in kept)
             with self._writing():
                 for name in gone:
@@ -284,27 +285,35 @@ class Store:
         os.rename(folder, gone)
         shutil.rmtree(gone)
 
-    def _before(self, events: list[Event], name: str) -> str:
-        """The version that was current before this one was published, or before that one, if it is not kept."""
-        seen = {name}
+    def _before(self, events: list[Event], current: str) -> tuple[str, list[str]]:
+        """The version that was current before this one was published, or before that one, if it is not kept.
+
+        Returns:
+            it, and those between that are not kept.
+        """
+        seen = [current]
         while True:
-            found = [e.before for e in events if e.id == name and e.event in SERVED and e.before != name]
+            found = [e.before for e in events if e.id == seen[-1] and e.event in SERVED and e.before != e.id]
             earlier = found[-1] if found else None
-            require(earlier is not None and earlier not in seen, "there is no version before the current one")
-            name = str(earlier)
-            seen.add(name)
-            if self.version(name).is_dir():
-                return name
+            others = [name[:12] for name in self.versions() if name != current]
+            hint = f"; --to makes another one current: {', '.join(others[-5:])}" if others else ""
+            require(
+                earlier is not None and earlier not in seen,
+                f"store '{self.folder}' has nothing to roll back to: there is no version before the current one, "
+                f"{current}{', that is kept' if len(seen) > 1 else ''}{hint}",
+            )
+            if self.version(str(earlier)).is_dir():
+                return str(earlier), seen[1:]
+            seen.append(str(earlier))
 
     def _named(self, start: str) -> str:
         """The version whose id is ``start``, or begins so."""
         kept = self.versions()
         found = [name for name in kept if name == start] or [name for name in kept if name.startswith(start)]
-        shown = ", ".join(name[:12] for name in kept[-5:])
-        require(
-            len(found) == 1 and bool(start),
-            f"to: '{start}' is {'no' if not found else 'not one'} version; kept: {shown}",
-        )
+        found = found if start else []
+        shown = ", ".join(name[:12] for name in (found or kept)[-5:]) or "none"
+        what = "no" if not found else "not the beginning of one"
+        require(len(found) == 1, f"to: '{start}' is {what} version; kept: {shown}")
         return found[0]
 
 

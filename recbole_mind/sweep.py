@@ -147,7 +147,7 @@ class Watch:
         stopped = f", stopped after {record['stopped']} epochs" if "stopped" in record else ""
         outcome = f"failed: {record['error']}" if value is None else f"{sweep.metric} {value:.4f}{stopped}"
         text = f"{words(sweep.plan[number][0])}: {outcome}"
-        self.progress.ended(sweep.name(number), text, failed=value is None)
+        self.progress.ended(sweep.name(number), text, failed=value is None, seconds=record.get("seconds"))
         self.progress.best(sweep.best_words())
 
 
@@ -218,7 +218,8 @@ def _test_winner(sweep: Sweep, jobs: int, ray: str | None, show_progress: bool) 
                     write_atomic(trial.record, to_json(record | ({"hits": None} if "hits" in record else {})))
                 sweep.tested[trial.seed] = record
                 outcome = f"failed: {record['error']}" if "error" in record else words(record["test"])
-                progress.ended(names[place], outcome, failed="error" in record)
+                seconds = record.get("seconds")
+                progress.ended(names[place], outcome, failed="error" in record, seconds=seconds)
         except (KeyboardInterrupt, InterruptedRun):
             text = "stopped: the trials are done, the winner is not tested; the same command with --resume goes on"
             raise InterruptedRun(text) from None

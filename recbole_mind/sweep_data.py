@@ -26,7 +26,7 @@ class Outcome:
         settings: the drawn settings that it has; a conditional one can be missing.
         value: the metric at its best epoch; None if it failed or has none.
         curve: the metric after each epoch; NaN where it is not known.
-        epochs, seconds: how long it ran.
+        epochs, seconds: how long it ran; seconds as in :class:`~recbole_mind.results.RunResult`.
         stopped: successive halving ended it early.
         error: why it failed.
     """

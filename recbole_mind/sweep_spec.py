@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import settings
+from recbole_mind import setting_types, settings
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.search import ALGORITHMS
 from recbole_mind.space import Space, parse, read_text, same
@@ -145,6 +145,8 @@ def _spec(content: dict[str, Any], given: Mapping[str, Any]) -> Spec:
     fixed = fixed | overrides
     curves = _curves(said.get("curves"))
     _check_settings(fixed, models, space, curves)
+    setting_types.check_drawn(() if space is None else space.parameters, models)
+    setting_types.check_curves(curves, models[0])
     listed = [key for key in ("seeds", "final_seeds") if said.get(key) is not None]
     seeds: dict[str, Any] = {key: _seeds(key, said[key]) for key in listed}
     require(len(seeds.get("seeds", ())) > 0 or "seeds" not in seeds, "seeds: [] is not allowed; allowed: one or more")

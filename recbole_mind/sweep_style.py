@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -11,7 +10,9 @@ from typing import Any, ParamSpec
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.cells import cell_len, set_cell_size
 
+from recbole_mind import fonts
 from recbole_mind.sweep_data import Curve
 from recbole_mind.sweep_scale import Scale
 
@@ -33,7 +34,7 @@ BLUE, VERMILLION, ORANGE = OKABE_ITO[0], OKABE_ITO[1], OKABE_ITO[4]
 MARKERS = "osD^vPX"
 SYMBOLS = {"sigma": "σ (sigma)"}
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": [fonts.FAMILY],
     "font.size": 9.5,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -66,22 +67,26 @@ P = ParamSpec("P")
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Our style alone, whatever the user's is; labels in a script that the font lacks are no reason to warn."""
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")
+    """Our style alone, whatever the user's is; :mod:`recbole_mind.fonts` says what no font has, not each drawing."""
+    with mpl.rc_context(), fonts.silent():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
 
 
 def drawn(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """A figure that keeps our style, laid out, whoever saves it."""
+    """A figure that keeps our style, laid out, whoever saves it, in fonts that have its characters."""
 
     @wraps(draw)
     def laid_out(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with styled():
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
+            families = fonts.families(figure)
+            if len(families) > 1:  # other letters are of another size: laid out anew
+                mpl.rcParams["font.family"] = families
+                figure = draw(*args, **kwargs)
+                figure.draw_without_rendering()
             figure.set_layout_engine("none")  # it is done; each saving would do it twice again
         return figure
 
@@ -126,7 +131,7 @@ def fitting(ticks: Sequence[tuple[float, str]], space: float, letters: int | Non
     """
     kept: list[tuple[float, str]] = []
     for place, label in ticks:
-        size = letters or (len(kept[-1][1]) + len(label) + 1) / 2 if kept else 0
+        size = letters or (cell_len(kept[-1][1]) + cell_len(label) + 1) / 2 if kept else 0
         touches = bool(kept) and (place - kept[-1][0]) * space < LETTER * size
         if touches and place == ticks[-1][0] and len(kept) > 1:
             kept.pop()
@@ -168,10 +173,11 @@ def averaged(curve: Curve) -> str:
 
 
 def short(label: str, most: int) -> str:
-    """At most so many letters."""
-    return label if len(label) <= most else f"{label[: most - 1]}…"
+    """As wide as so many letters at most; Chinese, Japanese and Korean ones count as two."""
+    label = fonts.visible(label)
+    return label if cell_len(label) <= most else f"{set_cell_size(label, most - 1).rstrip()}…"
 
 
 def plain(label: str) -> str:
-    """Text in which nothing is a formula."""
-    return label.replace("$", r"\$")
+    """Text in which nothing is a formula and everything can be seen."""
+    return fonts.visible(label).replace("$", r"\$")

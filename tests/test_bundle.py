@@ -88,7 +88,7 @@ def test_a_bundle_recalls_what_the_checkpoint_does(case, small, tmp_path):
             ids = recaller.bundle.item_tokens.ids(found.items)
             assert len(ids) == 50
             assert_ranks((ids, found.scores, found.interests), (items @ vectors.T).numpy())
-            assert found[3:] == (None, 0, (), ())
+            assert found[3:] == (None, 0, (), (), 0, 0)
             said = recaller.interests(history, profile)
             np.testing.assert_allclose(said.vectors, vectors, atol=1e-5)
             assert said.behaviors == history

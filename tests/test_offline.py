@@ -118,6 +118,7 @@ def test_only_the_pool_comes_and_its_unknown_tokens_are_counted(bundle):
         assert said == ["pool: 3 items; 1 tokens are unknown to the bundle"]
         assert [sorted(row["items"]) for row in lists("out.parquet")] == [["i2", "i4", "i6"]] * 2 + [[]]
         assert (found.empty, found.fallbacks) == (1, 1)
+        assert (found.unknown_allowed, found.unknown_denied) == (1, 0)
 
 
 def test_what_is_denied_is_left_out_and_makes_another_recall(bundle):
@@ -125,7 +126,8 @@ def test_what_is_denied_is_left_out_and_makes_another_recall(bundle):
     Path("pool.txt").write_text("i2\ni4\ni6\n")
     Path("deny.txt").write_text("i4\nnew\n")
     said = []
-    offline.recall(bundle, "h.parquet", "out.parquet", pool="pool.txt", deny="deny.txt", say=said.append)
+    summary = offline.recall(bundle, "h.parquet", "out.parquet", pool="pool.txt", deny="deny.txt", say=said.append)
+    assert (summary.unknown_allowed, summary.unknown_denied) == (0, 1)
     assert said == ["pool: 2 items; 1 tokens are unknown to the bundle"]
     assert [sorted(row["items"]) for row in lists("out.parquet")] == [["i2", "i6"]] * 2
     offline.recall(bundle, "h.parquet", "all.parquet", deny="deny.txt")

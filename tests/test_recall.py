@@ -153,6 +153,22 @@ def test_denied_items_do_not_come(recaller, monkeypatch):
     assert recaller.recall(HISTORY, n=50, denied=denied) == few
 
 
+@pytest.mark.parametrize("history", [HISTORY, [], ["x"]])
+def test_unknown_tokens_of_the_lists_are_counted(recaller, monkeypatch, history):
+    both = {"allowed": [*ITEMS[:20], "x", "y"], "denied": ["i2", "x", "y", "z"]}
+    found = recaller.recall(history, n=50, **both)
+    assert (found.unknown_allowed, found.unknown_denied) == (2, 3)
+    assert found.unknown == history.count("x")
+    for each in recaller.recall_batch([history, HISTORY], n=5, **both):
+        assert (each.unknown_allowed, each.unknown_denied) == (2, 3)
+    without = recaller.recall(history, n=5)
+    assert (without.unknown_allowed, without.unknown_denied) == (0, 0)
+    prepared = recaller.recall(history, n=5, allowed=recaller.pool(both["allowed"]))
+    assert (prepared.unknown_allowed, prepared.unknown_denied) == (2, 0)
+    monkeypatch.setattr("recbole_mind.recall.FEW", 1)  # so that denied items are taken off the pool
+    assert recaller.recall(history, n=50, **both) == found
+
+
 def test_a_standing_pool_is_narrowed_and_swapped(recaller):
     try:
         assert recaller.set_pool([*ITEMS[:30], "x"]).unknown == 1

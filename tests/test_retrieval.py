@@ -1,5 +1,6 @@
 """Multi-vector search against a loop-written reference: exact search, what it does not depend on, and FAISS."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -442,3 +443,25 @@ def test_auto_chooses_by_size(monkeypatch):
     assert build(ITEMS, "auto").factory == "exact"
     monkeypatch.setattr(faiss_index, "EXACT_UP_TO", 299)
     assert build(ITEMS, "auto").factory == "IVF69,Flat"
+
+
+@pytest.mark.parametrize("factory", ["IVF4,PQ8", "OPQ8,IVF4,PQ8"])
+def test_what_faiss_warns_of_is_said_once(factory, capfd, caplog, monkeypatch):
+    monkeypatch.setattr(faiss_index, "_SAID", set())
+    items = np.random.default_rng(0).standard_normal((500, 16)).astype(np.float32)
+    for count in (500, 400):  # as evaluations do, epoch after epoch
+        retrieval.MultiVectorIndex.build(items[:count], factory)
+    assert [record.message for record in caplog.records] == [
+        f"FAISS, index '{factory}': clustering 500 points to 256 centroids: please provide at least 9984 training "
+        "points; said once"
+    ]
+    assert "WARNING clustering" not in "".join(capfd.readouterr())
+
+
+def test_what_others_write_while_faiss_trains_is_kept(capfd, monkeypatch):
+    monkeypatch.setattr(faiss_index, "_SAID", {("IVF4,PQ8", "WARNING  things\n")})
+    with faiss_index._said_once("IVF4,PQ8"):
+        os.write(2, "WARNING 3 things\nan error: ü\n".encode())
+    assert capfd.readouterr().err == "an error: ü\n"
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from recbole_mind.errors import InputError
+from recbole_mind.features import Table
+from recbole_mind.retrieval_trainer import TableOptimizer, catch_up
 from recbole_mind.row_adam import RowAdam
 
 N, D = 40, 3
@@ -283,3 +285,77 @@ def test_steps_long_after_the_start_are_dense_adams():
     advance(sparse, dense, 300, scale=1.0, seed=7)
     sparse.flush()
     torch.testing.assert_close(weight.detach().double(), dense.weight.detach(), atol=2e-5, rtol=0)
+
+
+# -- the learning rate from outside ---------------------------------------------------------------------------------
+
+
+def test_a_learning_rate_that_is_changed_is_dense_adams_from_there_on():
+    weight = table()
+    dense, sparse = Dense(weight, 0.05), RowAdam(weight, 0.05)
+    for turn, rate in enumerate((0.05, 0.002, 0.0, 0.03)):
+        dense.optimizer.param_groups[0]["lr"] = sparse.learning_rate = rate
+        advance(sparse, dense, 40, scale=1.0, seed=turn)  # most rows are behind when it changes
+    sparse.flush()
+    assert sparse.learning_rate == 0.03
+    torch.testing.assert_close(weight.detach().double(), dense.weight.detach(), atol=5e-5, rtol=0)
+
+
+def test_a_learning_rate_that_is_changed_between_take_and_step_counts_for_that_step():
+    weight = torch.nn.Parameter(torch.zeros(3, 1))
+    sparse = RowAdam(weight, 0.1)
+    (sparse.take(torch.tensor([1])) * 2.0).sum().backward()
+    sparse.learning_rate = 0.5
+    sparse.step()
+    assert float(weight[1]) == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf")])
+def test_a_learning_rate_that_is_none_is_refused(rate):
+    sparse = RowAdam(table(), 0.1)
+    with pytest.raises(InputError, match=r"learning_rate: .* is not allowed; allowed: a number, at least 0"):
+        sparse.learning_rate = rate
+    assert sparse.learning_rate == 0.1
+
+
+class TwoParts(torch.nn.Module):
+    """A table and a parameter that is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.items, self.scale = Table(6, 2), torch.nn.Parameter(torch.ones(2))
+
+    def advance(self, optimizer, ids):
+        optimizer.zero_grad()
+        ((self.items(torch.tensor(ids)) * self.scale) - 1).square().sum().backward()
+        optimizer.step()
+
+
+def test_tables_follow_the_learning_rate_of_param_groups_and_of_a_checkpoint():
+    def adam(parameters):
+        return torch.optim.Adam(parameters, lr=0.05)
+
+    torch.manual_seed(0)
+    sparse, dense = TwoParts(), TwoParts()
+    dense.load_state_dict(sparse.state_dict())
+    optimizers = TableOptimizer(sparse, 0.05, adam), adam(list(dense.parameters()))
+    for ids, rate in (([1, 2], 0.05), ([2, 3], 0.05), ([1, 3], 0.2), ([3, 4], 0.01)):
+        for model, optimizer in zip((sparse, dense), optimizers, strict=True):
+            optimizer.param_groups[0]["lr"] = rate
+            model.advance(optimizer, ids)
+    resumed = TwoParts()
+    resumed.load_state_dict(sparse.state_dict())
+    again = TableOptimizer(resumed, 0.7, adam)  # another rate than the checkpoint's
+    again.load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    assert again.tables["items"].learning_rate == again.param_groups[0]["lr"] == 0.01
+    caught_up = TwoParts()
+    caught_up.load_state_dict(sparse.state_dict())
+    catch_up(caught_up, optimizers[0].state_dict())
+    torch.testing.assert_close(caught_up.items.weight, dense.items.weight, atol=1e-6, rtol=0)
+    for model, optimizer in ((sparse, optimizers[0]), (resumed, again), (dense, optimizers[1])):
+        optimizer.param_groups[0]["lr"] = 0.1
+        model.advance(optimizer, [1, 5])
+    for model, optimizer in ((sparse, optimizers[0]), (resumed, again)):
+        optimizer.flush()
+        torch.testing.assert_close(model.items.weight, dense.items.weight, atol=1e-6, rtol=0)
+        torch.testing.assert_close(model.scale, dense.scale, atol=1e-6, rtol=0)

@@ -54,6 +54,15 @@ def test_two_at_a_time_take_half_as_long_but_not_less_than_one(clock):
         assert progress.left() == pytest.approx(4.5)  # the mean of 10, 4, 4 and 0: one run is not shared by two
 
 
+def test_seconds_of_a_record_count_in_place_of_the_time_since_the_start(clock, capsys):
+    with RunsProgress("board", ["a", "a"], [("a", 10.0)]) as progress:
+        progress.started("a1", "a")
+        clock[0] += 60  # of which 20 in a queue
+        progress.ended("a1", "fine", seconds=40.0)
+        assert progress.left() == pytest.approx(25)
+    assert "[2/3] a1: fine, 40 s; about 25 s left" in capsys.readouterr().err
+
+
 def test_a_failed_run_teaches_no_time(clock, capsys):
     with RunsProgress("board", ["a", "a"], [("a", 10.0)]) as progress:
         progress.started("a1", "a")

@@ -147,7 +147,7 @@ def test_what_happens_is_counted(two_bundles):
     with running(two_bundles[0]) as served:
         for history in (HISTORY, [*HISTORY, "x"], [], ["x", "y"]):
             served.post("/recall", {"history": history, "n": 5})
-        served.post("/recall", {"history": HISTORY, "allowed": ["i1"]})
+        served.post("/recall", {"history": HISTORY, "allowed": ["i1", "x", "y"], "denied": ["i1", "z"]})
         served.post("/recall", {"history": 3})
         served.get("/a/b")
         wanted = {
@@ -163,6 +163,8 @@ def test_what_happens_is_counted(two_bundles):
             "candidates_sum": 20,
             "history_items_total": 8 + 9 + 2 + 8,
             "unknown_items_total": 3,
+            'unknown_listed_items_total{list="allowed"}': 2,
+            'unknown_listed_items_total{list="denied"}': 1,
             "catalogue_items": 50,
             "pool_items": 50,
             "running": 0,

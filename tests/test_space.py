@@ -7,6 +7,7 @@ import math
 import pytest
 
 from recbole_mind import InputError
+from recbole_mind.setting_types import check_curves, check_drawn, types
 from recbole_mind.space import Parameter, parse, read_text, same
 
 SEVERAL = {"K": {"int": [1, 3]}, "p": {"choice": [0, math.inf], "when": {"K": [2, 3]}}}
@@ -154,3 +155,76 @@ def test_bad_lines_are_named_and_nothing_is_evaluated(tmp_path, line, message):
     assert message in str(caught.value)
     assert "hyper.test" in str(caught.value)
     assert not (tmp_path / "pwned").exists()
+
+
+# -- types ----------------------------------------------------------------------------------------------------------
+
+
+def test_types_are_what_the_files_of_defaults_say():
+    assert {"K": "a whole number", "p": "a number", "relu_layers": "a list", "adaptive_K": "True or False"}.items() <= (
+        types("MIND").items()
+    )
+    assert types("SASRec")["hidden_size"] == "a whole number"
+    assert types("SASRec")["hidden_act"] == "text"
+    assert "noise_scale" not in types("DiffRec")  # 0.001, which RecBole says is whole
+
+
+@pytest.mark.parametrize(
+    ("model", "space", "words"),
+    [
+        (
+            "MIND",
+            {"K": {"uniform": [1, 4]}},
+            r"K: uniform: \[1, 4\] draws fractions, and 'K' of MIND is a whole number",
+        ),
+        ("MIND", {"K": {"quniform": [1, 4, 0.5]}}, "allowed: {int: .low, high.}, {choice: .*}, or bounds and a step"),
+        ("SASRec", {"hidden_size": {"loguniform": [8, 64]}}, "draws fractions, and 'hidden_size' of SASRec"),
+        ("SASRec", {"hidden_size": {"choice": [32, 64.0]}}, "hidden_size: choice: 64.0 is not allowed for SASRec"),
+        ("SASRec", {"hidden_size": {"choice": [True]}}, "True is not allowed for SASRec; allowed: a whole number"),
+        ("SASRec", {"hidden_size": {"int": [0, 8]}}, r"int: \[0, 8\] is not allowed for SASRec; allowed: at least 1"),
+        ("MIND", {"adaptive_K": {"int": [0, 1]}}, "draws numbers, and 'adaptive_K' of MIND is True or False"),
+        ("SASRec", {"hidden_act": {"uniform": [0, 1]}}, "draws numbers, and 'hidden_act' of SASRec is text"),
+        ("SASRec", {"hidden_act": {"choice": ["gelu", 1]}}, "choice: 1 is not allowed for SASRec; allowed: text"),
+        (
+            "SASRec",
+            {"hidden_dropout_prob": {"choice": ["a"]}},
+            "choice: 'a' is not allowed for SASRec; allowed: a number",
+        ),
+        ("SASRec", {"hidden_dropout_prob": {"uniform": [-0.5, 0.5]}}, "not allowed for SASRec; allowed: 0 to 1"),
+        ("NeuMF", {"mlp_hidden_size": {"choice": [[64], 32]}}, "choice: 32 is not allowed for NeuMF; allowed: a list"),
+    ],
+)
+def test_a_distribution_of_another_type_than_its_setting_is_refused(model, space, words):
+    with pytest.raises(InputError, match=words) as error:
+        check_drawn(parse(space).parameters, (model,))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "space"),
+    [
+        (
+            "MIND",
+            {"K": {"quniform": [1, 4, 1]}, "p": {"uniform": [0, 3]}, "sparse_updates": {"choice": ["auto", True]}},
+        ),
+        ("SASRec", {"hidden_size": {"choice": [32, "64"]}, "hidden_dropout_prob": {"uniform": [0, 1]}}),
+        ("NeuMF", {"mlp_hidden_size": {"choice": ["[64,32]", [16]]}}),
+        ("LightGCN", {"reg_weight": {"loguniform": [1e-6, 1e-3]}, "n_layers": {"int": [1, 3]}}),
+    ],
+)
+def test_distributions_of_the_right_type_pass(model, space):
+    check_drawn(parse(space).parameters, (model,))
+
+
+def test_a_condition_says_which_models_a_distribution_is_for():
+    space = {"dropout": {"uniform": [0, 2], "when": {"model": ["MIND"]}}, "model": {"choice": ["MIND", "SASRec"]}}
+    with pytest.raises(InputError, match="not allowed for MIND; allowed: 0 to 1"):
+        check_drawn(parse(space).parameters, ("MIND", "SASRec"))
+
+
+def test_a_curves_values_are_of_their_settings_type():
+    with pytest.raises(
+        InputError, match=r"curves: hidden_size: 32\.5 is not allowed for SASRec; allowed: a whole number"
+    ):
+        check_curves({"hidden_size": (32, 32.5)}, "SASRec")
+    check_curves({"hidden_size": (32, 64), "learning_rate": (1e-3, 1)}, "SASRec")

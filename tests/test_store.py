@@ -554,7 +554,8 @@ def test_publish_rollback_and_history_as_commands(command, tmp_path):
     status, out, err = command("publish", bad, folder, "--force", "[bold]it is fine", "--who", "cid", "--keep", 2)
     assert (status, err.splitlines()[-1]) == (0, "forced, although loss is nan, which is no finite number")
     assert out == f"version {c} is current; before it {b}\nversion {a} is removed\n"
-    assert command("rollback", folder, "--why", "it was not")[:2] == (0, f"version {b} is current; before it {c}\n")
+    said = f"version {b} is current again, in place of {c}\n"
+    assert command("rollback", folder, "--why", "it was not")[:2] == (0, said)
     status, out, err = command("history", folder)
     rows = out.splitlines()
     assert status == 0
@@ -568,6 +569,38 @@ def test_publish_rollback_and_history_as_commands(command, tmp_path):
     (trend,) = (row for row in rows[6:] if row.startswith("loss"))
     assert trend.split() == ["loss", "▁█·", "2.5", "2.25", "2", "2.5"]
     assert len(command("history", folder, "--last", 1)[1].splitlines()) < len(rows)
+
+
+def test_what_rollback_says_is_so(command, tmp_path):
+    sources = [bundle(tmp_path / name, loss) for name, loss in (("a", 2.0), ("b", 2.5), ("c", 2.2))]
+    a, b, c = ids(sources)
+    folder = tmp_path / "store"
+    bad = bundle(tmp_path / "bad", float("nan"))
+    command("publish", bad, folder)
+    assert command("rollback", folder)[2].endswith("has nothing to roll back: nothing was published\n")
+    command("publish", sources[0], folder)
+    nothing = f"has nothing to roll back to: there is no version before the current one, {a}\n"
+    assert command("rollback", folder)[2].endswith(nothing)
+    command("publish", sources[1], folder)
+    command("publish", sources[2], folder)
+    assert command("rollback", folder, "--to", c)[::2] == (
+        2,
+        f"error: to: version {c} is current already; nothing was changed\n",
+    )
+    shutil.rmtree(folder / "versions" / b)
+    status, out, err = command("rollback", folder)
+    assert (status, out) == (0, f"version {a} is current again, in place of {c}\n")
+    assert err == f"note: version {b}, which was current before, is not kept and was passed over\n"
+    status, out, err = command("publish", sources[0], folder)
+    assert out.startswith(f"version {a} is current already, made current by a rollback 2")
+    assert (
+        f"there is no version before the current one, {a}; --to makes another one current: {c[:12]}\n"
+        in (command("rollback", folder)[2])
+    )
+    assert command("rollback", folder, "--to", c)[:2] == (0, f"version {c} is current again, in place of {a}\n")
+    shutil.rmtree(folder / "versions" / a)
+    assert command("rollback", folder)[2].endswith(f"there is no version before the current one, {c}, that is kept\n")
+    assert command("rollback", folder, "--to", "x")[2].endswith(f"to: 'x' is no version; kept: {c[:12]}\n")
 
 
 def test_bad_input_of_the_commands_is_one_line_and_status_2(command, tmp_path):

@@ -91,6 +91,7 @@ def test_the_table_has_a_line_for_each_trial(swept):
         record = json.loads((swept / f"out/records/{row['trial']}.json").read_text())
         assert float(row["valid ndcg@10"]) == record["valid"]["ndcg@10"]
         assert row["K"] == str(record["drawn"]["K"])
+        assert float(row["seconds"]) == record["seconds"] >= sum(record["phases"].values()) - 0.02
         assert row["status"] == "done"
 
 
