@@ -19,7 +19,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_mind import checkpoint, model_settings, protocols, resume, settings, window
+from recbole_mind import checkpoint, model_settings, passed_over, protocols, resume, settings, unread, window
 from recbole_mind.errors import InputError, require
 from recbole_mind.registry import MODELS
 
@@ -140,21 +140,25 @@ def _mend_config(Config: Any) -> None:
     @_wrap(Config, "_set_default_parameters")
     def parameters(original: Callable[..., Any], self: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
+        fresh = set(given) - getattr(self.variable_config_dict, "stored", frozenset())
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
         settings.check_common(final)
+        passed_over.check({key: final[key] for key in fresh})
         window.check(final)
         kind = final["MODEL_TYPE"].name
         settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")
         protocols.check(final, self.model, sequential=kind == "SEQUENTIAL")
         if is_ours(self.model_class):
-            model_settings.check_ours(final, given)
+            model_settings.check_ours(final, fresh)
+            unread.refuse(self.model, final, self.internal_config_dict, fresh)
             loss = final["loss_type"]
             final["loss_type"] = "BPR" if model_settings.sampler_fed(final) else "CE"  # the two that RecBole knows
             original(self)
             final["loss_type"] = loss
             settings.check_valid_metric(final)
             return
+        unread.refuse(self.model, final, self.internal_config_dict, fresh)
         if kind == "SEQUENTIAL" and final.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
             final["train_neg_sample_args"] = None
         if kind == "SEQUENTIAL" and final.get("loss_type") == "BPR" and final.get("train_neg_sample_args") is None:

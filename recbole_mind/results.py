@@ -24,6 +24,7 @@ class RunResult:
         protocol: its name and which of its settings were changed, split, order, ties, candidates, the
             window, if it is not all interactions, and whether the history was kept out of the ranking.
         config: every setting in force; a run from them gives the same numbers.
+        without_effect: those of them that the run does not read, see :mod:`recbole_mind.unread`.
         valid, test: metric to value, of the best epoch.
         interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
         report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
@@ -40,6 +41,7 @@ class RunResult:
     protocol: dict[str, Any]
     seed: int
     config: dict[str, Any]
+    without_effect: list[str]
     valid: dict[str, float]
     test: dict[str, float]
     interests: dict[str, float]

@@ -30,11 +30,20 @@ JUDGING = frozenset(
     | {"ITEM_ID_FIELD", "RATING_FIELD", "metric_decimal_place", *WINDOW_KEYS}
 )
 
+# Of the command alone: in a file nothing would read them.
+COMMAND = frozenset({"nproc", "world_size", "ip", "port", "group_offset", "config_files"})
+
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
 _UNLISTED = (  # noqa: SIM905
     "encoding tail_ratio nproc world_size offset ip port local_rank group_offset config_files model dataset "
     "benchmark_filename train_neg_sample_args"
 ).split()
+
+
+class Given(dict[str, Any]):
+    """Settings, of which those that are ``stored`` come from a record, a checkpoint or a default, not from the user."""
+
+    stored: frozenset[str] = frozenset()
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,8 +69,10 @@ _Loader.add_implicit_resolver(
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
+def read_file(path: str | Path) -> Given:
     """Read settings from a YAML or JSON file, or from a record that ``--record`` wrote.
+
+    Those of a record, or of the file beside a checkpoint, are all that were in force: they count as ``stored``.
 
     Raises:
         InputError: the file is missing, unreadable, malformed, or holds something else than ``key: value`` pairs.
@@ -85,8 +96,13 @@ def read_file(path: str | Path) -> dict[str, Any]:
     )
     if {"config", "versions", "protocol"} <= set(content):  # a record
         require(isinstance(content["config"], dict), f"record '{path}' holds no settings under 'config'")
-        return dict(content["config"])
-    return dict(content)
+        content = content["config"]
+        whole = True
+    else:
+        whole = str(path).endswith(".pth.json")
+    result = Given(content)
+    result.stored = frozenset(content) if whole else frozenset()
+    return result
 
 
 def parse_value(text: str) -> Any:

@@ -62,6 +62,10 @@ class Parameter:
         """Every choice, or the lowest and the highest value."""
         return self.values if self.kind == CHOICE else self.values[:2]
 
+    def some(self) -> tuple[Any, ...]:
+        """Every choice, or of numbers the lowest, the next whole one and the highest."""
+        return self.values if self.kind == CHOICE else (self.values[0], self.values[0] + 1, self.values[1])
+
     def decode(self, drawn: Any) -> Any:
         """The setting for what was drawn: a choice's place, or a number."""
         if self.kind == CHOICE:
