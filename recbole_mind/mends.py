@@ -141,6 +141,7 @@ def _mend_config(Config: Any) -> None:
     def parameters(original: Callable[..., Any], self: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
         fresh = set(given) - getattr(self.variable_config_dict, "stored", frozenset())
+        self.variable_config_dict = dict(self.variable_config_dict)  # RecBole's checkpoints pickle it
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in ours})
         settings.check_common(final)
