@@ -272,6 +272,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
     content = checkpoint.load(path)
     stored = {"timestamp_order": "recbole"} | content["settings"]  # RecBole's own checkpoints know no other order
     given = dict(overrides or {})
+    unread.refuse_training(given, stored)
     name = given.get("protocol")
     trained = stored.get("protocol")
     require(

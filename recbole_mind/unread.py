@@ -128,6 +128,15 @@ EVERY: dict[str, tuple[Need, ...]] = {
 }
 
 
+# What only training reads: a trained model has nothing to take from it.
+TRAINING = frozenset({
+    "epochs", "train_batch_size", "learner", "learning_rate", "train_neg_sample_args", "eval_step", "stopping_step",
+    "clip_grad_norm", "weight_decay", "loss_decimal_place", "shuffle", "enable_amp", "enable_scaler", "sparse_updates",
+    "checkpoint_minutes", "loss_type", "sampled_form", "negatives", "num_negatives", "negative_alpha",
+    "negative_interest", "temperature", "p", "attention_form", "dropout", "initializer_range", "routing_regularization",
+})  # fmt: skip
+
+
 def rules(model: str) -> dict[str, tuple[Need, ...]]:
     """What the settings of ``model`` need to be read, for those that are not always read."""
     return EVERY | (OURS if model in MODELS else {})
@@ -150,6 +159,13 @@ def unread(model: str, values: Mapping[str, Any]) -> dict[str, str]:
         words = " and ".join(need.words for need in needs)
         found[key] = f"it is not read{under}, but takes {words}"
     return found
+
+
+def refuse_training(given: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` for a setting of training that is ``given`` for a model ``trained`` with another."""
+    for key in sorted(TRAINING & set(given)):
+        if same(given[key]) != same(trained.get(key)):
+            raise InputError(f"{key}: {given[key]!r} has no effect: the model is trained already; leave it out")
 
 
 def deciders(model: str, key: str) -> set[str]:
