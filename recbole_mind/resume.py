@@ -111,6 +111,9 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
         f"{what} was trained with timestamp_order '{order}', which splits the data another way",
     )
     window.check_same(in_force, trained, what)
+    if trained.get("loss_type") == in_force["loss_type"] == "sampled" and "sampled_form" not in trained:
+        good = in_force["sampled_form"] == "nce"
+        require(good, f"{what} is of a release whose sampled softmax was ranking NCE; set sampled_form=nce to go on")
 
 
 def _tuple(value: Any) -> Any:

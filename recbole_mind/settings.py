@@ -100,9 +100,15 @@ def read_file(path: str | Path) -> Given:
         whole = True
     else:
         whole = str(path).endswith(".pth.json")
-    result = Given(content)
+    result = Given(as_stored(content) if whole else content)
     result.stored = frozenset(content) if whole else frozenset()
     return result
+
+
+def as_stored(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting that was in force in a run, with what was before it could be set: the form of its sampled loss."""
+    before = {"sampled_form": "nce"} if content.get("loss_type") == "sampled" else {}
+    return before | dict(content)
 
 
 def parse_value(text: str) -> Any:

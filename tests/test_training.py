@@ -29,10 +29,10 @@ LOSSES = {
     "log_uniform": UNIFORM | {"negatives": "log_uniform"},
     "in_batch": {"loss_type": "sampled", "negatives": "in_batch"},
     "sampler": SAMPLER,
-    "uniform, softmax": UNIFORM | {"sampled_form": "softmax"},
-    "popularity, softmax": UNIFORM | {"negatives": "popularity", "sampled_form": "softmax"},
-    "in_batch, softmax": {"loss_type": "sampled", "negatives": "in_batch", "sampled_form": "softmax"},
-    "sampler, softmax": SAMPLER | {"sampled_form": "softmax"},
+    "uniform, nce": UNIFORM | {"sampled_form": "nce"},
+    "popularity, nce": UNIFORM | {"negatives": "popularity", "sampled_form": "nce"},
+    "in_batch, nce": {"loss_type": "sampled", "negatives": "in_batch", "sampled_form": "nce"},
+    "sampler, nce": SAMPLER | {"sampled_form": "nce"},
     "BPR": {"loss_type": "BPR", "train_neg_sample_args": {"sample_num": 2}},
 }
 models = pytest.mark.parametrize("name", ["MIND", "ComiRecSA", "ComiRecDR", "YouTubeDNN"])
@@ -212,7 +212,7 @@ def test_log_q_of_recboles_sampler_is_what_it_draws_by(small, more):
 
 
 def test_a_batch_of_one_row_has_no_negatives_and_no_loss(small):
-    _, model, train, _, _ = built(small, "MIND", **LOSSES["in_batch, softmax"], dropout=0)
+    _, model, train, _, _ = built(small, "MIND", **LOSSES["in_batch"], dropout=0)
     loss = model.calculate_loss(next(iter(train))[:1])
     loss.backward()
     assert float(loss.detach()) == 0

@@ -20,7 +20,7 @@ IDLE = [
     ("MIND", {}, "num_negatives", 7, "loss_type CE, but takes loss_type sampled and negatives uniform"),
     ("MIND", {}, "negatives", "popularity", "loss_type CE, but takes loss_type sampled"),
     ("MIND", {}, "negative_alpha", 0.1, "loss_type CE"),
-    ("MIND", {}, "sampled_form", "softmax", "loss_type CE"),
+    ("MIND", {}, "sampled_form", "nce", "loss_type CE"),
     ("MIND", {"loss_type": "BPR"}, "num_negatives", 7, "loss_type BPR"),
     ("MIND", {"loss_type": "full"}, "num_negatives", 7, "loss_type sampled"),
     ("YouTubeDNN", {"loss_type": "BPR"}, "negatives", "in_batch", "loss_type BPR"),
@@ -110,7 +110,7 @@ def test_it_really_has_no_effect(small, model, more, key, value, words):
     ("model", "given"),
     [
         ("MIND", SAMPLED | {"num_negatives": 7, "negatives": "popularity", "negative_alpha": 0.1}),
-        ("MIND", SAMPLED | {"sampled_form": "softmax", "negatives": "in_batch"}),
+        ("MIND", SAMPLED | {"sampled_form": "nce", "negatives": "in_batch"}),
         ("MIND", {"K": 1, "routing_softmax": "behaviors", "sigma": 0.3, "routing_iterations": 2}),
         ("MIND", {"num_negatives": 1000, "negatives": "uniform", "p": 2, "K": 1}),  # as the defaults have it
         ("MIND", {"attention_form": "scale", "p": 3, "capsule_length": True}),
@@ -219,6 +219,22 @@ def test_a_record_its_checkpoint_and_the_file_beside_it_are_used_again(trained, 
     by_hand.write_text(json.dumps(content["config"]))
     with pytest.raises(InputError, match="num_negatives: 7 has no effect"):
         quick_start.build_config(None, None, [by_hand])
+
+
+def test_what_was_trained_before_there_was_another_form_was_ranking_nce(small, tmp_path):
+    overrides = small_settings(small, epochs=2, checkpoint_dir=str(tmp_path)) | SAMPLED | {"sampled_form": "nce"}
+    first = quick_start.run("MIND", "small", overrides=overrides, record=tmp_path / "new.json")
+    content = json.loads((tmp_path / "new.json").read_text())
+    del content["config"]["sampled_form"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    assert quick_start.build_config(None, None, [tmp_path / "old.json"])["sampled_form"] == "nce"
+    kept = checkpoint.load(first.checkpoint)
+    state = {key: kept[key] for key in kept if key not in ("settings", "format", "version")}
+    checkpoint.save(tmp_path / "old.pth", state, {k: v for k, v in kept["settings"].items() if k != "sampled_form"})
+    assert quick_start.evaluate(tmp_path / "old.pth").config["sampled_form"] == "nce"
+    with pytest.raises(InputError, match="ranking NCE; set sampled_form=nce"):
+        quick_start.run("MIND", "small", overrides=overrides | {"sampled_form": "softmax"}, resume=tmp_path / "old.pth")
+    quick_start.run("MIND", "small", overrides=overrides, resume=tmp_path / "old.pth")
 
 
 def test_a_checkpoint_is_evaluated_whatever_it_holds_but_not_with_settings_of_training(trained, small):
