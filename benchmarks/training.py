@@ -294,8 +294,8 @@ def epoch() -> dict[str, Any]:
         options = {
             "model": "MIND", "dataset": "books", "data_path": folder, "checkpoint_dir": folder, "record": record,
             "epochs": 1, "train_batch_size": B, "MAX_ITEM_LIST_LENGTH": L, "loss_type": "sampled",
-            "sampled_form": "nce", "num_negatives": NEGATIVES, "mask_history": True, "eval_search": search, "search_parameters": "nprobe=16",
-            "use_gpu": False,
+            "sampled_form": "nce", "num_negatives": NEGATIVES, "mask_history": True, "eval_search": search,
+            "search_parameters": "nprobe=16", "use_gpu": False,
         }  # fmt: skip
         began = time.perf_counter()
         command = [sys.executable, "-c", RUN, *(f"--{key}={value}" for key, value in options.items())]

@@ -270,9 +270,8 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
         InputError: the file is no usable checkpoint, or its data set is gone.
     """
     content = checkpoint.load(path)
-    stored = {"timestamp_order": "recbole"} | settings.as_stored(
-        content["settings"]
-    )  # RecBole's own checkpoints know no other order
+    # RecBole's own checkpoints know no other order
+    stored = {"timestamp_order": "recbole"} | settings.as_stored(content["settings"])
     given = dict(overrides or {})
     unread.refuse_training(given, stored)
     name = given.get("protocol")
