@@ -59,7 +59,7 @@ def main() -> None:
     """Run what the record lacks, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--datasets", nargs="+", default=["amazon-beauty", "amazon-toys"])
-    parser.add_argument("--negatives", nargs="+", default=["uniform", "popularity"], help="proposals")
+    parser.add_argument("--negatives", nargs="+", default=["uniform"], help="proposals")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
     parser.add_argument("--output", type=Path, required=True, help="where the record goes")
     arguments, rest = parser.parse_known_args()
@@ -68,7 +68,10 @@ def main() -> None:
     record: dict[str, Any] = {"what": "forms of the sampled softmax, MIND", "threads": 1, "results": {}}
     if arguments.output.exists():
         record = json.loads(arguments.output.read_text())
-    record["versions"], record["budget"] = versions(), {k: v for k, v in budget.items() if k != "data_path"}
+    record["versions"], record["budget"] = (
+        versions(),
+        {k: v for k, v in budget.items() if not k.endswith(("_path", "_dir"))},
+    )
     cases = [(negatives, seed, dataset, form) for negatives in arguments.negatives for seed in arguments.seeds
              for dataset in arguments.datasets for form in FORMS]  # fmt: skip
     for negatives, seed, dataset, form in cases:
