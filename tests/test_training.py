@@ -417,11 +417,11 @@ BASE = {"epochs": 2, "eval_step": 0, "dropout": 0.3, "use_gpu": False, "initiali
 # name: model, settings, what is left for the last batch
 SHARED = {
     "uniform": ("MIND", UNIFORM, 1),
-    "in_batch": ("MIND", UNIFORM | {"negatives": "in_batch"}, 3),
+    "in_batch": ("MIND", LOSSES["in_batch"], 3),
     "CE": ("MIND", {"loss_type": "CE"}, 1),
     "YouTubeDNN": ("YouTubeDNN", UNIFORM | {"sparse_updates": False}, 5),
     "ComiRecSA": ("ComiRecSA", UNIFORM, 1),
-    "ComiRecDR": ("ComiRecDR", UNIFORM | {"negatives": "in_batch"}, 1),
+    "ComiRecDR": ("ComiRecDR", LOSSES["in_batch"], 1),
     "clipped": ("MIND", UNIFORM | {"clip_grad_norm": {"max_norm": 0.05, "norm_type": 2}, "item_features": []}, 1),
     "resumed": ("MIND", UNIFORM | {"lazy_sequences": False}, 1),
 }
