@@ -5,7 +5,7 @@
 Leave-one-out, whole catalogue ranked, history masked, the same budget for every row, one thread; the epoch is chosen on
 the validation set. Each run is kept in the record as soon as it ends, and the same command goes on from there. ml-100k
 takes about 25 minutes on one core. Other data: ``--data_path`` and the settings that it needs, such as
-``--dataset amazon-beauty --data_path data --loss_type sampled``.
+``--dataset amazon-beauty --data_path data --loss_type sampled --sampled_form nce``.
 """
 
 from __future__ import annotations

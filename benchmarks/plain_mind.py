@@ -1,7 +1,7 @@
 """MIND's mathematics written straight down, as RecBole's models are: the baseline of ``benchmarks.training``.
 
-The same model as ours with ``loss_type: sampled`` and default settings but for dropout: every padded position is
-computed, every table row has a gradient, the logits are a tensor.
+The same model as ours with ``loss_type: sampled``, ``sampled_form: nce`` and default settings but for dropout: every
+padded position is computed, every table row has a gradient, the logits are a tensor.
 """
 
 from __future__ import annotations

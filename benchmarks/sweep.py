@@ -50,6 +50,7 @@ SWEEP: dict[str, Any] = {
     "settings": {
         "protocol": "leave-one-out",
         "loss_type": "sampled",
+        "sampled_form": "nce",
         "epochs": 5,
         "stopping_step": 5,
         "train_batch_size": 512,

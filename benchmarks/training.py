@@ -87,7 +87,8 @@ def model_step(name: str, N: int, **overrides: Any) -> tuple[Step, Any]:
         "checkpoint_dir": tempfile.gettempdir(),
     }
     if ours:
-        settings |= {"loss_type": "sampled", "num_negatives": NEGATIVES, "item_features": [], "user_features": []}
+        settings |= {"loss_type": "sampled", "sampled_form": "nce"}  # what plain_mind computes
+        settings |= {"num_negatives": NEGATIVES, "item_features": [], "user_features": []}
     else:
         settings |= {"loss_type": "CE", "train_neg_sample_args": None}
     config = quick_start.build_config(name, "ml-100k", overrides=settings | overrides)
@@ -293,8 +294,8 @@ def epoch() -> dict[str, Any]:
         options = {
             "model": "MIND", "dataset": "books", "data_path": folder, "checkpoint_dir": folder, "record": record,
             "epochs": 1, "train_batch_size": B, "MAX_ITEM_LIST_LENGTH": L, "loss_type": "sampled",
-            "num_negatives": NEGATIVES, "mask_history": True, "eval_search": search, "search_parameters": "nprobe=16",
-            "use_gpu": False,
+            "sampled_form": "nce", "num_negatives": NEGATIVES, "mask_history": True, "eval_search": search,
+            "search_parameters": "nprobe=16", "use_gpu": False,
         }  # fmt: skip
         began = time.perf_counter()
         command = [sys.executable, "-c", RUN, *(f"--{key}={value}" for key, value in options.items())]
@@ -328,6 +329,7 @@ def accuracy(data_path: str) -> list[dict[str, Any]]:
     from recbole_mind import quick_start
 
     common = BUDGET | {"data_path": data_path, "loss_type": "sampled", "MAX_ITEM_LIST_LENGTH": 20}
+    common["sampled_form"] = "nce"
     rows = []
     for name, changed in UPDATES.items():
         results = []

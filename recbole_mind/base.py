@@ -21,7 +21,7 @@ from recbole_mind.atomic_file import Format
 from recbole_mind.errors import InputError, require
 from recbole_mind.features import InterestLayers, ItemEncoder, ProfileEncoder, different, dropout, fork, keep_mask
 from recbole_mind.model_settings import sampler_fed
-from recbole_mind.negatives import proposal
+from recbole_mind.negatives import NegativeSampler, RejectionSampler, proposal
 from recbole_mind.sharing import Share
 
 
@@ -55,6 +55,7 @@ class RetrievalModel(SequentialRecommender):
         self.similarity: str = config["similarity"]
         self.temperature: float = config["temperature"]
         self.loss_type: str = config["loss_type"]
+        self.sampled_form: str = config["sampled_form"]
         self.negatives: str = config["negatives"]
         self.negative_interest: str | None = config["negative_interest"]  # of a model with several interests
         self.sampler_fed = sampler_fed(config)
@@ -77,11 +78,7 @@ class RetrievalModel(SequentialRecommender):
         )
         self.dropout: float = config["dropout"]
         if self.loss_type == "sampled":
-            counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
-            name, alpha = self.negatives, config["negative_alpha"]
-            if self.sampler_fed:
-                name, alpha = (config["train_neg_sample_args"][key] for key in ("distribution", "alpha"))
-            self.proposal = proposal(name, counts, alpha=alpha)
+            self.proposal = self._proposal(config, dataset)
         self.share = Share()
         self._seed: int = config["seed"]
         self._generator: torch.Generator | None = None
@@ -253,18 +250,33 @@ class RetrievalModel(SequentialRecommender):
         negatives = negatives.view(*negative_ids.shape, -1)
         if self.loss_type == "BPR":
             return losses.bpr(user, positive, negatives, temperature=self.temperature, interests=met)
-        log_q = self.proposal.log_q
+        log_q = self.proposal.log_q[negative_ids]
+        compared_with = (user, positive, negatives, target, negative_ids)
+        if self.sampled_form == "nce":
+            own = self.proposal.log_q[target]
+            settings: dict[str, Any] = {"log_q_target": own, "log_q_negatives": log_q}
+            return losses.ranking_nce(*compared_with, temperature=self.temperature, interests=met, **settings)
+        if isinstance(self.proposal, RejectionSampler):
+            log_q = log_q - self.proposal.log_accepted(target)[:, None]
+        # in a batch each row's own target is no draw
+        n = max(1, len(negative_ids) - 1) if self.negatives == "in_batch" else negative_ids.shape[-1]
         return losses.sampled_softmax(
-            user,
-            positive,
-            negatives,
-            target,
-            negative_ids,
-            temperature=self.temperature,
-            log_q_target=log_q[target],
-            log_q_negatives=log_q[negative_ids],
-            interests=met,
+            *compared_with, temperature=self.temperature, log_expected=log_q + math.log(n), interests=met
         )
+
+    def _proposal(self, config: Any, dataset: Any) -> NegativeSampler:
+        """What the negatives of a sampled softmax are drawn from."""
+        if not self.sampler_fed:
+            counts = torch.bincount(dataset.inter_feat[self.ITEM_ID], minlength=self.n_items)
+            return proposal(self.negatives, counts, alpha=config["negative_alpha"])
+        sampler = dataset.negative_sampler  # of the loader for training
+        weight = torch.ones(self.n_items, dtype=torch.float64)
+        if sampler.distribution == "popularity":  # of all phases: RecBole counts validation and test targets too
+            counted = torch.as_tensor(np.asarray(sampler._get_candidates_list()))
+            weight = torch.bincount(counted, minlength=self.n_items).double()
+            weight = torch.where(weight > 0, weight.pow(sampler.alpha), 0.0)
+        weight[0] = 0
+        return RejectionSampler(weight)
 
     def _draw_negatives(self, target: Tensor) -> Tensor:
         """The negatives ``[n]`` that all rows share; none for the full softmax."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import columns, mends, protocols, settings
+from recbole_mind import columns, mends, passed_over, protocols, settings
 from recbole_mind.errors import InputError, require
 from recbole_mind.foreign import in_words
 
@@ -21,19 +21,25 @@ def build_config(
     dataset: str | None,
     config_files: Sequence[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
+    stored: Mapping[str, Any] | None = None,
 ) -> Any:
     """Build RecBole's ``Config``: defaults of RecBole, ours from ``properties/``, files in order, then ``overrides``.
+
+    ``stored`` settings, a checkpoint's, stand before all of these but the defaults; like those of a record among the
+    files they need not be read by the run, while what the user gives must be (:mod:`recbole_mind.unread`).
 
     Raises:
         InputError: a model, data set, file, key or value that cannot be used.
     """
-    merged: dict[str, Any] = {}
+    merged, kept = settings.Given(stored or {}), set(stored or {})
     for path in config_files:
         content = settings.read_file(path)
         named = model or content.get("model") or merged.get("model") or (overrides or {}).get("model")
         settings.check_keys(content, settings.check_model(named), f"config file '{path}'")
-        merged |= content
-    merged |= dict(overrides or {})
+        merged.update(content)
+        kept = (kept - set(content)) | content.stored
+    merged.update(overrides or {})
+    kept -= set(overrides or {})
     name = settings.check_model(model or merged.get("model"))
     settings.check_keys(overrides or {}, name, "settings")
     data = dataset or merged.get("dataset")
@@ -44,10 +50,12 @@ def build_config(
     # a numerical field is embedded as float32, so that the order of its original values is lost
     embedded = merged.get("numerical_features")
     numerical = isinstance(embedded, (list, tuple)) and merged.get("TIME_FIELD", "timestamp") in embedded
-    merged.setdefault("timestamp_order", "recbole" if numerical else "data")
-    merged.setdefault("checkpoint_minutes", 10)
-    merged.setdefault("lazy_sequences", True)
-    merged.setdefault("metric_decimal_place", None)
+    usual: dict[str, Any] = {"timestamp_order": "recbole" if numerical else "data", "checkpoint_minutes": 10}
+    usual |= {"lazy_sequences": True, "metric_decimal_place": None}
+    merged.stored = frozenset(kept | (set(usual) - set(merged)))
+    merged.update({key: value for key, value in usual.items() if key not in merged})
+    in_file = "" if "local_rank" in merged else min(settings.COMMAND & set(merged), default="")
+    require(not in_file, f"{in_file}: it is an argument of the command, --{in_file}, and no setting")
     from recbole.config import Config
 
     with in_words("settings"), mends.argv_hidden():
@@ -131,13 +139,15 @@ def check_writable(folder: Path) -> None:
 @contextlib.contextmanager
 def quiet(config: Any) -> Iterator[None]:
     """Log to ``log/<model>/`` at the level of ``state``, warnings to the terminal too; leave no handler behind."""
-    root = logging.getLogger()
+    root, strict = logging.getLogger(), passed_over.Strict()
     before, level = root.handlers[:], root.level
     root.handlers = []
     from recbole.utils import init_logger
 
     check_writable(Path("log") / config["model"])  # RecBole makes it too, and cannot share the work
     init_logger(config)
+    root.setLevel(min(root.level, logging.WARNING))  # the handlers keep the level of state
+    root.addFilter(strict)
     debug = str(config["state"]).lower() == "debug"
     for handler in root.handlers:
         if type(handler) is logging.StreamHandler:
@@ -147,6 +157,7 @@ def quiet(config: Any) -> Iterator[None]:
             warnings.simplefilter("ignore", FutureWarning)  # RecBole's use of pandas and torch, which the pins cover
             yield
     finally:
+        root.removeFilter(strict)
         for handler in root.handlers:
             handler.close()
         root.handlers = before

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from recbole_mind import protocols, settings
+from recbole_mind import protocols, settings, unread
 from recbole_mind.board import Board, build, check_data
 from recbole_mind.data_counts import describe
 from recbole_mind.errors import InputError, InterruptedRun, nearest, require
@@ -97,7 +97,18 @@ class Spec:
             common |= {key: value for key, value in given.items() if key in settings.known_keys(model)}
         own = {key: value for key, value in self.settings.get(cell.label, {}).items() if key != "model"}
         where = {} if self.data_path is None else {"data_path": str(Path(self.data_path).resolve())}
-        return {"show_progress": False} | where | self.chosen(cell) | common | own | {"protocol": cell.protocol}
+        common = unread.drop(model, self.chosen(cell) | common, own)  # what this row does not read is another's
+        return {"show_progress": False} | where | common | own | {"protocol": cell.protocol}
+
+    def check_read(self) -> None:
+        """Raise :class:`InputError` for a setting of ``all`` or of a data set that no row reads."""
+        for source in [name for name in ("all", *self.datasets) if name in self.settings]:
+            cells = [cell for cell in self.cells() if source in ("all", cell.dataset)]
+            for key, value in self.settings[source].items():
+                rows = [cell for cell in cells if key in settings.known_keys(self.model(cell.label))]
+                idle = [unread.unread(self.model(cell.label), {key: value} | self.overrides(cell)) for cell in rows]
+                if all(key in reasons for reasons in idle):
+                    raise InputError(f"settings: {source}: {key}: {value!r} has no effect in any row: {idle[0][key]}")
 
     def chosen(self, cell: Cell) -> dict[str, Any]:
         """The settings that ship for the data set, the protocol and the label, or else the label's model."""
@@ -233,6 +244,7 @@ class Leaderboard:
         self.trials: dict[Cell, Trial] = {}
         self.done: dict[Cell, dict[str, Any]] = {}
         self.outdated: list[tuple[Cell, str]] = []  # and what of it changed
+        spec.check_read()
         plans: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, str]] | None] = {}
         for cell in spec.cells():
             key = cell[:3]

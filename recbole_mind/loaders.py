@@ -41,6 +41,8 @@ def start(loader: Any, config: Any, dataset: Any, sampler: Any, shuffle: bool = 
     """
     loader.shuffle, loader.config, loader._dataset, loader._sampler = shuffle, config, dataset, sampler
     loader._batch_size = loader.step = loader.model = None
+    if isinstance(loader, TrainDataLoader):
+        dataset.negative_sampler = sampler  # a model's loss asks what it draws from
     loader._init_batch_size_and_step()
     loader.generator = torch.Generator().manual_seed(config["seed"])
     loader.transform = construct_transform(config)

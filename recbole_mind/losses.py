@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recbole_mind.errors import require
-
 LOSSES = ("CE", "sampled", "BPR")
+SAMPLED_FORMS = ("softmax", "nce")
 NEGATIVE_INTEREST = ("label", "nearest")
 CELLS = {"cpu": 1 << 21, "cuda": 1 << 26}  # logits that exist at a time: what a cache holds, what keeps a GPU busy
 
@@ -70,15 +69,18 @@ def sampled_softmax(
     negative_ids: Tensor,
     *,
     temperature: float,
-    log_q_target: Tensor | None = None,
-    log_q_negatives: Tensor | None = None,
+    log_expected: Tensor,
     interests: Interests | None = None,
 ) -> Tensor:
-    """Cross-entropy over the target and n drawn negatives.
+    """An estimate of :func:`full_softmax` from the target and n negatives drawn from a proposal Q.
 
-    Every logit is corrected by the logarithm of its proposal probability, s - log Q, so that the loss is an estimate
-    of the full softmax for any proposal (Bengio and Senécal, 2008); an accidental hit, a negative that is the row's
-    own target, is left out.
+    .. math:: -s_t + \\log \\Big( e^{s_t} + \\sum_{j \\neq t} e^{s_j - \\log(n Q_j)} \\Big)
+
+    The sum over drawn negatives, those that are the row's target (accidental hits) left out, is an unbiased estimate by
+    importance sampling of the full softmax's sum over all other items (Bengio and Senécal, "Quick Training of
+    Probabilistic Neural Nets by Importance Sampling", AISTATS 2003). The target itself is not drawn: it is always
+    there, so that its logit is not corrected ("Correcting the LogQ Correction", RecSys 2025). Loss and gradient tend to
+    the full softmax's with n; in expectation the loss lies below it by O(1/n), since a logarithm is concave.
 
     Args:
         user: ``[B, D]``.
@@ -87,25 +89,69 @@ def sampled_softmax(
         target: ``[B]`` ids of the targets.
         negative_ids: ``[n]`` or ``[B, n]``.
         temperature: τ > 0.
-        log_q_target: ``[B]`` log-probability with which the proposal draws the target.
-        log_q_negatives: like ``negative_ids``; both or neither.
+        log_expected: like ``negative_ids``: log(n Q_j), how often the n draws are expected to give that item.
         interests: what the negatives meet; ``user`` by default.
 
     Returns:
         the mean negative log-likelihood, a scalar.
     """
-    require((log_q_target is None) == (log_q_negatives is None), "log_q_target and log_q_negatives go together")
+    return _among(user, positive, negatives, target, negative_ids, temperature, None, log_expected, interests)
+
+
+def ranking_nce(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    target: Tensor,
+    negative_ids: Tensor,
+    *,
+    temperature: float,
+    log_q_target: Tensor,
+    log_q_negatives: Tensor,
+    interests: Interests | None = None,
+) -> Tensor:
+    """Noise-contrastive estimation by ranking: which of 1 + n candidates is the target, and which n come from Q?
+
+    .. math:: -\\log \\frac{e^{s_t - \\log Q_t}}{e^{s_t - \\log Q_t} + \\sum_{j \\neq t} e^{s_j - \\log Q_j}}
+
+    Not an estimate of the full softmax: the odds against the target come out n Q_t times as large, so that the gradient
+    of a rare target is damped, and does not tend to the full softmax's with n. What it does estimate are the scores: a
+    model that can express log p up to a constant for each history is best at them, for any n (Ma and Collins, "Noise
+    Contrastive Estimation and Negative Sampling for Conditional Models: Consistency and Statistical Efficiency", EMNLP
+    2018). It departs from the paper in that accidental hits are left out.
+
+    Args:
+        log_q_target: ``[B]`` log-probability with which one draw gives the target.
+        log_q_negatives: the same of the negatives, like ``negative_ids``.
+
+    The other arguments and the result are those of :func:`sampled_softmax`.
+    """
+    return _among(
+        user, positive, negatives, target, negative_ids, temperature, log_q_target, log_q_negatives, interests
+    )
+
+
+def _among(
+    user: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    target: Tensor,
+    negative_ids: Tensor,
+    temperature: float,
+    less_target: Tensor | None,
+    less_negatives: Tensor,
+    interests: Interests | None,
+) -> Tensor:
+    """Cross-entropy of the target among itself and its negatives but for hits, whose logits are made less."""
     positive_logit = (user * positive).sum(1) / temperature
     if negatives.dim() == 2:
         barred = _hits(target, negative_ids)
         loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
-            *_met(user, interests), negatives, positive_logit, log_q_target, log_q_negatives, barred, 1 / temperature
+            *_met(user, interests), negatives, positive_logit, less_target, less_negatives, barred, 1 / temperature
         )
         return loss
-    logits = _own_scores(user, negatives, interests) / temperature
-    if log_q_target is not None and log_q_negatives is not None:
-        positive_logit = positive_logit - log_q_target
-        logits = logits - log_q_negatives
+    logits = _own_scores(user, negatives, interests) / temperature - less_negatives
+    positive_logit = positive_logit if less_target is None else positive_logit - less_target
     logits = logits.masked_fill(negative_ids == target[:, None], -math.inf)
     logits = torch.cat([positive_logit[:, None], logits], dim=1)  # [B, 1 + n]
     return (logits.logsumexp(1) - positive_logit).mean()
@@ -174,8 +220,8 @@ class _Softmax(torch.autograd.Function):
     cache; only the gradients of the inputs outlive it. Float32 also under autocast.
 
     Inputs: ``vectors`` [B, K, D], of which an item meets the nearest; ``active`` [B, K], or ``None`` for K = 1;
-    ``items`` [N, D]; ``positive`` [B] logits; log Q of the positives ``[B]`` and of the items ``[N]``, or ``None``;
-    where an item does not count for a row; the factor that turns a product into a logit.
+    ``items`` [N, D]; ``positive`` [B] logits; by how much the logits of the positives ``[B]`` and of the items ``[N]``
+    are lessened, or ``None``; where an item does not count for a row; the factor that turns a product into a logit.
     """
 
     @staticmethod
@@ -185,18 +231,18 @@ class _Softmax(torch.autograd.Function):
         active: Tensor | None,
         items: Tensor,
         positive: Tensor,
-        log_q_positive: Tensor | None,
-        log_q: Tensor | None,
+        less_positive: Tensor | None,
+        less: Tensor | None,
         barred: tuple[Tensor, Tensor] | Tensor,
         scale: float,
     ) -> Tensor:
         (B, K, _), N = vectors.shape, len(items)
         with torch.autocast(vectors.device.type, enabled=False):
             vectors, items, positive = vectors.detach().float(), items.detach().float(), positive.detach().float()
-            # exp(s - log Q) = exp(s) / Q, so that the logits need no correction of their own
-            weighted = items if log_q is None else items * (-log_q).exp()[:, None]
-            weight = items.new_ones(N) if log_q is None else (-log_q).exp()
-            own = positive.new_ones(B) if log_q_positive is None else (-log_q_positive).exp()
+            # exp(s - c) = exp(s) exp(-c), so that the logits need no correction of their own
+            weighted = items if less is None else items * (-less).exp()[:, None]
+            weight = items.new_ones(N) if less is None else (-less).exp()
+            own = positive.new_ones(B) if less_positive is None else (-less_positive).exp()
             d_vectors, d_items, d_positive = (
                 torch.zeros_like(vectors),
                 torch.zeros_like(items),
@@ -234,9 +280,9 @@ class _Softmax(torch.autograd.Function):
                 d_vectors[block, 0] = mass @ weighted * factor
                 d_items.addmm_(mass.T, vectors[block, 0] * factor)
                 d_positive[block] = (share / total - 1) / B
-            if log_q_positive is not None:
-                loss += log_q_positive.sum()
-            if log_q is not None:
+            if less_positive is not None:
+                loss += less_positive.sum()
+            if less is not None:
                 d_items *= weight[:, None]
         ctx.save_for_backward(d_vectors, d_items, d_positive)
         return loss / B

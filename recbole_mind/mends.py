@@ -25,12 +25,14 @@ from recbole_mind import (
     checkpoint,
     columns,
     model_settings,
+    passed_over,
     protocols,
     recbole_settings,
     resume,
     rounding,
     settings,
     splits,
+    unread,
     window,
 )
 from recbole_mind.errors import InputError, require
@@ -179,19 +181,23 @@ def _mend_config(Config: Any) -> None:
     @_wrap(Config, "_set_default_parameters")
     def parameters(original: Callable[..., Any], self: Any) -> None:
         final, given = self.final_config_dict, self.external_config_dict
+        fresh = set(given) - getattr(self.variable_config_dict, "stored", frozenset())
+        self.variable_config_dict = dict(self.variable_config_dict)  # RecBole's checkpoints pickle it
         ours = settings.defaults("model", self.model) if is_ours(self.model_class) else {}
         elsewhere = {"metric_decimal_place", *ours}  # checked more closely below
         settings.check_types(given, {k: v for k, v in self.internal_config_dict.items() if k not in elsewhere})
         recbole_settings.check(final, ours)
         settings.check_common(final)
         rounding.check(final)
+        passed_over.check({key: final[key] for key in fresh})
         window.check(final)
         kind = final["MODEL_TYPE"].name
         settings.check_protocol(final, given, sequential=kind == "SEQUENTIAL")
         protocols.check(final, self.model, sequential=kind == "SEQUENTIAL")
         settings.check_benchmark(final, given, sequential=kind == "SEQUENTIAL")
         if is_ours(self.model_class):
-            model_settings.check_ours(final, given)
+            model_settings.check_ours(final, fresh)
+            unread.refuse(self.model, final, self.internal_config_dict, fresh)
             loss = final["loss_type"]
             final["loss_type"] = "BPR" if model_settings.sampler_fed(final) else "CE"  # the two that RecBole knows
             original(self)
@@ -199,6 +205,7 @@ def _mend_config(Config: Any) -> None:
             settings.check_valid_metric(final)
             columns.settle(final, given, sequential=True)
             return
+        unread.refuse(self.model, final, self.internal_config_dict, fresh)
         recbole_settings.check_learning(final, given, self.model, sequential=kind == "SEQUENTIAL")
         original(self)
         settings.check_valid_metric(final)

@@ -19,7 +19,7 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     Raises:
         InputError: a value is out of its range, or the loss cannot be fed.
     """
-    from recbole_mind.losses import LOSSES
+    from recbole_mind.losses import LOSSES, SAMPLED_FORMS
     from recbole_mind.negatives import PROPOSALS
 
     for key in ("embedding_size", "profile_embedding_size", "num_negatives", "MAX_ITEM_LIST_LENGTH"):
@@ -41,6 +41,7 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     loss = str(settings["loss_type"])
     settings["loss_type"] = {"ce": "CE", "full": "CE", "bpr": "BPR"}.get(loss.lower(), loss)
     choice(settings, "loss_type", LOSSES)
+    choice(settings, "sampled_form", SAMPLED_FORMS)
     choice(settings, "negatives", PROPOSALS)
     _feed_loss(settings, set(given))
     _choose_updates(settings)

@@ -1,7 +1,7 @@
 """Proposal distributions for sampled softmax, with their log-probabilities. Pure torch.
 
 Every sampler draws from a ``torch.Generator`` that the caller passes in, never draws item 0 (padding), and tells
-log Q(i), which :func:`recbole_mind.losses.sampled_softmax` subtracts.
+log Q(i), with which the losses of :mod:`recbole_mind.losses` correct their logits.
 """
 
 from __future__ import annotations
@@ -38,13 +38,24 @@ class NegativeSampler(nn.Module):
         return torch.searchsorted(self.cumulative, point, right=True).clamp(max=len(self.cumulative) - 1)
 
 
+class RejectionSampler(NegativeSampler):
+    """A distribution that each row draws from again while it draws its own target, as RecBole's sampler does.
+
+    A row's own distribution is then Q over the other items, Q_j / (1 - Q_t).
+    """
+
+    def log_accepted(self, target: Tensor) -> Tensor:
+        """log(1 - Q_t) ``[B]`` for the targets ``[B]``."""
+        return torch.log1p(-self.log_q[target].exp())
+
+
 def proposal(name: str, counts: Tensor, *, alpha: float = 1.0) -> NegativeSampler:
     """Build the proposal called ``name``.
 
     ``uniform``: each item alike. ``popularity``: ∝ count^α (an item never seen counts as seen once, so that each has
     a finite log Q). ``log_uniform``: ∝ log((r + 2) / (r + 1)) for popularity rank r = 0, 1, ... (ties by lower id),
-    the Zipf-like proposal of sampled-softmax fame. ``in_batch``: as popularity with α = 1, which is what the other
-    rows' targets follow.
+    the Zipf-like proposal of sampled-softmax fame. ``in_batch``: ∝ count, which is what the other rows' targets follow:
+    an item that is never a target is never drawn.
 
     Args:
         name: one of :data:`PROPOSALS` other than ``sampler``, which RecBole feeds.
@@ -57,8 +68,10 @@ def proposal(name: str, counts: Tensor, *, alpha: float = 1.0) -> NegativeSample
     seen = counts.double().clamp(min=1)
     if name == "uniform":
         weight = torch.ones_like(seen)
-    elif name in ("popularity", "in_batch"):
-        weight = seen.pow(alpha if name == "popularity" else 1.0)
+    elif name == "popularity":
+        weight = seen.pow(alpha)
+    elif name == "in_batch":
+        weight = counts.double().clone()
     elif name == "log_uniform":
         rank = torch.empty_like(counts, dtype=torch.float64)
         order = counts[1:].argsort(descending=True, stable=True) + 1

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from recbole_mind import checkpoint, mends, settings
+from recbole_mind import checkpoint, mends, settings, unread
 from recbole_mind.building import build_config, build_data, build_model, build_trainer, check_writable, quiet
 from recbole_mind.diagnostics import interest_statistics
 from recbole_mind.errors import require
@@ -228,6 +228,7 @@ def _result(
         seed=config["seed"],
         config=checkpoint.settings_of(config),
         data=train_data.dataset.counts.record(),
+        without_effect=unread.without_effect(config),
         valid={key: float(value) for key, value in valid.items()},
         test={key: float(value) for key, value in test.items()},
         interests={} if test_data is None else describe_interests(trainer.model, test_data),
@@ -275,8 +276,10 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
         InputError: the file is no usable checkpoint, or its data set is gone.
     """
     content = checkpoint.load(path)
-    stored = {"timestamp_order": "recbole"} | content["settings"]  # RecBole's own checkpoints know no other order
+    # RecBole's own checkpoints know no other order
+    stored = {"timestamp_order": "recbole"} | settings.as_stored(content["settings"])
     given = dict(overrides or {})
+    unread.refuse_training(given, stored)
     name = given.get("protocol")
     trained = stored.get("protocol")
     require(
@@ -286,11 +289,11 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
     )
     if "eval_search" in given:
         stored["search_parameters"] = None  # they were another index's
-    stored |= given
-    figures = settings.evaluated(stored["metrics"], stored["topk"])
+    both = stored | given
+    figures = settings.evaluated(both["metrics"], both["topk"])
     if "valid_metric" not in given and str(stored["valid_metric"]).lower() not in figures:
         stored["valid_metric"] = figures[0]  # which epoch was best is decided
-    config = build_config(stored.pop("model"), stored.pop("dataset"), overrides=stored)
+    config = build_config(both["model"], both["dataset"], overrides=given, stored=stored)
     from recbole.utils import init_seed
 
     with quiet(config):

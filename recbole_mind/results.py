@@ -26,6 +26,7 @@ class RunResult:
         config: every setting in force; a run from them gives the same numbers.
         data: ``read`` and ``kept`` users, items and interactions, and how many interactions were ``left_out`` and why
             (:class:`recbole_mind.reading.Counts`).
+        without_effect: those of them that the run does not read, see :mod:`recbole_mind.unread`.
         valid, test: metric to value, of the best epoch.
         interests: what :mod:`recbole_mind.diagnostics` says of a multi-interest model on the test histories.
         report: test metrics by group and by interest, see :mod:`recbole_mind.interest_report`; empty without a search.
@@ -45,6 +46,7 @@ class RunResult:
     seed: int
     config: dict[str, Any]
     data: dict[str, Any]
+    without_effect: list[str]
     valid: dict[str, float]
     test: dict[str, float]
     interests: dict[str, float]

@@ -121,6 +121,9 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
         if key in trained:
             then, now = (None if value is False else value for value in (trained[key], settings.plain(in_force[key])))
             require(then == now, f"{key}: {what} was trained with {then!r}, and cannot go on with {now!r}; set it so")
+    if trained.get("loss_type") == in_force["loss_type"] == "sampled" and "sampled_form" not in trained:
+        good = in_force["sampled_form"] == "nce"
+        require(good, f"{what} is of a release whose sampled softmax was ranking NCE; set sampled_form=nce to go on")
 
 
 def _tuple(value: Any) -> Any:

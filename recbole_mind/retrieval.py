@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from recbole_mind import exact, faiss_index, index_files, proposals
-from recbole_mind.errors import InputError, require
+from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Bools, Exclusions, Floats, Found, Ints
 from recbole_mind.pools import Pool, pool_of
 from recbole_mind.proposals import Propose
@@ -27,6 +27,7 @@ from recbole_mind.vectors import LARGEST, as_array, as_exclusions, as_vectors, i
 
 METRICS = ("ip", "cosine")
 MEMORY = 256 * 2**20  # bytes
+_NAMES = ("factory", "metric", "device", "threads", "memory", "nprobe", "efSearch", "k_factor")
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,11 @@ class MultiVectorIndex:
             self._on_device = torch.from_numpy(items.copy()).to(device)
         if index is not None:
             self._parameters = {name: faiss_index.DEFAULTS[name] for name in faiss_index.available(index)}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        hint = f"{nearest(name, _NAMES)}; allowed: {', '.join(_NAMES)}"
+        require(name.startswith("_") or name in _NAMES, f"index: it has no '{name}'{hint}")
+        super().__setattr__(name, value)
 
     # -- making one ------------------------------------------------------------------------------------------------
 

@@ -30,11 +30,20 @@ JUDGING = frozenset(
     | {"ITEM_ID_FIELD", "RATING_FIELD", "metric_decimal_place", *WINDOW_KEYS}
 )
 
+# Of the command alone: in a file nothing would read them.
+COMMAND = frozenset({"nproc", "world_size", "ip", "port", "group_offset", "config_files"})
+
 # Keys that RecBole 1.2.1 reads but that stand in none of its YAML files.
 _UNLISTED = (  # noqa: SIM905
     "encoding tail_ratio nproc world_size offset ip port local_rank group_offset config_files model dataset "
     "benchmark_filename train_neg_sample_args"
 ).split()
+
+
+class Given(dict[str, Any]):
+    """Settings, of which those that are ``stored`` come from a record, a checkpoint or a default, not from the user."""
+
+    stored: frozenset[str] = frozenset()
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,8 +73,10 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(?i:none)$")
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
+def read_file(path: str | Path) -> Given:
     """Read settings from a YAML or JSON file, or from a record that ``--record`` wrote.
+
+    Those of a record, or of the file beside a checkpoint, are all that were in force: they count as ``stored``.
 
     Raises:
         InputError: the file is missing, unreadable, malformed, or holds something else than ``key: value`` pairs.
@@ -89,8 +100,19 @@ def read_file(path: str | Path) -> dict[str, Any]:
     )
     if {"config", "versions", "protocol"} <= set(content):  # a record
         require(isinstance(content["config"], dict), f"record '{path}' holds no settings under 'config'")
-        return dict(content["config"])
-    return dict(content)
+        content = content["config"]
+        whole = True
+    else:
+        whole = str(path).endswith(".pth.json")
+    result = Given(as_stored(content) if whole else content)
+    result.stored = frozenset(content) if whole else frozenset()
+    return result
+
+
+def as_stored(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting that was in force in a run, with what was before it could be set: the form of its sampled loss."""
+    before = {"sampled_form": "nce"} if content.get("loss_type") == "sampled" else {}
+    return before | dict(content)
 
 
 def parse_value(text: str) -> Any:

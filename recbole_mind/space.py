@@ -67,6 +67,10 @@ class Parameter:
         """Whether it draws whole numbers alone: RecBole takes no 24.0 for a size."""
         return self.kind == "int" or (len(self.values) > 2 and all(float(value).is_integer() for value in self.values))
 
+    def some(self) -> tuple[Any, ...]:
+        """Every choice, or of numbers the lowest, the next whole one and the highest."""
+        return self.values if self.kind == CHOICE else (self.values[0], self.values[0] + 1, self.values[1])
+
     def decode(self, drawn: Any) -> Any:
         """The setting for what was drawn: a choice's place, or a number."""
         if self.kind == CHOICE:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import setting_types, settings
+from recbole_mind import setting_types, settings, unread
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.search import ALGORITHMS
 from recbole_mind.space import Space, parse, read_text, same
@@ -79,7 +80,53 @@ class Spec:
             merged["data_path"] = str(Path(merged["data_path"]).resolve())
         judged = {} if self.metric is None else {"valid_metric": self.metric}
         own = {key: value for key, value in drawn.items() if key != "model"}
+        merged = unread.drop(self.model(drawn), merged, own)  # a fixed setting may be for other trials
         return {"show_progress": False} | merged | judged | own
+
+    def check_read(self) -> None:
+        """Raise :class:`InputError` for a setting that is drawn, or varied, in a trial that would not read it.
+
+        A fixed one must be read by one trial at least.
+        """
+        varied = {name: list(values) for name, values in self.curves.items()}
+        for name in self.settings:
+            if not any(name not in self._idle(point, name) for point in self._points(name)):
+                reason = self._idle(next(iter(self._points(name))), name)[name]
+                raise InputError(f"settings: {name}: {self.settings[name]!r} has no effect in any trial: {reason}")
+        for name in self.space.names if self.space is not None else varied:
+            for point in self._points(name):
+                reasons = self._idle(point, name) if name in point else {}
+                if name in reasons:
+                    asked = ", ".join(f"{key}: [...]" for key in sorted(unread.deciders(self.model(point), name)))
+                    hint = f"; say when it is drawn: when: {{{asked}}}" if asked and not self.curves else ""
+                    where = "curves" if self.curves else "space"
+                    raise InputError(f"{where}: {name}: it would have no effect in some trials: {reasons[name]}{hint}")
+
+    def _idle(self, point: Mapping[str, Any], name: str) -> dict[str, str]:
+        """What the trial at ``point`` does not read, ``name`` fixed or drawn."""
+        model = self.model(point)
+        if name not in settings.known_keys(model):
+            return {name: f"{model} has no such setting"}
+        usual = settings.defaults("protocol", str(self.settings.get("protocol")))
+        return unread.unread(model, usual | dict(self.settings) | dict(point))
+
+    def _points(self, name: str) -> Iterator[dict[str, Any]]:
+        """Trials that differ in what decides whether ``name`` is read: each combination of it once."""
+        if self.space is None:
+            yield from ({key: value} for key, values in self.curves.items() for value in values)
+            return
+        parameters = {parameter.name: parameter for parameter in self.space.parameters}
+        deciding = set().union(*(unread.deciders(model, name) for model in self.models)) | {name, "model"}
+        waiting = deciding & set(parameters)
+        asked: set[str] = set()
+        while waiting:
+            asked |= waiting
+            waiting = {key for each in waiting for key in parameters[each].when if key in parameters} - asked
+        ordered = [parameter for parameter in self.space.parameters if parameter.name in asked]
+        values = [parameter.some() if parameter.name != name else parameter.ends()[:1] for parameter in ordered]
+        names = [parameter.name for parameter in ordered]
+        for combination in itertools.product(*values):
+            yield self.space.prune(dict(zip(names, combination, strict=True)))
 
     def mark(self) -> str:
         """A hash of what decides the trials: not of their number, nor of what happens to the winner."""

@@ -20,6 +20,7 @@ from recbole_mind.settings import plain, to_json
 from recbole_mind.space import Space, same
 from recbole_mind.sweep_spec import Spec
 from recbole_mind.trial import Trial, fingerprint, hits_beside, read_record
+from recbole_mind.unread import unread
 
 STATE = "sweep.json"
 _FORMAT, _VERSION = "recbole-mind sweep", 1
@@ -52,6 +53,7 @@ class Sweep:
         longest = f"early_stop: grace: {early and early.grace} is more than a trial's {config['epochs']} epochs"
         require(early is None or early.grace <= config["epochs"], longest)
         self.spec = spec = replace(spec, space=_bind(spec, config))
+        spec.check_read()
         self.search = None if spec.space is None else Search(spec.space, spec.algo, spec.seed)
         self.points = _curve_points(spec, config)
         self.base = {name: config[name] for name in spec.curves}
@@ -73,8 +75,11 @@ class Sweep:
             points = list(spec.space.examples())
             require(bool(points), f"space: nothing in it applies to {', '.join(spec.models)}")
         for name, point in points:
+            given = spec.overrides(point)
+            idle = set(unread(spec.model(point), given))  # which trials read them is known: the point is a part of one
+            parts = [{key: value for key, value in given.items() if (key in idle) is part} for part in (False, True)]
             try:
-                quick_start.build_config(spec.model(point), spec.dataset, overrides=spec.overrides(point))
+                quick_start.build_config(spec.model(point), spec.dataset, overrides=parts[0], stored=parts[1])
             except InputError as error:
                 where = "curves" if spec.curves else "space"
                 raise InputError(f"{where}: {name}: {error}") from None

@@ -120,6 +120,8 @@ def fingerprint(config: Any, threads: int) -> dict[str, str]:
     for key in WINDOW_KEYS:
         if settings.get(key) is None:
             settings.pop(key, None)  # as before there were windows
+    if settings.get("loss_type") != "sampled" or settings.get("sampled_form") == "nce":
+        settings.pop("sampled_form", None)  # as before there was another form
     if "item_pool" in settings and Path(settings["item_pool"]).is_file():
         settings["item_pool"] = sha256(settings["item_pool"])
     found = versions()

@@ -266,16 +266,19 @@ def full_softmax(users, items, targets, *, temperature, met=None):
     return total / len(users)
 
 
-def sampled_softmax(users, items, targets, negative_ids, *, temperature, log_q=None, met=None):
-    """The same over the target and its negatives, each logit less its log Q; ``negative_ids`` [B][n] or shared [n]."""
+def sampled_softmax(users, items, targets, negative_ids, *, temperature, log_q, form, met=None):
+    """The same over the target and its negatives; ``negative_ids`` [B][n] or shared [n].
+
+    Form ``nce``: each logit less its log Q; ``softmax``: those of negatives less the logarithm of n Q.
+    """
     total = 0.0
     for row, (user, target) in enumerate(zip(users, targets, strict=True)):
         own = negative_ids[row] if isinstance(negative_ids[0], list) else negative_ids
         candidates = [target] + [item for item in own if item != target]
         scores = [meets(user, target, met and met[row], item, items) for item in candidates]
-        logits = [
-            score / temperature - (log_q[i] if log_q else 0.0) for score, i in zip(scores, candidates, strict=True)
-        ]
+        less = [log_q[i] + (math.log(len(own)) if form == "softmax" else 0.0) for i in candidates]
+        less[0] *= form == "nce"
+        logits = [score / temperature - own for score, own in zip(scores, less, strict=True)]
         total += logsumexp(logits) - logits[0]
     return total / len(users)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from recbole_mind import losses
-from recbole_mind.losses import bpr, full_softmax, sampled_softmax
-from recbole_mind.negatives import proposal
+from recbole_mind.losses import bpr, full_softmax, ranking_nce, sampled_softmax
+from recbole_mind.negatives import NegativeSampler, proposal
 from tests import references
 
 SHAPES = [(1, 5, 3, 2), (6, 20, 8, 10), (16, 50, 4, 200)]  # users, items, size, negatives
@@ -25,17 +25,24 @@ def drawn(shape, N, seed=1):
     return torch.randint(1, N, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def sampled(user, items, target, ids, *, temperature=1.0, log_q=None):
-    return sampled_softmax(
-        user,
-        items[target],
-        items[ids],
-        target,
-        ids,
-        temperature=temperature,
-        log_q_target=None if log_q is None else log_q[target],
-        log_q_negatives=None if log_q is None else log_q[ids],
-    )
+forms = pytest.mark.parametrize("form", ["softmax", "nce"])
+
+
+def corrections(form, log_q, target, ids):
+    """What a form of the sampled softmax is given of a proposal."""
+    if form == "softmax":
+        return {"log_expected": log_q[ids] + math.log(ids.shape[-1])}
+    return {"log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+
+
+def form_of(settings):
+    return sampled_softmax if "log_expected" in settings else ranking_nce
+
+
+def sampled(user, items, target, ids, *, temperature=1.0, log_q=None, form="nce"):
+    settings = corrections(form, torch.zeros(len(items)) if log_q is None else log_q, target, ids)
+    vectors = (user, items[target], items[ids])
+    return form_of(settings)(*vectors, target, ids, temperature=temperature, **settings)
 
 
 # -- full softmax ------------------------------------------------------------------------------------------------------
@@ -71,28 +78,30 @@ def test_full_softmax_gives_item_0_no_probability_and_no_gradient():
 
 @shapes
 @temperatures
-@pytest.mark.parametrize("corrected", [True, False])
+@forms
 @pytest.mark.parametrize("shared", [True, False])
-def test_sampled_softmax_equals_reference(B, N, D, n, temperature, corrected, shared):
+def test_sampled_softmax_equals_reference(B, N, D, n, temperature, form, shared):
     user, items, target = catalogue(B, N, D)
     ids = drawn((n,) if shared else (B, n), N)  # few items: some of them are accidental hits
-    log_q = proposal("log_uniform", torch.arange(N), alpha=1.0).log_q if corrected else None
+    log_q = proposal("log_uniform", torch.arange(N), alpha=1.0).log_q
     expected = references.sampled_softmax(
         user.tolist(),
         items.tolist(),
         target.tolist(),
         ids.tolist(),
         temperature=temperature,
-        log_q=log_q.tolist() if corrected else None,
+        log_q=log_q.tolist(),
+        form=form,
     )
-    found = sampled(user, items, target, ids, temperature=temperature, log_q=log_q)
+    found = sampled(user, items, target, ids, temperature=temperature, log_q=log_q, form=form)
     assert float(found) == pytest.approx(expected, abs=1e-5)
 
 
-def test_every_item_once_as_a_uniform_negative_is_the_full_softmax():
+@forms
+def test_every_item_once_as_a_uniform_negative_is_the_full_softmax(form):
     user, items, target = catalogue(5, 30, 4)
     log_q = proposal("uniform", torch.ones(30), alpha=1.0).log_q
-    whole = sampled(user, items, target, torch.arange(1, 30), log_q=log_q)
+    whole = sampled(user, items, target, torch.arange(1, 30), log_q=log_q, form=form)
     torch.testing.assert_close(whole, full_softmax(user, items, target, temperature=1.0))
 
 
@@ -104,25 +113,30 @@ def test_one_negative_of_equal_score_costs_the_logarithm_of_2():
 def test_log_q_correction_lowers_the_weight_of_a_negative_that_is_drawn_often():
     # target drawn with 1/4, negative with 3/4: logits -ln(1/4), -ln(3/4), so exp(loss) = (4 + 4/3) / 4
     log_q = torch.tensor([-math.inf, math.log(0.25), math.log(0.75)])
-    found = sampled(torch.zeros(1, 2), torch.ones(3, 2), torch.tensor([1]), torch.tensor([2]), log_q=log_q)
-    assert float(found) == pytest.approx(math.log(4 / 3))
+    one = (torch.zeros(1, 2), torch.ones(3, 2), torch.tensor([1]), torch.tensor([2]))
+    assert float(sampled(*one, log_q=log_q, form="nce")) == pytest.approx(math.log(4 / 3))
+    # of the estimate the target's logit stays 0, whatever its Q is: exp(loss) = 1 + 4/3
+    assert float(sampled(*one, log_q=log_q, form="softmax")) == pytest.approx(math.log(7 / 3))
 
 
-@pytest.mark.parametrize("corrected", [True, False])
+@forms
 @pytest.mark.parametrize("shared", [True, False])
-def test_accidental_hits_change_neither_loss_nor_gradient(shared, corrected):
+def test_accidental_hits_change_neither_loss_nor_gradient(shared, form):
     user, items, _ = catalogue(3, 12, 4)
     target = torch.tensor([7, 7, 7])
     clean = torch.tensor([1, 2, 3, 5])
     hit = torch.tensor([1, 7, 2, 3, 7, 5])
     if not shared:
         clean, hit = clean.expand(3, -1), hit.expand(3, -1)
-    log_q = proposal("log_uniform", torch.arange(12), alpha=1.0).log_q if corrected else None
+    log_q = proposal("log_uniform", torch.arange(12), alpha=1.0).log_q
     gradients = []
     losses = []
     for ids in (clean, hit):
         leaf = items.clone().requires_grad_()
-        loss = sampled(user, leaf, target, ids, log_q=log_q)
+        own = corrections(form, log_q, target, ids)
+        if form == "softmax":  # as many draws in both
+            own = {"log_expected": log_q[ids] + math.log(6)}
+        loss = form_of(own)(user, leaf[target], leaf[ids], target, ids, temperature=1.0, **own)
         loss.backward()
         losses.append(loss.detach())
         gradients.append(leaf.grad)
@@ -147,29 +161,89 @@ def test_only_accidental_hits_give_zero_loss_and_finite_gradients():
     assert torch.equal(user.grad, torch.zeros_like(user))
 
 
-def test_log_q_correction_makes_the_estimated_partition_function_unbiased():
-    user, items, target = catalogue(1, 200, 8)
-    counts = 1000 / torch.arange(1, 201).float()  # a few items take most of the draws
-    popular = proposal("popularity", counts, alpha=1.0)
-    generator = torch.Generator().manual_seed(0)
-    n, draws, temperature = 1000, 200, 0.5
+def expected_gradient(form, q, n, *, draws=40_000, shared=False):
+    """With respect to the target's logit, among 300 items: the full softmax's, and a form's mean over ``draws``."""
+    user, items, _ = catalogue(1, 300, 8)
+    temperature = 0.3
     scores = (user @ items.T)[0] / temperature
-    others = torch.arange(1, 200) != target
-    truth = float(scores[1:][others].exp().sum())
+    target = scores.argsort(descending=True)[3:4]  # a likely one: p_t is .03
+    positive = items[target].clone().requires_grad_()
+    full_softmax(
+        user, torch.cat([items[:target], positive, items[target + 1 :]]), target, temperature=temperature
+    ).backward()
+    truth = float(positive.grad[0] @ user[0])
+    ids, total = q.sample(draws * n, torch.Generator().manual_seed(0)).view(draws, n), 0.0
+    for part in ids if shared else [ids]:
+        rows = 1 if shared else len(part)
+        own = items[target].clone().requires_grad_()
+        settings = corrections(form, q.log_q, target.expand(rows), part)
+        more = (own.expand(rows, -1), items[part], target.expand(rows), part)
+        form_of(settings)(user.expand(rows, -1), *more, temperature=temperature, **settings).backward()
+        total += float(own.grad[0] @ user[0])
+    # the odds against the target, of which the gradient of its logit is -odds / (1 + odds) / temperature
+    full = -truth * temperature
+    return truth, total / (len(ids) if shared else 1), full / (1 - full), float(q.log_q[target].exp()), temperature
 
-    def estimate(log_q):
-        """Solve loss = log(1 + Σ exp(logit_negative) / exp(logit_target)) for the mean over negatives."""
-        total = 0.0
-        for _ in range(draws):
-            ids = popular.sample(n, generator)
-            loss = float(sampled(user, items, target, ids, temperature=temperature, log_q=log_q))
-            target_logit = float(scores[target] - (0 if log_q is None else log_q[target]))
-            total += math.expm1(loss) * math.exp(target_logit) / n
-        return total / draws
 
-    assert estimate(popular.log_q) == pytest.approx(truth, rel=0.03)
-    wrong = estimate(proposal("uniform", counts, alpha=1.0).log_q)
-    assert wrong != pytest.approx(truth, rel=0.03)  # the right log Q is what does it
+COUNTS = 1000 / torch.arange(1, 301).float()  # a few items take most of the draws
+proposals = pytest.mark.parametrize("name", ["uniform", "popularity", "log_uniform", "in_batch"])
+
+
+@proposals
+@pytest.mark.parametrize(("n", "within"), [(30, 0.01), (300, 0.003)])
+def test_the_estimates_expected_gradient_is_the_full_softmaxes(name, n, within):
+    full, estimate, *_ = expected_gradient("softmax", proposal(name, COUNTS, alpha=0.75), n)
+    assert estimate / full == pytest.approx(1, abs=within)
+
+
+@proposals
+@pytest.mark.parametrize("n", [30, 300])
+def test_ranking_nces_expected_gradient_is_that_of_n_q_times_the_odds(name, n):
+    full, estimate, odds, share, temperature = expected_gradient("nce", proposal(name, COUNTS, alpha=0.75), n)
+    against = n * share * odds
+    assert estimate == pytest.approx(-against / (1 + against) / temperature, rel=0.05)
+    assert abs(estimate / full - 1) > (0.03 if n == 30 else 0.0)  # not the full softmax's
+
+
+def test_the_estimates_gradient_is_as_good_with_negatives_that_rows_share():
+    full, estimate, *_ = expected_gradient(
+        "softmax", proposal("popularity", COUNTS, alpha=0.75), 100, draws=1500, shared=True
+    )
+    assert estimate / full == pytest.approx(1, abs=0.01)
+
+
+@forms
+def test_ranking_nce_alone_is_at_rest_at_the_true_scores_whatever_n_is(form):
+    """By every target and every single negative, each with its probability: Ma and Collins (2018), Theorem 4.1."""
+    N = 6
+    p = torch.tensor([0.0, 0.4, 0.3, 0.15, 0.1, 0.05])
+    q = NegativeSampler(torch.tensor([0.0, 1.0, 5.0, 2.0, 1.0, 3.0]))
+    items = torch.eye(N)  # the user's vector holds the scores
+    user = p.clamp(min=1e-9).log()[None].requires_grad_()
+    loss = 0.0
+    for t in range(1, N):
+        for j in range(1, N):
+            target, ids = torch.tensor([t]), torch.tensor([[j]])
+            settings = corrections(form, q.log_q, target, ids)
+            one = form_of(settings)(user, items[target], items[ids], target, ids, temperature=1.0, **settings)
+            loss = loss + float(p[t] * q.log_q[j].exp()) * one
+    loss.backward()
+    if form == "nce":
+        torch.testing.assert_close(user.grad, torch.zeros(1, N), atol=1e-6, rtol=0)
+    else:
+        assert user.grad.abs().max() > 0.01
+
+
+def test_the_estimate_of_the_loss_lies_below_it_and_comes_nearer_with_n():
+    user, items, target = catalogue(1, 300, 8)
+    q = proposal("uniform", COUNTS)
+    whole = float(full_softmax(user, items, target, temperature=0.3))
+    gaps = []
+    for n in (3, 30):
+        ids = q.sample(20_000 * n, torch.Generator().manual_seed(1)).view(-1, n)
+        rows = (user.expand(len(ids), -1), items, target.expand(len(ids)), ids)
+        gaps.append(whole - float(sampled(*rows, temperature=0.3, log_q=q.log_q, form="softmax")))
+    assert gaps[0] > 3 * gaps[1] > 0
 
 
 # -- BPR ---------------------------------------------------------------------------------------------------------------
@@ -217,12 +291,12 @@ def plain_full(user, items, target, *, temperature):
     return torch.nn.functional.cross_entropy(user @ items[1:].T / temperature, target - 1)
 
 
-def plain_sampled(user, positive, negatives, target, ids, *, temperature, log_q_target=None, log_q_negatives=None):
-    """Sampled softmax with shared negatives, by a mask and logsumexp."""
-    own = (user * positive).sum(1) / temperature
-    logits = user @ negatives.T / temperature
-    if log_q_target is not None:
-        own, logits = own - log_q_target, logits - log_q_negatives
+def plain_sampled(
+    user, positive, negatives, target, ids, *, temperature, log_expected=0.0, log_q_target=0.0, log_q_negatives=0.0
+):
+    """Both forms of the sampled softmax with shared negatives, by a mask and logsumexp."""
+    own = (user * positive).sum(1) / temperature - log_q_target
+    logits = user @ negatives.T / temperature - log_expected - log_q_negatives
     logits = logits.masked_fill(ids == target[:, None], -math.inf)
     return (torch.cat([own[:, None], logits], 1).logsumexp(1) - own).mean()
 
@@ -267,19 +341,17 @@ def test_full_softmax_and_its_gradients_are_cross_entropys(temperature, factor):
     agree(gradients(full_softmax, (user, items), target, **settings), expected)
 
 
-@pytest.mark.parametrize("corrected", [True, False])
+@forms
 @pytest.mark.parametrize(("n", "factor"), [(3, 1.0), (50, 1.0), (50, 3.0), (300, 1.0)])
 @temperatures
 @pytest.mark.usefixtures("cells")
-def test_sampled_softmax_and_its_gradients_are_a_plain_softmaxes(temperature, n, factor, corrected):
+def test_sampled_softmax_and_its_gradients_are_a_plain_softmaxes(temperature, n, factor, form):
     user, items, target, ids = crowded(n)
-    settings = {"temperature": temperature, "factor": factor}
-    if corrected:
-        log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q  # from 1/4356 to 0.3
-        settings |= {"log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+    log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q  # from 1/4356 to 0.3
+    settings = {"temperature": temperature, "factor": factor} | corrections(form, log_q, target, ids)
     tensors = (user, items[target], items[ids])
     expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, **settings)
-    agree(gradients(sampled_softmax, tensors, target, ids, **settings), expected)
+    agree(gradients(form_of(settings), tensors, target, ids, **settings), expected)
 
 
 @pytest.mark.usefixtures("cells")
@@ -288,7 +360,7 @@ def test_rows_whose_negatives_are_all_hits_stand_beside_others():
     target[::2] = 7  # nothing is left for these
     ids = torch.tensor([7, 7, 7])
     tensors = (user, items[target], items[ids])
-    found = gradients(sampled_softmax, tensors, target, ids, temperature=0.5)
+    found = gradients(sampled_softmax, tensors, target, ids, temperature=0.5, log_expected=torch.zeros(3))
     agree(found, gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, temperature=0.5))
     rows = target == 7
     assert torch.equal(found[1][0][rows], torch.zeros(int(rows.sum()), 6))
@@ -301,7 +373,8 @@ def test_as_many_duplicates_among_negatives_as_rows_count_each():
     ids = target.clone()  # in-batch negatives: each row hits itself and all rows of the same target
     tensors = (user, items[target], items[ids])
     expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, temperature=0.07)
-    agree(gradients(sampled_softmax, tensors, target, ids, temperature=0.07), expected)
+    zeros = torch.zeros(len(ids))
+    agree(gradients(sampled_softmax, tensors, target, ids, temperature=0.07, log_expected=zeros), expected)
 
 
 def test_a_hit_by_booleans_is_a_hit_by_rows_and_columns():
@@ -348,8 +421,9 @@ def test_losses_under_bfloat16_are_finite_and_near_float32s(whole):
         if whole
         else ((user, items[target], items[ids]), (target, ids), sampled_softmax, plain_sampled)
     )
-    expected = gradients(plain, tensors, *more, dtype=torch.float64, temperature=0.3)
-    found = gradients(autocast(function), tensors, temperature=0.3)
+    settings = {"temperature": 0.3} | ({} if whole else {"log_expected": torch.zeros(50)})
+    expected = gradients(plain, tensors, *more, dtype=torch.float64, **settings)
+    found = gradients(autocast(function), tensors, **settings)
     for mine, reference in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
         assert torch.isfinite(mine).all()
         assert mine.dtype == torch.float32
@@ -359,7 +433,7 @@ def test_losses_under_bfloat16_are_finite_and_near_float32s(whole):
 def test_a_gradient_of_half_precision_is_given_to_half_precision_vectors():
     user, items, target, ids = crowded(20)
     leaves = [part.bfloat16().requires_grad_() for part in (user, items[target], items[ids])]
-    sampled_softmax(*leaves, target, ids, temperature=1.0).backward()
+    sampled_softmax(*leaves, target, ids, temperature=1.0, log_expected=torch.zeros(20)).backward()
     assert all(leaf.grad.dtype == torch.bfloat16 and leaf.grad.any() for leaf in leaves)
 
 
@@ -368,25 +442,24 @@ def test_a_gradient_of_half_precision_is_given_to_half_precision_vectors():
 def test_extreme_logits_give_finite_gradients_to_all_vectors(size):
     user, items, target, ids = crowded(50)
     log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q
-    corrections = {"log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+    vectors = (user * size, items[target], items[ids])
+    sampled_ones = [corrections(form, log_q, target, ids) for form in ("softmax", "nce")]
     for found in (
         gradients(full_softmax, (user * size, items), target, temperature=0.07),
-        gradients(sampled_softmax, (user * size, items[target], items[ids]), target, ids, temperature=0.07),
-        gradients(
-            sampled_softmax, (user * size, items[target], items[ids]), target, ids, temperature=0.07, **corrections
-        ),
+        *(gradients(form_of(own), vectors, target, ids, temperature=0.07, **own) for own in sampled_ones),
     ):
         assert torch.isfinite(found[0])
         assert all(torch.isfinite(gradient).all() for gradient in found[1])
 
 
-def test_items_that_a_proposal_hardly_ever_draws_do_not_overflow():
+@forms
+def test_items_that_a_proposal_hardly_ever_draws_do_not_overflow(form):
     user, items, target, ids = crowded(50)
     log_q = torch.linspace(-60, 0, 12).log_softmax(0)  # down to e^-60
-    settings = {"temperature": 0.07, "log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
+    settings = {"temperature": 0.07} | corrections(form, log_q, target, ids)
     tensors = (user, items[target], items[ids])
     expected = gradients(plain_sampled, tensors, target, ids, dtype=torch.float64, **settings)
-    agree(gradients(sampled_softmax, tensors, target, ids, **settings), expected, tolerance=1e-5)
+    agree(gradients(form_of(settings), tensors, target, ids, **settings), expected, tolerance=1e-5)
 
 
 # -- negatives that meet the nearest interest --------------------------------------------------------------------------
@@ -409,63 +482,66 @@ def as_lists(met):
 
 @shapes
 @temperatures
-@pytest.mark.parametrize("corrected", [True, False])
-def test_negatives_that_meet_the_nearest_interest_equal_reference(B, N, D, n, temperature, corrected):
+@forms
+def test_negatives_that_meet_the_nearest_interest_equal_reference(B, N, D, n, temperature, form):
     user, items, target = catalogue(B, N, D)
     met = several(user)
     settings, lists = {"temperature": temperature}, (user.tolist(), items.tolist(), target.tolist())
     expected = references.full_softmax(*lists, **settings, met=as_lists(met))
     assert float(full_softmax(user, items, target, **settings, interests=met)) == pytest.approx(expected, abs=1e-5)
-    log_q = proposal("log_uniform", torch.arange(N), alpha=1.0).log_q if corrected else None
+    log_q = proposal("log_uniform", torch.arange(N), alpha=1.0).log_q
     for ids in (drawn((n,), N), drawn((B, n), N)):
-        drawing = {"log_q": log_q.tolist() if corrected else None, "met": as_lists(met)}
+        drawing = {"log_q": log_q.tolist(), "met": as_lists(met), "form": form}
         expected = references.sampled_softmax(*lists, ids.tolist(), **settings, **drawing)
-        found = sampled_softmax(
-            user,
-            items[target],
-            items[ids],
-            target,
-            ids,
-            **settings,
-            log_q_target=log_q[target] if corrected else None,
-            log_q_negatives=log_q[ids] if corrected else None,
-            interests=met,
-        )
+        own = corrections(form, log_q, target, ids)
+        found = form_of(own)(user, items[target], items[ids], target, ids, **settings, **own, interests=met)
         assert float(found) == pytest.approx(expected, abs=1e-5)
     expected = references.bpr(*lists, ids.tolist(), **settings, met=as_lists(met))
     assert float(bpr(user, items[target], items[ids], **settings, interests=met)) == pytest.approx(expected, abs=1e-5)
 
 
-def plain_nearest(vectors, user, positive, negatives, active, target, ids, *, temperature, log_q=None):
+def plain_nearest(
+    vectors,
+    user,
+    positive,
+    negatives,
+    active,
+    target,
+    ids,
+    *,
+    temperature,
+    log_expected=0.0,
+    log_q_target=0.0,
+    log_q_negatives=0.0,
+):
     """Sampled softmax whose negatives meet the nearest interest, by a maximum that torch differentiates."""
     scores = torch.einsum("bkd,nd->bkn", vectors, negatives).masked_fill(~active[:, :, None], -math.inf)
-    own, logits = (user * positive).sum(1) / temperature, scores.max(1).values / temperature
-    if log_q is not None:
-        own, logits = own - log_q[target], logits - log_q[ids]
+    own = (user * positive).sum(1) / temperature - log_q_target
+    logits = scores.max(1).values / temperature - log_expected - log_q_negatives
     logits = logits.masked_fill(ids == target[:, None], -math.inf)
     return (torch.cat([own[:, None], logits], 1).logsumexp(1) - own).mean()
 
 
-@pytest.mark.parametrize("corrected", [True, False])
-@pytest.mark.parametrize("whole", [True, False], ids=["full", "sampled"])
+@pytest.mark.parametrize("form", ["full", "softmax", "nce"])
 @temperatures
 @pytest.mark.usefixtures("cells")
-def test_gradients_of_negatives_go_to_the_interest_that_they_meet(temperature, whole, corrected):
+def test_gradients_of_negatives_go_to_the_interest_that_they_meet(temperature, form):
+    whole = form == "full"
     user, items, target, ids = crowded(50)
     if whole:
         ids = torch.arange(1, 12)
     met = several(user)
-    log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q if corrected and not whole else None
-    plain = {"temperature": temperature, "log_q": log_q}
+    log_q = proposal("popularity", torch.arange(12) ** 3, alpha=1.0).log_q
+    own = {} if whole else corrections(form, log_q, target, ids)
+    plain = {"temperature": temperature} | own
 
     def ours(vectors, user, positive, negatives):
         interests = losses.Interests(vectors, met.active)
         if whole:
             every = torch.cat([negatives.new_ones(1, 6), negatives])
             return full_softmax(user, every, target, temperature=temperature, interests=interests)
-        own = {} if log_q is None else {"log_q_target": log_q[target], "log_q_negatives": log_q[ids]}
         settings = {"temperature": temperature, "interests": interests} | own
-        return sampled_softmax(user, positive, negatives, target, ids, **settings)
+        return form_of(own)(user, positive, negatives, target, ids, **settings)
 
     def theirs(vectors, user, positive, negatives):
         positive = negatives[target - 1] if whole else positive
@@ -487,6 +563,7 @@ def test_a_single_interest_is_the_user():
         full_softmax(user, items, target, **settings, interests=one), full_softmax(user, items, target, **settings)
     )
     shared = (user, items[target], items[ids], target, ids)
+    settings |= {"log_expected": torch.zeros(40)}
     assert torch.equal(sampled_softmax(*shared, **settings, interests=one), sampled_softmax(*shared, **settings))
 
 

@@ -188,7 +188,7 @@ def test_sampler_fed_negatives_belong_to_their_row(small):
     assert math.isclose(model.calculate_loss(batch).item(), total / (3 * rows), rel_tol=1e-5)
 
 
-@several
+@pytest.mark.parametrize("case", [case for case in CASES if case != "YouTubeDNN" and "nearest" not in case])
 def test_one_interest_is_the_single_interest_model(small, case):
     _, model, train, _, _ = built(small, case, K=1)
     batch = next(iter(train))

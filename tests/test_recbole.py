@@ -99,10 +99,11 @@ def test_a_record_says_everything_and_its_settings_give_the_same_numbers(small, 
     overrides = small_settings(small, p="inf", seed=11, mask_history=True, item_features=["genre"])
     first = quick_start.run("MIND", "small", overrides=overrides, record=record)
     content = json.loads(record.read_text())
-    keys = (
-        "model dataset protocol seed config data valid test epochs seconds phases checkpoint versions interests report"
-    )
-    assert set(content) == {*keys.split(), "curve"}
+    keys = "model dataset protocol seed config data valid test epochs seconds phases checkpoint versions report"
+    assert set(content) == {*keys.split(), "curve", "without_effect", "interests"}
+    idle = {"attention_form", "negatives", "num_negatives", "sampled_form", "negative_alpha", "profile_embedding_size"}
+    assert idle < set(content["without_effect"]) < set(content["config"])
+    assert not {"p", "K", "sigma", "loss_type", "stopping_step"} & set(content["without_effect"])
     assert len(content["curve"]) == content["epochs"]
     assert max(content["curve"]) == content["valid"][content["config"]["valid_metric"].lower()]
     assert content["model"] == "MIND"
@@ -166,10 +167,10 @@ def test_no_value_is_evaluated(small, tmp_path):
     from recbole.config import Config
 
     with mends.argv_hidden():
-        sys.argv.append(f"--state={attack}")
-        config = Config(model="MIND", dataset="ml-100k", config_dict={"wandb_project": attack})
-    assert config["wandb_project"] == attack
-    assert config["state"] == attack
+        sys.argv.append(f"--dataset_save_path={attack}")
+        config = Config(model="MIND", dataset="ml-100k", config_dict={"dataloaders_save_path": attack})
+    assert config["dataloaders_save_path"] == attack
+    assert config["dataset_save_path"] == attack
     assert not marker.exists()
 
 

@@ -30,7 +30,10 @@ RUNS = {
     "sparse": ("MIND", SAMPLED | FEATURES),
     "dense": ("MIND", SAMPLED | {"sparse_updates": False}),
     "CE": ("MIND", FEATURES),
-    "YouTubeDNN": ("YouTubeDNN", SAMPLED | {"negatives": "in_batch", "clip_grad_norm": {"max_norm": 0.5}}),
+    "YouTubeDNN": (
+        "YouTubeDNN",
+        {"loss_type": "sampled", "negatives": "in_batch", "clip_grad_norm": {"max_norm": 0.5}},
+    ),
     "sampler": ("MIND", {"loss_type": "BPR"}),
     "padded rows": ("MIND", SAMPLED | {"lazy_sequences": False}),
     "RecBole's": ("GRU4Rec", GRU),

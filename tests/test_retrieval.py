@@ -437,6 +437,14 @@ def test_search_parameters_hold_for_one_call_or_until_set_again():
     assert indexed("exact").nprobe is None
 
 
+def test_a_name_that_an_index_does_not_have_cannot_be_set():
+    index = build(ITEMS, "IVF8,Flat")
+    with pytest.raises(InputError, match="index: it has no 'nprob'; did you mean 'nprobe'"):
+        index.nprob = 2
+    index.threads, index.memory = 1, 2**20
+    assert (index.threads, index.memory) == (1, 2**20)
+
+
 def test_auto_chooses_by_size(monkeypatch):
     sizes = (1, 200_000, 200_001, 5_000_000, 5_000_001)
     assert [faiss_index.automatic(N) for N in sizes] == ["exact"] * 2 + ["IVF1789,Flat", "IVF8944,Flat", "IVF8944,SQ8"]

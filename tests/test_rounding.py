@@ -76,7 +76,7 @@ def test_other_decimals_are_refused(folder, places):
 
 def test_a_run_does_not_go_on_with_scores_that_were_rounded_otherwise(folder):
     rounded = quick_start.run("MIND", "small", overrides=small_settings(folder, metric_decimal_place=4, epochs=1))
-    with pytest.raises(InputError, match="metric_decimal_place: .* was trained with 4, and cannot go on with None"):
+    with pytest.raises(InputError, match=r"metric_decimal_place: .* was trained with 4, and cannot go on with None"):
         quick_start.run("MIND", "small", overrides=small_settings(folder), resume=rounded.checkpoint)
     quick_start.run(
         "MIND", "small", overrides=small_settings(folder, metric_decimal_place=4), resume=rounded.checkpoint

@@ -8,6 +8,7 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from recbole.utils import init_seed
@@ -26,8 +27,12 @@ LOSSES = {
     "uniform": UNIFORM,
     "popularity": UNIFORM | {"negatives": "popularity"},
     "log_uniform": UNIFORM | {"negatives": "log_uniform"},
-    "in_batch": UNIFORM | {"negatives": "in_batch"},
+    "in_batch": {"loss_type": "sampled", "negatives": "in_batch"},
     "sampler": SAMPLER,
+    "uniform, nce": UNIFORM | {"sampled_form": "nce"},
+    "popularity, nce": UNIFORM | {"negatives": "popularity", "sampled_form": "nce"},
+    "in_batch, nce": {"loss_type": "sampled", "negatives": "in_batch", "sampled_form": "nce"},
+    "sampler, nce": SAMPLER | {"sampled_form": "nce"},
     "BPR": {"loss_type": "BPR", "train_neg_sample_args": {"sample_num": 2}},
 }
 models = pytest.mark.parametrize("name", ["MIND", "ComiRecSA", "ComiRecDR", "YouTubeDNN"])
@@ -127,8 +132,14 @@ def straightforward(model, batch, drawn):
     if model.loss_type == "BPR":
         return F.softplus(others - positive[:, None]).mean()
     log_q = model.proposal.log_q
-    logits = (others - log_q[negatives]).masked_fill(negatives == target[:, None], -math.inf)
-    return F.cross_entropy(torch.cat([(positive - log_q[target])[:, None], logits], 1), torch.zeros_like(target))
+    if model.sampled_form == "nce":
+        positive, others = positive - log_q[target], others - log_q[negatives]
+    else:  # s - log(n Q): n draws, each row's own from what is no target; in a batch a row's own target is no draw
+        n = negatives.shape[-1] - (model.negatives == "in_batch")
+        left = torch.log1p(-log_q[target].exp())[:, None] if "neg_item_id" in batch else 0.0
+        others = others - (math.log(n) + log_q[negatives] - left)
+    logits = others.masked_fill(negatives == target[:, None], -math.inf)
+    return F.cross_entropy(torch.cat([positive[:, None], logits], 1), torch.zeros_like(target))
 
 
 @pytest.mark.parametrize(("similarity", "features"), [("dot", {}), ("cosine", FEATURES)], ids=["ids", "features"])
@@ -159,7 +170,7 @@ def test_loss_and_gradients_are_those_of_a_straightforward_model(small, monkeypa
 
     if name == "MIND":
         note(model.routing, "draw", "logits")
-    if loss in ("uniform", "popularity", "log_uniform"):
+    if loss.partition(",")[0] in ("uniform", "popularity", "log_uniform"):
         note(model.proposal, "sample", "negatives")
     batch = next(iter(train))
     model.train()
@@ -179,6 +190,32 @@ def test_loss_and_gradients_are_those_of_a_straightforward_model(small, monkeypa
         assert reference.any(), key
         size = float(reference.abs().max())
         torch.testing.assert_close(mine, reference, atol=2e-5 * size, rtol=1e-3, msg=lambda text, key=key: key + text)
+
+
+@pytest.mark.parametrize("more", [{}, {"lazy_sequences": False}], ids=["lazy", "RecBole's"])
+def test_log_q_of_recboles_sampler_is_what_it_draws_by(small, more):
+    """Popularity to RecBole's power, of the targets of all phases; the row's own target is drawn again."""
+    arguments = {"distribution": "popularity", "alpha": 0.5, "sample_num": 2}
+    _, model, train, _, _ = built(small, "MIND", **SAMPLER | {"train_neg_sample_args": arguments} | more)
+    counts = torch.bincount(train._sampler.dataset.inter_feat["item_id"], minlength=model.n_items).double()
+    assert counts.sum() > len(train._dataset)  # validation and test targets are among them
+    expected = counts.sqrt() / counts.sqrt().sum()
+    torch.testing.assert_close(model.proposal.log_q.double().exp(), expected, atol=1e-6, rtol=1e-5)
+    target, rows = int(counts.argmax()), 200_000
+    drawn = train._sampler.sample_by_user_ids(np.ones(rows, int), np.full(rows, target), 1)
+    row = torch.tensor([target])
+    own = (model.proposal.log_q - model.proposal.log_accepted(row)).exp()
+    own[target] = 0
+    assert float(own.sum()) == pytest.approx(1, abs=1e-5)
+    observed = torch.bincount(drawn, minlength=model.n_items)
+    torch.testing.assert_close(observed / rows, own, atol=4e-3, rtol=0)
+
+
+def test_a_batch_of_one_row_has_no_negatives_and_no_loss(small):
+    _, model, train, _, _ = built(small, "MIND", **LOSSES["in_batch"], dropout=0)
+    loss = model.calculate_loss(next(iter(train))[:1])
+    loss.backward()
+    assert float(loss.detach()) == 0
 
 
 @models
@@ -380,11 +417,11 @@ BASE = {"epochs": 2, "eval_step": 0, "dropout": 0.3, "use_gpu": False, "initiali
 # name: model, settings, what is left for the last batch
 SHARED = {
     "uniform": ("MIND", UNIFORM, 1),
-    "in_batch": ("MIND", UNIFORM | {"negatives": "in_batch"}, 3),
+    "in_batch": ("MIND", LOSSES["in_batch"], 3),
     "CE": ("MIND", {"loss_type": "CE"}, 1),
     "YouTubeDNN": ("YouTubeDNN", UNIFORM | {"sparse_updates": False}, 5),
     "ComiRecSA": ("ComiRecSA", UNIFORM, 1),
-    "ComiRecDR": ("ComiRecDR", UNIFORM | {"negatives": "in_batch"}, 1),
+    "ComiRecDR": ("ComiRecDR", LOSSES["in_batch"], 1),
     "clipped": ("MIND", UNIFORM | {"clip_grad_norm": {"max_norm": 0.05, "norm_type": 2}, "item_features": []}, 1),
     "resumed": ("MIND", UNIFORM | {"lazy_sequences": False}, 1),
 }
