@@ -61,7 +61,8 @@ class MultiVectorIndex:
 
     def __setattr__(self, name: str, value: Any) -> None:
         hint = f"{nearest(name, _NAMES)}; allowed: {', '.join(_NAMES)}"
-        require(name.startswith("_") or name in _NAMES, f"index: it has no '{name}'{hint}")
+        known = name.startswith("_") or name in _NAMES or hasattr(type(self), name)
+        require(known, f"index: it has no '{name}'{hint}")
         super().__setattr__(name, value)
 
     # -- making one ------------------------------------------------------------------------------------------------
