@@ -28,10 +28,23 @@ def check(given: Mapping[str, Any]) -> None:
         for name in given[key] if isinstance(given.get(key), Mapping) else ():
             hint = f"{nearest(str(name), parts)}; allowed: {', '.join(parts)}"
             require(name in parts, f"{key}: unknown key '{name}'{hint}")
+    _check_sampling(given.get("train_neg_sample_args"))
     clip, keep = given.get("clip_grad_norm"), given.get("rm_dup_inter")
     good = clip is None or (isinstance(clip, Mapping) and "max_norm" in clip)
     require(good, f"clip_grad_norm: {clip!r} is not allowed; allowed: such as {{max_norm: 5}}, or ~")
     require(keep in (None, "first", "last"), f"rm_dup_inter: {keep!r} is not allowed; allowed: first, last, or ~")
+
+
+def _check_sampling(given: Any) -> None:
+    """Raise :class:`InputError` for a part of ``train_neg_sample_args`` that the other parts leave unread."""
+    if not isinstance(given, Mapping):
+        return
+    for key, usual, read, words in (
+        ("alpha", 1, str(given.get("distribution")).lower() == "popularity", "distribution popularity"),
+        ("candidate_num", 0, bool(given.get("dynamic")), "dynamic True"),
+    ):
+        what = f"train_neg_sample_args: {key}: {given.get(key)!r} has no effect: it takes {words}; leave it out"
+        require(read or given.get(key, usual) == usual, what)
 
 
 def _check_names(key: str, value: Any, allowed: tuple[str, ...]) -> None:

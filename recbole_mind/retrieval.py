@@ -60,8 +60,8 @@ class MultiVectorIndex:
             self._parameters = {name: faiss_index.DEFAULTS[name] for name in faiss_index.available(index)}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        hint = f"{nearest(name, _NAMES)}; allowed: {', '.join(_NAMES)}"
-        require(name.startswith("_") or name in _NAMES, f"index: it has no '{name}'{hint}")
+        known = name.startswith("_") or name in _NAMES or hasattr(type(self), name)
+        require(known, f"index: it has no '{name}'{nearest(name, _NAMES)}; allowed: {', '.join(_NAMES)}")
         super().__setattr__(name, value)
 
     # -- making one ------------------------------------------------------------------------------------------------

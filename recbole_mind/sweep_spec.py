@@ -19,6 +19,7 @@ KEYS = (
     "model", "dataset", "settings", "space", "curves", "seeds", "final_seeds", "algo", "max_evals", "seed", "metric",
     "early_stop", "resources", "threads",
 )  # fmt: skip
+_SHIPPED = Path(str(files("recbole_mind.properties") / "sweep"))
 _MAX_EVALS = 30  # where nobody says how many trials
 # Settings that are not a sweep's to choose: they say where a run happens, or how it is judged.
 _PLACE = frozenset({"model", "dataset", "seed", "checkpoint_dir", "show_progress"})
@@ -157,6 +158,9 @@ def read_spec(source: str | Path | Mapping[str, Any], **given: Any) -> Spec:
     path = _find(Path(source))
     plain_text = path.suffix not in (".yaml", ".yml", ".json")
     content = {"space": read_text(path)} if plain_text else settings.read_file(path)
+    if path.parent == _SHIPPED:  # nobody has given what such a file sets
+        model = str(given.get("model") or content["model"])
+        content["settings"] = unread.drop(model, content["settings"], given.get("overrides") or {})
     try:
         return _spec(content, given)
     except InputError as error:
@@ -167,11 +171,10 @@ def _find(path: Path) -> Path:
     """The file, or the shipped one of that name."""
     if path.exists() or path.parent != Path():
         return path
-    shipped = Path(str(files("recbole_mind.properties") / "sweep"))
     for name in (path.name, f"{path.name}.yaml"):
-        if (shipped / name).is_file():
-            return shipped / name
-    names = ", ".join(sorted(file.name for file in shipped.glob("*.yaml")))
+        if (_SHIPPED / name).is_file():
+            return _SHIPPED / name
+    names = ", ".join(sorted(file.name for file in _SHIPPED.glob("*.yaml")))
     raise InputError(f"sweep '{path}' cannot be read: there is no such file here, and those that ship are {names}")
 
 

@@ -132,9 +132,12 @@ EVERY: dict[str, tuple[Need, ...]] = {
 TRAINING = frozenset({
     "epochs", "train_batch_size", "learner", "learning_rate", "train_neg_sample_args", "eval_step", "stopping_step",
     "clip_grad_norm", "weight_decay", "loss_decimal_place", "shuffle", "enable_amp", "enable_scaler", "sparse_updates",
-    "checkpoint_minutes", "loss_type", "sampled_form", "negatives", "num_negatives", "negative_alpha",
-    "negative_interest", "temperature", "p", "attention_form", "dropout", "initializer_range", "routing_regularization",
+    "checkpoint_minutes", "loss_type",
 })  # fmt: skip
+TRAINING_OF_OURS = TRAINING | {
+    "sampled_form", "negatives", "num_negatives", "negative_alpha", "negative_interest", "temperature", "p",
+    "attention_form", "dropout", "initializer_range", "routing_regularization",
+}  # fmt: skip
 
 
 def rules(model: str) -> dict[str, tuple[Need, ...]]:
@@ -163,7 +166,8 @@ def unread(model: str, values: Mapping[str, Any]) -> dict[str, str]:
 
 def refuse_training(given: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` for a setting of training that is ``given`` for a model ``trained`` with another."""
-    for key in sorted(TRAINING & set(given)):
+    keys = TRAINING_OF_OURS if trained["model"] in MODELS else TRAINING
+    for key in sorted(keys & set(given)):
         if same(given[key]) != same(trained.get(key)):
             raise InputError(f"{key}: {given[key]!r} has no effect: the model is trained already; leave it out")
 

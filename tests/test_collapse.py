@@ -253,7 +253,8 @@ def planted(tmp_path_factory):
 def checkpoint_of(folder, model="MIND", vectors=None, **more):
     """The checkpoint of a model whose item vectors are ``vectors(item numbers)``, without ReLU layers' part."""
     own = {} if model == "YouTubeDNN" else {"K": 2}
-    own |= {"routing_scale": 8.0, "routing_init": "kmeans++"} if model == "MIND" else {}
+    own |= {"routing_scale": 8.0} if model == "MIND" else {}
+    own |= {"routing_init": "kmeans++"} if model == "MIND" and more.get("K") != 1 else {}
     settings = small_settings(folder, load_col={"inter": ["user_id", "item_id", "timestamp"]}, mask_history=True)
     settings |= own | {"topk": [4], "valid_metric": "Recall@4", "checkpoint_dir": str(folder / "saved"), "epochs": 1}
     result = quick_start.run(model, "blocks", overrides=settings | more)

@@ -154,6 +154,8 @@ def test_general_models_read_neither_sequences_nor_an_order_that_is_none(small):
         ({"state": "INFOO"}, ["state: 'INFOO' is unknown", "info"]),
         ({"clip_grad_norm": 5}, ["clip_grad_norm: 5", "max_norm"]),
         ({"eval_args": {"splt": {"RS": [8, 1, 1]}}}, ["eval_args: unknown key 'splt'; did you mean 'split'"]),
+        ({"train_neg_sample_args": {"alpha": 0.5}}, ["train_neg_sample_args: alpha: 0.5 has no effect", "popularity"]),
+        ({"train_neg_sample_args": {"candidate_num": 5}}, ["candidate_num: 5 has no effect: it takes dynamic True"]),
         ({"nproc": 2}, ["nproc: it is an argument of the command, --nproc"]),
     ],
 )
