@@ -119,7 +119,7 @@ def _numbered(model: Any, dataset: Any) -> list[str]:
     users = context or dataset.user_num in sizes or not sizes
     suffix = dataset.config["LIST_SUFFIX"]
     fields = [field for field in dataset.field2id_token if not field.endswith(suffix)]
-    return sorted(field for field in fields if users or field != dataset.uid_field)
+    return sorted(str(field) for field in fields if users or field != dataset.uid_field)  # numpy's, some of them
 
 
 def _tokens(dataset: Any, field: str) -> str:

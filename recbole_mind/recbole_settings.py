@@ -23,6 +23,7 @@ _MAPPINGS = (
     *("load_col", "unload_col", "unused_col", "threshold", "val_interval", "seq_len", "preload_weight"),
     *("discretization", "clip_grad_norm"),
 )
+_PAIRS = {"clip_grad_norm": "{max_norm: 5}", "val_interval": "{rating: '[3,inf)'}", "threshold": "{rating: 4}"}
 _COLUMNS = ("load_col", "unload_col", "unused_col")
 _SPLITS = {"RS": "three ratios", "LS": "a rule", "TS": "three ratios", "US": "users"}
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
@@ -73,7 +74,7 @@ def _check_kinds(settings: dict[str, Any]) -> None:
     for key in _MAPPINGS:
         value = settings.get(key)
         if value is not None and not isinstance(value, Mapping):
-            raise _refuse(key, value, "pairs such as {name: value}, or ~")
+            raise _refuse(key, value, f"pairs such as {_PAIRS.get(key, '{name: value}')}, or ~")
     for key in _COLUMNS:
         for suffix, fields in (settings.get(key) or {}).items():
             if not (_names(fields) or (fields == "*" and key == "load_col")):
@@ -217,7 +218,10 @@ def check_learning(settings: dict[str, Any], given: Collection[str], model: str,
     if not sequential:
         return
     loss = settings.get("loss_type", "CE")
-    require(loss in ("CE", "BPR"), f"loss_type: '{loss}' is unknown; allowed for {model}: CE, BPR")
+    from recbole.utils import get_model
+
+    free = loss is None and hasattr(get_model(model), "input_type")  # whose loss is one
+    require(free or loss in ("CE", "BPR"), f"loss_type: '{loss}' is unknown; allowed for {model}: CE, BPR")
     if settings.get("loss_type") == "CE" and "train_neg_sample_args" not in given:
         settings["train_neg_sample_args"] = None
     lacking = loss == "BPR" and settings.get("train_neg_sample_args") is None

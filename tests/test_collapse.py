@@ -188,7 +188,7 @@ def test_the_field_is_found_by_type_and_name(head, asked, expected, tmp_path):
         ("item_id:token\tgenre:token\na\t\n", None, "empty for every item"),
         ("thing:token\tgenre:token\na\tx\n", None, "has no column 'item_id'"),
         (None, "genre", "there is no file"),
-        ("a broken heading\na\n", "genre", "cannot be read"),
+        ("a broken heading\na\n", "genre", "line 1: spaces separate its columns"),
     ],
 )
 def test_a_field_that_cannot_be_is_refused(content, asked, message, tmp_path):

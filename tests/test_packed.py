@@ -355,7 +355,11 @@ def test_what_is_packed_is_what_the_settings_load(odd, tmp_path):
         config = quick_start.build_config("MIND", "odd", overrides=given | {key: value})
         with pytest.raises(InputError, match=rf"{key}: .* cannot be packed: a pack holds"):
             pack_data(config, tmp_path / "all")
-    config = quick_start.build_config("MIND", "odd", overrides=given | {"field_separator": "::"})
+    whole = tmp_path / "odd"
+    whole.mkdir()
+    (whole / "odd.inter").write_text((odd / "odd/odd.inter").read_text().replace("\t", "::"))
+    more = {"field_separator": "::", "data_path": str(tmp_path)}
+    config = quick_start.build_config("MIND", "odd", overrides=given | more)
     with pytest.raises(InputError, match="field_separator: '::' cannot be packed"):
         pack_data(config, tmp_path / "all")
 

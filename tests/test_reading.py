@@ -542,7 +542,7 @@ def test_histories_in_files_are_numbered_as_their_targets(tmp_path, model, more)
     [
         ({"benchmark_filename": ["train", "test"]}, "benchmark_filename: .* allowed: three names"),
         ({"benchmark_filename": ["train", "train", "test"]}, "benchmark_filename: .* allowed: three names"),
-        ({"benchmark_filename": "train"}, "benchmark_filename: 'train' is not allowed"),
+        ({"benchmark_filename": "train"}, r"benchmark_filename: \['train'\] is not allowed"),
         ({"benchmark_filename": ["train", "valid", "final"]}, r"there is no file '.*a\.final\.inter'"),
         (
             {"user_inter_num_interval": "[5,inf)"},

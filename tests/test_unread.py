@@ -149,7 +149,7 @@ def test_general_models_read_neither_sequences_nor_an_order_that_is_none(small):
         ({"user_inter_num_interval": ""}, ["user_inter_num_interval: ''"]),
         ({"user_inter_num_interval": "[x,inf)"}, ["user_inter_num_interval: '[x,inf)'"]),
         ({"val_interval": {"timestamp": "3,inf"}}, ["val_interval: timestamp: '3,inf'", "[5,inf)"]),
-        ({"val_interval": "[3,inf)"}, ["val_interval: '[3,inf)'", "a mapping"]),
+        ({"val_interval": "[3,inf)"}, ["val_interval: '[3,inf)'", "pairs such as"]),
         ({"rm_dup_inter": "frist"}, ["rm_dup_inter: 'frist'", "first, last"]),
         ({"state": "INFOO"}, ["state: 'INFOO' is unknown", "info"]),
         ({"clip_grad_norm": 5}, ["clip_grad_norm: 5", "max_norm"]),
@@ -180,7 +180,10 @@ def test_intervals_that_recbole_reads_are_taken(small):
     [
         ({"unused_col": {"inter": ["price"]}}, "can not be set in `unused_col`"),
         ({"normalize_field": ["timestamp", "item_id"]}, "item_id is not a FLOAT"),
-        ({"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["prize"]}}, "No columns has been loaded"),
+        (
+            {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["prize"]}},
+            "load_col: 'item' lacks 'item_id'",
+        ),
     ],
 )
 def test_warnings_of_recbole_over_values_it_passes_over_end_the_run(small, given, words):
