@@ -361,7 +361,7 @@ def _doctor(_: argparse.Namespace) -> int:
         table.add_row(*row)
     console.print(table)
     if not report.problems:
-        from recbole_mind.mends import MENDS
+        from recbole_mind.mend_catalogue import MENDS
 
         console.print("\nMended in RecBole 1.2.1", style="bold")
         for trap, cure in MENDS:

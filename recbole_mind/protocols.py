@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -127,6 +127,34 @@ def check(in_force: Mapping[str, Any], model: str, *, sequential: bool) -> None:
     require(
         lazy is True, f"lazy_sequences: {lazy} is not allowed: {what} needs the data set of recbole-mind; allowed: True"
     )
+
+
+def check_benchmark(in_force: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:
+    """Check a split that stands in files; have its histories loaded, and their items numbered as the targets are."""
+    names = in_force.get("benchmark_filename")
+    if names is None:
+        return
+    good = isinstance(names, (list, tuple)) and len(names) == 3 and all(isinstance(n, str) and n for n in names)
+    require(
+        good and len(set(names)) == 3,
+        f"benchmark_filename: {names!r} is not allowed; allowed: three names, of the files for training, validation "
+        "and test, such as [train, valid, test]",
+    )
+    for key, idle in (("rm_dup_inter", None), ("val_interval", None), ("user_inter_num_interval", "[0,inf)"),
+                      ("item_inter_num_interval", "[0,inf)")):  # fmt: skip
+        value = in_force.get(key)
+        require(
+            value is None or str(value).replace(" ", "") == idle,
+            f"{key}: {value!r} would change a split that stands in files (benchmark_filename), which is taken as it is",
+        )
+    if not sequential:
+        return
+    history, alias = f"{in_force['ITEM_ID_FIELD']}{in_force['LIST_SUFFIX']}", in_force.get("alias_of_item_id") or []
+    if history not in alias:
+        in_force["alias_of_item_id"] = [*alias, history]
+    columns = in_force.get("load_col")
+    if "load_col" not in given and columns and isinstance(columns.get("inter"), list):
+        in_force["load_col"] = columns | {"inter": [*columns["inter"], history]}
 
 
 def check_time(config: Any) -> None:

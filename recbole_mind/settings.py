@@ -359,34 +359,6 @@ def check_protocol(settings: dict[str, Any], given: Iterable[str], *, sequential
         settings["timestamp_order"] = "recbole"
 
 
-def check_benchmark(settings: dict[str, Any], given: Iterable[str], *, sequential: bool) -> None:
-    """Check a split that stands in files; have its histories loaded, and their items numbered as the targets are."""
-    names = settings.get("benchmark_filename")
-    if names is None:
-        return
-    good = isinstance(names, (list, tuple)) and len(names) == 3 and all(isinstance(n, str) and n for n in names)
-    require(
-        good and len(set(names)) == 3,
-        f"benchmark_filename: {names!r} is not allowed; allowed: three names, of the files for training, validation "
-        "and test, such as [train, valid, test]",
-    )
-    for key, idle in (("rm_dup_inter", None), ("val_interval", None), ("user_inter_num_interval", "[0,inf)"),
-                      ("item_inter_num_interval", "[0,inf)")):  # fmt: skip
-        value = settings.get(key)
-        require(
-            value is None or str(value).replace(" ", "") == idle,
-            f"{key}: {value!r} would change a split that stands in files (benchmark_filename), which is taken as it is",
-        )
-    if not sequential:
-        return
-    history, alias = f"{settings['ITEM_ID_FIELD']}{settings['LIST_SUFFIX']}", settings.get("alias_of_item_id") or []
-    if history not in alias:
-        settings["alias_of_item_id"] = [*alias, history]
-    columns = settings.get("load_col")
-    if "load_col" not in given and columns and isinstance(columns.get("inter"), list):
-        settings["load_col"] = columns | {"inter": [*columns["inter"], history]}
-
-
 def plain(value: Any) -> Any:
     """Turn a setting into what JSON can hold and :func:`read_file` reads back; infinity becomes the text ``inf``."""
     if isinstance(value, Mapping):
