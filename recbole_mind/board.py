@@ -6,7 +6,7 @@ Nothing is estimated: a model that did not run keeps its row, empty, and the rea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class Row:
         seconds: of training, the median over seeds; ``None`` if not recorded.
         parameters: trained numbers of the model; ``None`` if not recorded.
         notes: what is missing and why.
+        data: what its runs read and left out (:class:`recbole_mind.data_counts.Counts`); empty if not recorded.
     """
 
     label: str
@@ -80,6 +81,7 @@ class Row:
     seconds: float | None
     parameters: int | None
     notes: tuple[str, ...]
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,7 @@ def _row(label: str, runs: _Runs, cells: dict[str, Cell], asked: int) -> Row:
         seconds=_median(record.get("phases", {}).get("training") for record in records),
         parameters=None if parameters is None else round(parameters),
         notes=tuple(runs.notes),
+        data=next((record["data"] for record in records if "data" in record), {}),
     )
 
 

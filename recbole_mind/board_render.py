@@ -155,7 +155,7 @@ def _tex_cell(cell: Cell | None) -> str:
 _COLUMNS = (
     "dataset", "protocol", "label", "model", "metric", "mean", "sd", "seeds", "seeds_asked", "change_percent",
     "p", "p_holm", "significant", "effect", "users", "wins", "losses", "place", "baseline", "training_seconds",
-    "parameters", "notes",
+    "parameters", "interactions", "left_out", "notes",
 )  # fmt: skip
 
 
@@ -183,6 +183,8 @@ def _csv_line(table: Table, row: Row, metric: str) -> dict[str, object]:
         "baseline": table.baseline,
         "training_seconds": row.seconds,
         "parameters": row.parameters,
+        "interactions": row.data.get("kept", {}).get("interactions"),
+        "left_out": sum(row.data["left_out"].values()) if row.data else None,
         "notes": "; ".join(row.notes),
     }
     cell = row.cells.get(metric)

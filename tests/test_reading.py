@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import json
 import math
@@ -499,6 +500,8 @@ def test_a_leaderboard_refuses_rows_of_different_data(tmp_path, capsys):
     assert cli.main(["leaderboard", str(tmp_path / "board.yaml"), "--output=board2"]) == 0
     for name in ("leaderboard.md", "leaderboard.html", "leaderboard.tex"):
         assert "data: 96 interactions, 12 users, 20 items" in (tmp_path / "board2" / name).read_text()
+    with open(tmp_path / "board2/leaderboard.csv", newline="") as file:
+        assert {(line["interactions"], line["left_out"]) for line in csv.DictReader(file)} == {("96", "0")}
 
 
 # -- splits in files -----------------------------------------------------------------------------------------------
