@@ -366,6 +366,25 @@ def test_each_command_says_the_same_line_of_a_malformed_file(trained, tmp_path, 
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.parametrize("ending", ["item", "user"])
+@pytest.mark.parametrize("fault", ["commas", "latin-1", "a column twice", "a field too many", "empty", "utf-16"])
+def test_files_of_items_and_users_are_refused_by_line_too(tmp_path, capsys, ending, fault):
+    write_rows(tmp_path, rows())
+    names = {"item": "item_id:token\tname:token\tprice:float", "user": "user_id:token\tname:token\tage:float"}[ending]
+    path = write_rows(tmp_path, [[f"{ending[0]}{k}", f"u{k}", "3"] for k in range(20)], names, ending=f".{ending}")
+    twice = ("name:token", f"{ending}_id:token") if fault == "a column twice" else ("", "")
+    path.write_bytes(FAULTS[fault][0](path.read_text().replace(*twice)))
+    columns = {"inter": ["user_id", "item_id", "timestamp"], ending: [f"{ending}_id"]}
+    said = set()
+    for model, more in (("MIND", {}), ("MIND", {"lazy_sequences": False}), ("BPR", {})):
+        with pytest.raises(InputError) as error:
+            quick_start.run(model, "a", overrides=overrides(tmp_path, model, load_col=columns, **more))
+        said.add(str(error.value))
+    assert len(said) == 1
+    assert f"'{path}'" in min(said)
+    assert FAULTS[fault][1].replace("'item_id'", f"'{ending}_id'") in min(said)
+
+
 def test_an_unknown_encoding_or_an_empty_separator_is_named(tmp_path):
     write_rows(tmp_path, rows())
     for more, words in (
