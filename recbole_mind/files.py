@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ import filelock
 from recbole_mind.errors import InputError, require
 
 MANIFEST = "manifest.json"
+_JSON = 2**28  # bytes of a manifest or a record
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
@@ -67,6 +69,36 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is none, or is nested beyond what Python follows.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def read_bytes(path: str | Path, most: int = 2**31) -> bytes:
+    """All that stands in a regular file: nothing is waited for, as at a pipe, and nothing has no end.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger than ``most`` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most / 2**20:,.0f} MiB", str(path))
+        return file.read(most)  # what /proc has says 0
+
+
 def check_file(path: str | Path, called: str) -> None:
     """Raise :class:`InputError` where ``path`` is there and no file: what comes through a pipe cannot be read twice."""
     path = Path(path)
@@ -80,7 +112,7 @@ def read_lines(path: str | Path, called: str) -> list[str]:
         InputError: it cannot be read.
     """
     try:
-        lines = Path(path).read_bytes().decode("utf-8-sig").split("\n")
+        lines = read_bytes(path).decode("utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(f"{called} '{path}' cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -96,7 +128,7 @@ def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[st
     """
     path, name = folder / MANIFEST, called.split()[-1]
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(read_bytes(path, _JSON).decode("utf-8"))
     except OSError as error:
         raise InputError(f"{name} '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
     except ValueError:
