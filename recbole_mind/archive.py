@@ -83,7 +83,7 @@ class Archive:
             raise BadArchiveError(f"is truncated or corrupt: its part '{name[:60]}' cannot be read") from None
 
     def globals(self) -> set[str] | None:
-        """The classes and functions that the pickle names, ``module name``; ``None`` if only a run would tell.
+        """The classes and functions that a pickle of protocol 2 names, ``module name``; ``None`` of another.
 
         Raises:
             BadArchiveError: it is no pickle, or holds an operation that ``torch.save`` does not write.
@@ -93,7 +93,7 @@ class Archive:
         for name, argument in _operations(self.read("data.pkl")):
             if name == "GLOBAL":
                 found.add(str(argument))
-            told &= name != "STACK_GLOBAL"
+            told &= name != "STACK_GLOBAL" and (name != "PROTO" or argument == 2)
         return found if told else None
 
 

@@ -96,7 +96,7 @@ def read_bytes(path: str | Path, most: int = 2**31) -> bytes:
             raise OSError(errno.EINVAL, "it is not a file", str(path))
         if status.st_size > most:
             raise OSError(errno.EFBIG, f"it is larger than {most / 2**20:,.0f} MiB", str(path))
-        return file.read(most)  # what /proc has says 0
+        return file.read()
 
 
 def check_file(path: str | Path, called: str) -> None:
