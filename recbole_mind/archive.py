@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import pickletools
 import re
-import stat
 import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from recbole_mind.files import open_regular
 
 _ENTRY = re.compile(
     r"(?P<root>[^/]+)/(data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id"
@@ -46,7 +47,7 @@ class Archive:
     """An open archive of ``torch.save``.
 
     Args:
-        path: a regular file.
+        path: of the file.
 
     Raises:
         OSError: it cannot be opened.
@@ -54,13 +55,9 @@ class Archive:
     """
 
     def __init__(self, path: str | Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would wait
-        self.file: BinaryIO = os.fdopen(descriptor, "rb")
+        self.file: BinaryIO = open_regular(path)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise BadArchiveError("is not a file")
-            self._zip, self._root = _open(self.file, status.st_size)
+            self._zip, self._root = _open(self.file, os.fstat(self.file.fileno()).st_size)
         except BaseException:
             self.file.close()
             raise

@@ -19,6 +19,7 @@ import pandas as pd
 
 from recbole_mind import times
 from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.files import open_regular
 
 KINDS = ("token", "token_seq", "float", "float_seq")
 # What RecBole takes for a missing value, since pandas does; see its read_csv, na_values.
@@ -140,7 +141,7 @@ def lines(path: str | Path, encoding: str) -> Iterator[tuple[int, str]]:
 def _check_mark(path: str | Path, encoding: str) -> None:
     """Refuse a file whose byte order mark is another encoding's."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             start = file.read(4)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from None

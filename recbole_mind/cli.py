@@ -44,6 +44,8 @@ def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] |
         print(f"error: {error}" if isinstance(error, InputError) else str(error), file=sys.stderr)
     except ModuleNotFoundError as error:
         print(f"error: this needs the library '{error.name}', which is not installed", file=sys.stderr)
+    except MemoryError:
+        print("error: out of memory: something that is read is larger than this machine's", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     return 2

@@ -29,7 +29,7 @@ import torch
 
 from recbole_mind import checkpoint, settings
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import parse_json, read_bytes, sha256, write_atomic
+from recbole_mind.files import JSON, parse_json, read_bytes, sha256, write_atomic
 from recbole_mind.registry import MODELS
 
 FORMAT, VERSION = "recbole-mind saved data", 2
@@ -212,7 +212,7 @@ def _usable(path: Path, config: Any, key: str) -> bytes | None:
 def _difference(path: Path, content: bytes, now: dict[str, Any]) -> str | None:
     """What a saved file has another origin in than ``now``, or why it is not known to be this user's."""
     try:
-        then = parse_json(read_bytes(f"{path}.json", 2**28).decode("utf-8"))
+        then = parse_json(read_bytes(f"{path}.json", JSON).decode("utf-8"))
         if (then["format"], then["version"]) != (FORMAT, VERSION):
             return "its manifest is of another version"
         if then["sha256"] != hashlib.sha256(content).hexdigest():
