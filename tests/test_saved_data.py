@@ -24,7 +24,8 @@ def figures(folder, **more):
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))  # of the key
     return write_small(tmp_path / "data")
 
 
