@@ -257,8 +257,13 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     good = good and all(isinstance(key, str) for key in state)
     good = good and all(type(value) is int and abs(value) < 2**31 for value in whole)
     good = good and isinstance(content["best_valid_score"], (int, float))
-    optional = ("best_valid_result", "other_parameter", "optimizer", "position", "data", "seconds")
+    optional = ("best_valid_result", "other_parameter", "optimizer", "position", "data")
     good = good and all(isinstance(content.get(key), (dict, NoneType)) for key in optional)
+    seconds, curve = content.get("seconds") or {}, content.get("curve") or []
+    good = good and isinstance(seconds, dict) and isinstance(curve, (list, tuple))
+    good = good and all(isinstance(value, (int, float)) for value in (*seconds.values(), *curve))
+    tokens = (content.get("data") or {}).get("tokens", {}) if good else None
+    good = good and isinstance(tokens, dict) and isinstance(content.get("best"), (str, NoneType))
     require(good, "is corrupt: a part of it is of another kind than it was saved as")
     return content
 

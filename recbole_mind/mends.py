@@ -43,7 +43,10 @@ _APPLIED: set[str] = set()
 
 # What each mend is for, as `recbole-mind doctor` prints it: (what breaks in RecBole 1.2.1, what we do).
 MENDS = (
-    ("checkpoints hold a pickled Config; torch >= 2.6 refuses them at test time", "opened without pickle, or guarded"),
+    (
+        "checkpoints hold a pickled Config; torch >= 2.6 refuses them at test time",
+        "opened without importing or calling what they name",
+    ),
     ("Config evaluates --key=value of every script as Python code", "read as literals, never evaluated"),
     ("unknown settings are accepted in silence", "refused, with the nearest known key"),
     ("CE with sampled negatives, or BPR without, fails late", "negatives are set from the loss"),
@@ -393,7 +396,7 @@ def _mend_trainer(module: Any) -> None:
         checkpoint.restore(self.model, content)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
-        except (ValueError, KeyError):
+        except Exception:  # torch does not check what it is given
             raise InputError(
                 f"checkpoint '{resume_file}' holds the state of another optimizer; set learner and sparse_updates as "
                 "they were, or start anew"

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,7 @@ class Hits:
         except InputError as error:
             raise error if str(path) in str(error) else InputError(f"hits '{path}' is corrupt: {error}") from None
         except (  # numpy, zipfile and zlib have no common word for a file that is not theirs
-            AttributeError, EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError,
+            AttributeError, EOFError, TokenError, RecursionError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError,
             RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
         ):  # fmt: skip
             raise InputError(f"hits '{path}' is corrupt or not a file of hits") from None

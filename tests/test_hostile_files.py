@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import zipfile
 
 import numpy as np
 import pytest
 
-from recbole_mind import InputError, board, files, histories, offline, settings, significance, space, trial, window
+from recbole_mind import InputError, files, histories, settings, significance, space, trial
 from recbole_mind.arrays import open_array
-from recbole_mind.errors import without_places
 from recbole_mind.export import _tested
-from recbole_mind.packed import Column, Layout, Pack, pack
-from recbole_mind.sweep_spec import read as read_spec
-from recbole_mind.tokens import Tokens
 
 READERS = {
     "settings": settings.read_file,

@@ -224,7 +224,10 @@ def manifest(**more):
         (manifest(files={}), "is corrupt: manifest.json is incomplete"),
         (manifest(fields=3), "is corrupt: manifest.json is incomplete"),
         (manifest(source={"bytes": 1}), "is corrupt: manifest.json is incomplete"),
-        (manifest(interactions=7), r"is corrupt: .column-user_id.npy. holds int32 \[105\] in 420 bytes; allowed: int32 \[7\]"),
+        (
+            manifest(interactions=7),
+            r"is corrupt: .column-user_id.npy. holds int32 \[105\] in 420 bytes; allowed: int32 \[7\]",
+        ),
     ],
 )
 def test_a_bad_pack_is_refused_with_its_name_and_reason(own, change, words):
