@@ -45,7 +45,7 @@ _APPLIED: set[str] = set()
 MENDS = (
     (
         "checkpoints hold a pickled Config; torch >= 2.6 refuses them at test time",
-        "opened without importing or calling what they name",
+        "read as data alone",
     ),
     ("Config evaluates --key=value of every script as Python code", "read as literals, never evaluated"),
     ("unknown settings are accepted in silence", "refused, with the nearest known key"),

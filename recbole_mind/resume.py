@@ -65,7 +65,6 @@ class Position:
         Raises:
             InputError: it is in the middle of an epoch of another number of batches.
         """
-        _check(state)
         self.epoch, self.batch, self.loss = state["epoch"], state["batch"], float(state["loss"])
         batches = len(self.loader)
         require(
@@ -127,7 +126,7 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
         require(good, f"{what} is of a release whose sampled softmax was ranking NCE; set sampled_form=nce to go on")
 
 
-def _check(state: Mapping[str, Any]) -> None:
+def check_position(state: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` if ``state`` is none that :meth:`Position.state` gave."""
     try:
         good = all(type(state[key]) is int and 0 <= state[key] < 2**31 for key in ("epoch", "batch", "batches"))

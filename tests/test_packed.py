@@ -226,7 +226,7 @@ def manifest(**more):
         (manifest(source={"bytes": 1}), "is corrupt: manifest.json is incomplete"),
         (
             manifest(interactions=7),
-            r"is corrupt: .column-user_id.npy. holds int32 \[105\] in 420 bytes; allowed: int32 \[7\]",
+            r".column-user_id.npy. holds int32 \[105\] in 420 bytes; allowed: int32 \[7\]",
         ),
     ],
 )
