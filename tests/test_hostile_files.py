@@ -51,8 +51,6 @@ READERS = {
 @pytest.mark.parametrize("what", READERS)
 @pytest.mark.parametrize("kind", ["pipe.yaml", "/dev/zero", "folder.yaml", "gone.yaml", "sparse.yaml"])
 def test_what_is_no_file_or_has_no_end_is_refused_at_once(what, kind):
-    if (what, kind) in (("hits", "sparse.yaml"), ("interactions", "sparse.yaml")):
-        pytest.skip("reads as far as it must")
     os.mkfifo("pipe.yaml")
     os.mkdir("folder.yaml")
     with open("sparse.yaml", "wb") as file:
@@ -117,8 +115,8 @@ def test_records_that_are_crafted_are_refused(text):
     for read in (trial.read_record, lambda path: _tested(path, "a.pth")):
         with pytest.raises(InputError, match=r"a\.json"):
             read(Path("a.json"))
-    with pytest.raises(InputError, match="not JSON|is not the manifest"):
-        Path("manifest.json").write_text(text)
+    Path("manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"is not JSON|is not the manifest"):
         files.read_manifest(Path("."), "a pack", "recbole-mind pack", 1)
 
 
@@ -149,8 +147,8 @@ def test_hits_that_come_to_more_than_they_say_are_refused():
     significance.Hits(found, np.ones(4, int), "u").save("good.npz")
     assert (significance.Hits.load("good.npz").found == found).all()
     arrays = dict(np.load("good.npz"))
-    for key, value in (("shape", np.array([2**40, 8])), ("shape", np.array([2**62, 2**62])), ("shape", np.array([0, 8])),
-                       ("found", np.array([{}], object)), ("numbers", np.array(["x"] * 4))):  # fmt: skip
+    wrong = [("shape", np.array([2**40, 8])), ("shape", np.array([2**62, 2**62])), ("shape", np.array([0, 8]))]
+    for key, value in (*wrong, ("found", np.array([{}], object)), ("numbers", np.array(["x"] * 4))):
         np.savez("bad.npz", **(arrays | {key: value}))
         with pytest.raises(InputError, match=r"hits 'bad\.npz' is corrupt"):
             significance.Hits.load("bad.npz")
