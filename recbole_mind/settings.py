@@ -301,6 +301,9 @@ def check_types(given: Mapping[str, Any], default: Mapping[str, Any]) -> None:
         require(good, f"{key}: {value!r} is not allowed; allowed: a whole number, at least {low}, below 2**32")
     for key in ("data_path", "checkpoint_dir"):
         require(isinstance(given.get(key, ""), str), f"{key}: {given.get(key)!r} is not allowed; allowed: a path")
+    for key in ("dataset_save_path", "dataloaders_save_path"):
+        value = given.get(key)
+        require(value is None or isinstance(value, str), f"{key}: {value!r} is not allowed; allowed: a path, None")
     rate = given.get("learning_rate", 1)
     require(isinstance(rate, str) or rate > 0, f"learning_rate: {rate!r} is not allowed; allowed: a number above 0")
 

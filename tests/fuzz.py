@@ -6,7 +6,6 @@ before a file is read and one after, so that the parent knows which one ended th
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import hashlib
 import json
@@ -90,26 +89,22 @@ def _settings_inside(path: Path, rng: random.Random) -> None:
     import torch
 
     content = torch.load(path, weights_only=True)
-    if rng.random() < 0.5:
-        text = content["settings"].encode()
-        content["settings"] = mutated(text, rng, text).decode("utf-8", "replace")
-        with contextlib.suppress(ValueError, RecursionError):
-            stored = json.loads(content["settings"])
-            if isinstance(stored, dict):
-                stored["data_path"] = json.loads(text)["data_path"]
-                content["settings"] = json.dumps(stored)
+    stored = json.loads(content["settings"])
+    if rng.random() < 0.15:
+        content["settings"] = mutated(content["settings"].encode(), rng, b"{}").decode("utf-8", "replace")
     else:
-        stored = json.loads(content["settings"])
+        values = [None, -1, 2**62, 0.5, float("nan"), "x", "", [], {}, [[1]], True, {"a": 1}]
+        parts = [content, content, stored, stored, content["optimizer"], content["state_dict"]]
+        if content.get("position") and rng.random() < 0.2:
+            parts = [content["position"]]
         for _ in range(rng.choice((1, 2))):
-            where = rng.choice((content, content, stored, content["optimizer"], content["state_dict"]))
-            key = rng.choice(list(where))
+            where = rng.choice(parts)
+            key = rng.choice(sorted(set(where) - {"settings"}, key=str))
             if rng.random() < 0.3:
                 del where[key]
             else:
-                values = [None, -1, 2**62, 0.5, float("nan"), "x", "", [], {}, [[1]], True, {"a": 1}, torch.zeros(2, 3)]
-                where[key] = rng.choice(values[:-1] if where is stored else values)
-        if "settings" in content and isinstance(content["settings"], str):
-            content["settings"] = json.dumps(stored)
+                where[key] = rng.choice(values if where is stored else [*values, torch.zeros(2, 3)])
+        content["settings"] = json.dumps(stored)
     torch.save(content, path)
 
 
@@ -268,9 +263,13 @@ def prepare(folder: Path) -> None:
         "eval_args: {split: {LS: valid_and_test}, order: TO, group_by: user, mode: full}\nrelu_layers: &a [32, 16]\n"
         "load_col:\n  inter: [user_id, item_id, timestamp]\nmask_history: true\nitem_features: null\n"
     )
-    for kind in ("sweep/mind.yaml", "leaderboard/ml-100k.yaml"):
-        source = Path(__file__).parent.parent / "properties" / kind
-        (folder / f"{kind.partition('/')[0]}.yaml").write_bytes(source.read_bytes())
+    shipped = Path(__file__).parent.parent / "properties/sweep/mind.yaml"
+    (folder / "sweep.yaml").write_bytes(shipped.read_bytes())
+    (folder / "leaderboard.yaml").write_text(
+        f"models: [Pop, MIND-1, MIND]\ndatasets: [small]\ndata_path: {data}\nprotocols: [leave-one-out]\n"
+        "seeds: [1, 2]\nsettings:\n  all: {topk: [5, 10], valid_metric: NDCG@10, epochs: 1}\n"
+        "  MIND-1: {model: MIND, K: 1}\n  MIND: {K: 2}\n"
+    )
     (folder / "hyper.test").write_text("K choice [1,2,3]\nlearning_rate loguniform -8,0\nsigma uniform 0.1,2\n")
     inter = data / "small/small.inter"
     layout = Layout(atomic_file.columns(inter, atomic_file.Format()), ["user_id", "item_id", "timestamp"], "\t",
