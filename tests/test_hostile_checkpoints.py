@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -502,3 +504,37 @@ def test_a_tensor_lies_in_its_bytes(view):
 
     with pytest.raises(archive.BadArchiveError, match="a tensor is larger than its bytes"):
         with_pickle({"t": Tensor(), "config": {}})
+
+
+# -- settings that RecBole would run ---------------------------------------------------------------------------------
+
+
+def test_a_setting_that_recbole_evaluates_is_one_of_its_names(small, canary):
+    """KD_DAGFM evaluates the name of its teacher, which a checkpoint's settings may say."""
+    given = {key: value for key, value in small_settings(small).items() if key in ("data_path", "load_col")}
+    with pytest.raises(InputError, match=r"teacher: .* is not allowed; allowed: CrossNet, CIN"):
+        quick_start.build_config("KD_DAGFM", "small", overrides=given | {"teacher": PROGRAM})
+    stored = given | {"model": "KD_DAGFM", "dataset": "small", "teacher": PROGRAM, "topk": [5], "metrics": ["AUC"],
+                      "valid_metric": "AUC", "eval_args": {"mode": "labeled"}}  # fmt: skip
+    whole = {key: {} for key in ("state_dict", "optimizer", "best_valid_result")} | dict.fromkeys(
+        ("epoch", "cur_step", "best_valid_score"), 0
+    )
+    torch.save(whole | {"format": checkpoint.FORMAT, "version": 1, "settings": json.dumps(stored)}, "a.pth")
+    with pytest.raises(InputError, match="teacher: "):
+        quick_start.load("a.pth")
+
+
+class _Runs:
+    def __reduce__(self):
+        return os.system, (COMMAND,)
+
+
+def test_an_array_that_recbole_would_unpickle_holds_numbers(small, canary):
+    """LDiffRec reads item_emb.npy beside the data with allow_pickle."""
+    shutil.copytree(small, "data")
+    np.save("data/small/item_emb.npy", np.array([_Runs()], object), allow_pickle=True)
+    given = {key: value for key, value in small_settings("data").items() if key in FIELDS}
+    config = quick_start.build_config("LDiffRec", "small", overrides=given | {"n_cate": 2})
+    _, train, _, _ = quick_start.build_data(config)
+    with pytest.raises(InputError, match=r"item_emb\.npy' is not an array of numbers"):
+        quick_start.build_model(config, train)
