@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None) -> int:
     """Run a command; what a user can cause becomes one line and exit status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be other bytes than text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return command(sys.argv[1:] if arguments is None else arguments)
     except (InputError, InterruptedRun) as error:

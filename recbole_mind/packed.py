@@ -344,7 +344,7 @@ class Pack:
         for field, kind in self.fields.items() if whole else ():
             column = self.column(field)
             if kind == "token":
-                whole = whole and len(self.texts(field)) == self.tokens[field]
+                whole = whole and self._text(field).count("\n") == self.tokens[field]
                 whole = whole and int(column.min()) >= 0 and int(column.max()) <= self.tokens[field]
         filled = np.flatnonzero(np.diff(offsets)) if whole else np.zeros(0, np.int64)
         return whole and all(bool((users[offsets[filled + place] - place] == filled).all()) for place in (0, 1))
@@ -360,7 +360,12 @@ class Pack:
 
     def texts(self, field: str) -> list[str]:
         """The tokens of ids 1, 2, ..."""
-        return read_text(self.folder / f"tokens-{field}.txt", "tokens", 2**40).split("\n")[:-1]
+        found = self._text(field).split("\n")[:-1]
+        require(len(set(found)) == len(found), f"pack '{self.folder}' is corrupt: a token of '{field}' stands twice")
+        return found
+
+    def _text(self, field: str) -> str:
+        return read_text(self.folder / f"tokens-{field}.txt", "tokens", 2**40)
 
     def check_source(self, path: str | Path) -> None:
         """Raise :class:`InputError` if ``path`` is there and is not what was packed."""

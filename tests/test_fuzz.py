@@ -21,7 +21,8 @@ NUMBER = int(os.environ.get("FUZZ_FILES", "12"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "300"))
 FOUND = {  # mutations (seed, number) that once crashed, hung or ended in a traceback
-    "ours": [],
+    "ours, resumed": [(2, 88)],
+    "packed": [(2, 3)],
 }
 
 

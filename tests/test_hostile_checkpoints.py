@@ -376,6 +376,7 @@ def trained(small, tmp_path_factory):
         {"other_parameter": {"w": {"__scipy__": "csr", "shape": (1, 1), "row": torch.tensor([7]),
                                    "col": torch.tensor([-7]), "data": torch.zeros(1)}}},
         {"other_parameter": {"w": torch.zeros(1).expand(2**40)}},
+        {"curve": 5}, {"curve": ["x"]}, {"seconds": {"a": "x"}}, {"data": {"tokens": 1}}, {"best": 1},
     ],
     ids=str,
 )  # fmt: skip
@@ -522,6 +523,42 @@ def test_a_setting_that_recbole_evaluates_is_one_of_its_names(small, canary):
     torch.save(whole | {"format": checkpoint.FORMAT, "version": 1, "settings": json.dumps(stored)}, "a.pth")
     with pytest.raises(InputError, match="teacher: "):
         quick_start.load("a.pth")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"dataset_save_path": -1}, "dataset_save_path: -1 is not allowed"),
+        ({"dataloaders_save_path": [1]}, r"dataloaders_save_path: \[1\] is not allowed"),
+        ({"metrics": []}, "metrics: "),
+        ({"topk": []}, "topk: "),
+        ({"checkpoint_dir": 3}, "checkpoint_dir: 3 is not allowed"),
+    ],
+    ids=str,
+)
+def test_settings_of_another_kind_are_told(trained, wrong, words):
+    content = torch.load(trained, weights_only=True)
+    settings = json.dumps(json.loads(content["settings"]) | wrong)
+    torch.save(content | {"settings": settings}, "a.pth")
+    with pytest.raises(InputError, match=words):
+        quick_start.load("a.pth")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("epoch", "x"), ("batch", -1), ("loss", []), ("order", torch.zeros(3)), ("python", ""), ("python", [3, [1], None]),
+     ("numpy", []), ("torch", None), ("torch", torch.zeros(9, dtype=torch.uint8)), ("cuda", 3), ("model", "x")],
+    ids=str,
+)  # fmt: skip
+def test_where_training_stood_is_checked(small, part, value):
+    from recbole_mind.resume import Position, check_position
+
+    state = Position([1, 2], torch.nn.Linear(1, 1)).state()
+    check_position(state)
+    with pytest.raises(InputError, match="where its training stood is of another kind"):
+        check_position(state | {part: value})
+    with pytest.raises(InputError, match="where its training stood is of another kind"):
+        check_position({key: state[key] for key in state if key != part})
 
 
 class _Runs:

@@ -152,6 +152,11 @@ def test_hits_that_come_to_more_than_they_say_are_refused():
         np.savez("bad.npz", **(arrays | {key: value}))
         with pytest.raises(InputError, match=r"hits 'bad\.npz' is corrupt"):
             significance.Hits.load("bad.npz")
+    with zipfile.ZipFile("good.npz") as good, zipfile.ZipFile("bad.npz", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, good.read(name).replace(b"'shape': (", b"'shape': '("))
+    with pytest.raises(InputError, match=r"hits 'bad\.npz' is corrupt"):
+        significance.Hits.load("bad.npz")
     with (
         zipfile.ZipFile("bad.npz", "w", zipfile.ZIP_DEFLATED) as out,
         out.open("found.npy", "w", force_zip64=True) as to,
@@ -235,3 +240,16 @@ def test_a_pack_whose_hashes_fit_what_does_not_is_refused(packed, what):
     resealed(packed, name, make(packed, name))
     with pytest.raises(InputError, match=r"pack 'packed' is corrupt: "):
         Pack.open(packed)
+
+
+# -- the command line ----------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_is_not_text_is_refused(small):
+    from recbole_mind import quick_start
+    from recbole_mind.explain import explain
+    from tests.data import small_settings
+
+    path = quick_start.run("MIND", "small", overrides=small_settings(small, epochs=1)).checkpoint
+    with pytest.raises(InputError, match=r"history: .*udcff' is not UTF-8 text"):
+        explain(quick_start.load(path), [], [["i1", "\udcff"]])
