@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
@@ -30,6 +30,13 @@ lint: .venv/installed-dev
 # a process for each core, at most four; the tests of a file share what they train, and the long files do not come last
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# crafted and mutated files: FUZZ_FILES of each of the sixteen kinds, which FUZZ_SEED draws, five minutes for a kind at most
+FUZZ_FILES ?= 150
+FUZZ_SEED ?= 1
+fuzz: .venv/installed-dev
+	FUZZ_FILES=$(FUZZ_FILES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -n auto --maxprocesses 4 -rP --tb=short \
+		--dist worksteal tests/test_fuzz.py tests/test_hostile_files.py tests/test_hostile_checkpoints.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from tokenize import TokenError
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from recbole_mind.errors import InputError
+from recbole_mind.files import open_regular
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -21,19 +22,22 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
         np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
-def open_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+def open_array(
+    path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...], mode: Literal["r", "c"] = "r"
+) -> npt.NDArray[Any]:
     """A read-only view of a ``.npy`` file; nothing is read before it is used.
 
     Args:
         path: the file.
         dtype: what it must hold.
         shape: what it must have; ``None`` stands for any number.
+        mode: ``c`` for a view that can be written to, which the file does not see.
 
     Raises:
         InputError: it holds something else, or its size is not that of its shape.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             npy: Any = np.lib.format
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
             found, by_column, kind = read(file)
@@ -41,7 +45,7 @@ def open_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) 
         size = path.stat().st_size - start
     except OSError as error:
         raise InputError(f"'{path.name}' cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError):
+    except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError):
         raise InputError(f"'{path.name}' is not an array") from None
     fits = len(found) == len(shape) and all(want in (None, has) for want, has in zip(shape, found, strict=True))
     number = 1
@@ -52,4 +56,4 @@ def open_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) 
         raise InputError(f"'{path.name}' holds {kind} {list(found)} in {size} bytes; allowed: {wanted}")
     if not number:
         return np.zeros(found, kind)
-    return np.asarray(np.memmap(path, kind, "r", start, found))
+    return np.asarray(np.memmap(path, kind, mode, start, found))

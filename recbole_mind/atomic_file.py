@@ -19,6 +19,7 @@ import pandas as pd
 
 from recbole_mind import times
 from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.files import open_regular
 
 KINDS = ("token", "token_seq", "float", "float_seq")
 # What RecBole takes for a missing value, since pandas does; see its read_csv, na_values.
@@ -27,6 +28,7 @@ MISSING = frozenset(
 ) | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 ROWS = 2**16  # that are held as text at once
 
+_HEAD = 2**24  # bytes that the first line stays below
 _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces", "::": "'::'"}
 _MARKS = [  # UTF-32's begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
@@ -138,12 +140,13 @@ def lines(path: str | Path, encoding: str) -> Iterator[tuple[int, str]]:
 
 
 def _check_mark(path: str | Path, encoding: str) -> None:
-    """Refuse a file whose byte order mark is another encoding's."""
+    """Refuse a file whose byte order mark is another encoding's, or whose first line has no end."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(4)
+        with open_regular(path) as file:
+            start = file.readline(_HEAD)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from None
+    require(len(start) < _HEAD, f"'{path}', line 1: it is longer than {_HEAD:,} bytes; it names the columns")
     found = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     if found is not None and not encoding.startswith(found):
         raise InputError(f"'{path}', line 1: it is {found} text, not {encoding}; --encoding={found} reads it")

@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recbole_mind import columns, mends, passed_over, protocols, settings
 from recbole_mind.errors import InputError, require
+from recbole_mind.files import open_regular
 from recbole_mind.foreign import in_words
 
 
@@ -107,10 +110,23 @@ def build_model(config: Any, train_data: Any) -> Any:
     from recbole.utils import get_model
 
     model_class = get_model(config["model"])
+    if config["model"] == "LDiffRec":  # which would open a pickle
+        _check_array(Path(train_data._dataset.dataset_path) / "item_emb.npy")
     with in_words(f"model: '{config['model']}' cannot be built on '{config['dataset']}' with these settings"):
         model = model_class(config, train_data._dataset).to(config["device"])
     protocols.warn_of_users(config, model, train_data._dataset)
     return model
+
+
+def _check_array(path: Path) -> None:
+    """Refuse a ``.npy`` that is there and holds anything else than numbers."""
+    if path.exists():
+        try:
+            with open_regular(path) as file:
+                kind = np.load(file, allow_pickle=False).dtype.kind
+        except Exception:  # numpy has no common word for a file that is not its own
+            kind = "?"
+        require(kind in "biuf", f"'{path}' is not an array of numbers")
 
 
 def build_trainer(config: Any, model: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Checkpoints without pickle, and a guarded way to open RecBole's own.
+"""Checkpoints without pickled objects, and a way to open RecBole's own.
 
 Ours is a ``torch.save`` archive of tensors, numbers and text that ``torch.load(weights_only=True)`` opens; the settings
 travel inside as JSON and stand beside the file for people to read. RecBole's own hold a pickled ``Config``, which
-torch >= 2.6 refuses; they are opened with an unpickler that knows only the classes such a file needs.
+torch >= 2.6 refuses; :mod:`recbole_mind.recbole_checkpoint` reads them without importing or calling what they name.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
-import pickle
+import math
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from types import ModuleType
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import torch
 
+from recbole_mind import recbole_checkpoint
+from recbole_mind.archive import Archive, BadArchiveError, RefusedError
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import write_atomic
+from recbole_mind.files import parse_json, write_atomic
 from recbole_mind.settings import known_keys, plain, to_json
 
 FORMAT = "recbole-mind checkpoint"
 VERSION = 1
 _BLOCK = 2**20  # samples that are hashed at once
-_PICKLE_NAMES = {("builtins", name) for name in ("set", "frozenset", "slice", "complex", "bytearray")} | {
-    ("collections", "OrderedDict"), ("torch", "device"), ("torch", "Size"), ("_codecs", "encode"),
-    ("yaml.loader", "FullLoader"), ("recbole.config.configurator", "Config"),
-}  # fmt: skip
-_PICKLE_LIBRARIES = ("torch", "numpy", "scipy", "recbole", "recbole_mind")
+_MATRICES = ("csr", "csc", "coo", "lil", "dok")
+# The names in the pickles of our own.
+_OURS = recbole_checkpoint.STORAGES | {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"}
+_NEEDED = (
+    "settings", "state_dict", "optimizer", "epoch", "cur_step", "best_valid_score", "best_valid_result"
+)  # fmt: skip
 _DERIVED = {
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank", "nproc", "world_size",
     "offset", "ip", "port", "gpu_id", "valid_neg_sample_args", "test_neg_sample_args", "config_files",
@@ -41,8 +42,12 @@ _DERIVED = {
 
 def settings_of(config: Any) -> dict[str, Any]:
     """Every setting in force in RecBole's ``config``, as plain values that build the same ``Config`` again."""
-    known = known_keys(config["model"]) - _DERIVED  # models add keys of their own while they are built
-    settings = {key: value for key, value in config.final_config_dict.items() if key in known}
+    return _in_force(config.final_config_dict)
+
+
+def _in_force(final: Mapping[str, Any]) -> dict[str, Any]:
+    known = known_keys(final["model"]) - _DERIVED  # models add keys of their own while they are built
+    settings = {key: value for key, value in final.items() if key in known}
     path = Path(str(settings["data_path"]))
     settings["data_path"] = "dataset/" if settings["dataset"] == "ml-100k" else str(path.parent)
     negatives = settings.get("train_neg_sample_args")
@@ -159,39 +164,108 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     Raises:
         InputError: the file is missing, truncated, corrupt, of another version, or no checkpoint at all.
     """
-    if not os.path.isfile(path):
-        raise InputError(f"checkpoint '{path}' does not exist")
     try:
-        with open(path, "rb") as file:
-            content = torch.load(file, map_location=device, weights_only=True)
-    except pickle.UnpicklingError:
-        content = _load_pickled(path, device)
+        with Archive(path) as archive:
+            names = archive.globals()
+            if names is not None and names <= _OURS:
+                archive.file.seek(0)
+                content = torch.load(archive.file, map_location=device, weights_only=True)
+            else:
+                content = recbole_checkpoint.read(archive, device)
+    except RefusedError as error:
+        raise InputError(f"'{path}' is refused: it would run {error}, which no checkpoint of RecBole needs") from None
+    except BadArchiveError as error:
+        raise InputError(f"checkpoint '{path}' {error}") from None
+    except FileNotFoundError:
+        raise InputError(f"checkpoint '{path}' does not exist") from None
     except OSError as error:
         raise InputError(f"checkpoint '{path}' cannot be read: {error.strerror}") from None
-    except Exception:
+    except Exception:  # torch has no common word for what is not its own
         raise InputError(f"checkpoint '{path}' is truncated or corrupt; train again or use another file") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"'{path}' is not a checkpoint of recbole-mind or RecBole")
-    if content.get("format") == FORMAT:
-        if content.get("version") != VERSION:
-            found = content.get("version")
-            raise InputError(f"checkpoint '{path}' has format version {found}; this release reads version {VERSION}")
-        needed = {"settings", "state_dict", "optimizer", "epoch", "cur_step", "best_valid_score", "best_valid_result"}
-        try:
-            stored = json.loads(content["settings"])
-            missing = (needed - set(content)) | ({"model", "dataset"} - set(stored))
-        except (KeyError, TypeError, ValueError):
-            missing = {"settings"}
-        if missing:
-            raise InputError(f"checkpoint '{path}' is corrupt: it lacks {', '.join(sorted(missing))}")
-        return {key: _decode(value) for key, value in content.items()} | {"settings": stored}
+    try:
+        return _ours(content) if content.get("format") == FORMAT else _recboles(content)
+    except InputError as error:
+        raise InputError(f"checkpoint '{path}' {error}") from None
+
+
+def _ours(content: dict[str, Any]) -> dict[str, Any]:
+    """Check and decode what :func:`save` wrote; the words of an error go on after the file's name."""
+    found = content.get("version")
+    require(found == VERSION, f"has format version {found}; this release reads version {VERSION}")
+    try:
+        stored = parse_json(content["settings"])
+        missing = (set(_NEEDED) - set(content)) | ({"model", "dataset"} - set(stored))
+    except (KeyError, TypeError, ValueError):
+        missing = {"settings"}
+    require(not missing, f"is corrupt: it lacks {', '.join(sorted(missing))}")
+    try:
+        _weigh(content)
+        decoded = {key: _decode(value) for key, value in content.items()}
+    except Exception:  # numpy, scipy and torch have no common word for what does not fit
+        raise InputError("is corrupt: its parts do not belong together") from None
+    return _checked(decoded | {"settings": stored})
+
+
+def _recboles(content: dict[str, Any]) -> dict[str, Any]:
+    """Check what RecBole's trainer wrote, and take the settings out."""
     config = content.get("config")
-    if not hasattr(config, "final_config_dict"):
-        raise InputError(f"'{path}' holds no settings: it is not a checkpoint of recbole-mind or RecBole")
-    stored = settings_of(config)
+    if not isinstance(config, dict):
+        raise InputError("holds no settings: it is not a checkpoint of recbole-mind or RecBole")
+    missing = {"model", "dataset", "data_path"} - set(config)
+    require(not missing, f"is corrupt: its settings lack {', '.join(sorted(missing))}")
+    require(isinstance(config["model"], str), "is corrupt: its settings name no model")
+    stored = _in_force(config)
     if stored.get("metric_decimal_place") == 4:
         stored["metric_decimal_place"] = None  # RecBole's default, which nobody asked for
-    return {"best_valid_result": None} | content | {"settings": stored}
+    lacking = dict.fromkeys(_NEEDED) | {"epoch": 0, "cur_step": 0, "best_valid_score": -math.inf}  # of a pretraining
+    return _checked(lacking | content | {"settings": stored})
+
+
+def _weigh(value: Any, left: int = recbole_checkpoint.BUDGET, depth: int = 0) -> int:
+    """What is left of a budget of values and characters; a list that stands twice counts twice.
+
+    Raises:
+        ValueError: it is spent, or something else is there than tensors and plain values.
+    """
+    left -= 1 + (len(value) if isinstance(value, str) else 0)
+    if left < 0 or depth > recbole_checkpoint.DEPTH:
+        raise ValueError("too much")
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            left = _weigh(part, left, depth + 1)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            left = _weigh(part, _weigh(key, left, depth + 1), depth + 1)
+    elif isinstance(value, torch.Tensor):
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError("a tensor without bytes of its own")
+    elif isinstance(value, int):
+        if abs(value) >= recbole_checkpoint.WHOLE:
+            raise ValueError("a number beyond 64 bits")
+    elif not isinstance(value, (NoneType, float, str)):
+        raise ValueError("something else")
+    return left
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """``content`` if its parts are of the types that every use of it takes."""
+    stored, state, whole = content["settings"], content["state_dict"], (content["epoch"], content["cur_step"])
+    good = isinstance(stored, dict) and all(isinstance(stored[key], str) for key in ("model", "dataset"))
+    good = good and isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())
+    good = good and all(isinstance(key, str) for key in state)
+    good = good and all(type(value) is int and abs(value) < 2**31 for value in whole)
+    good = good and isinstance(content["best_valid_score"], (int, float))
+    optional = ("best_valid_result", "other_parameter", "optimizer", "position", "data")
+    good = good and all(isinstance(content.get(key), (dict, NoneType)) for key in optional)
+    seconds, curve = content.get("seconds") or {}, content.get("curve") or []
+    good = good and isinstance(seconds, dict) and isinstance(curve, (list, tuple))
+    good = good and all(isinstance(value, (int, float)) for value in (*seconds.values(), *curve))
+    tokens = (content.get("data") or {}).get("tokens", {}) if good else None
+    good = good and isinstance(tokens, dict) and isinstance(content.get("best"), (str, NoneType))
+    require(good, "is corrupt: a part of it is of another kind than it was saved as")
+    return content
 
 
 def restore(model: Any, content: dict[str, Any]) -> None:
@@ -205,50 +279,12 @@ def restore(model: Any, content: dict[str, Any]) -> None:
     except RuntimeError as error:
         first = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
         raise InputError(f"the checkpoint does not fit this model and data: {first}") from None
-    model.load_other_parameter(content.get("other_parameter"))
-
-
-def _load_pickled(path: str | Path, device: torch.device | str) -> Any:
-    """Open RecBole's own file; only classes of torch, numpy and RecBole come to life."""
-    module = ModuleType("guarded_pickle")
-    vars(module).update(Unpickler=_Unpickler, load=lambda file, **kwargs: _Unpickler(file, **kwargs).load())
-    try:
-        with open(path, "rb") as file:
-            return torch.load(file, map_location=device, weights_only=False, pickle_module=module)
-    except _RefusedError as error:
-        raise InputError(f"'{path}' is refused: it would run {error}, which no checkpoint of RecBole needs") from None
-    except Exception:
-        raise InputError(f"checkpoint '{path}' is truncated, corrupt or not a checkpoint") from None
-
-
-class _RefusedError(Exception):
-    pass
-
-
-class _Unpickler(pickle.Unpickler):
-    """Know only what RecBole's checkpoints are made of: tensors, arrays, and its own settings and model classes."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = "builtins" if module == "__builtin__" else module
-        if (module, name) in _PICKLE_NAMES:
-            return super().find_class(module, name)
-        if module.partition(".")[0] in _PICKLE_LIBRARIES:
-            found = super().find_class(module, name)
-            if _is_data(module, name, found):
-                return found
-        raise _RefusedError(f"{module}.{name}")
-
-
-def _is_data(module: str, name: str, found: Any) -> bool:
-    """Whether a class or function of torch, numpy or RecBole only builds data."""
-    if module == "torch._utils":
-        return name.startswith("_rebuild")
-    if module.startswith("scipy.sparse."):
-        return isinstance(found, type) and name.endswith(("_matrix", "_array"))
-    if module.endswith("core.multiarray"):
-        return name in ("_reconstruct", "scalar")
-    data = (np.generic, np.dtype, Enum, torch.nn.Module, torch.storage.TypedStorage, torch.storage.UntypedStorage)
-    return isinstance(found, type) and (issubclass(found, data) or found is np.ndarray)
+    found = content.get("other_parameter") or {}
+    own = set(getattr(model, "other_parameter_name", ()))
+    strange = sorted(map(str, set(found) - own))
+    require(not strange, f"the checkpoint does not fit this model: it holds '{', '.join(strange)}'")
+    kept = {key: value for key, value in found.items() if not isinstance(getattr(model, key, None), torch.nn.Module)}
+    model.load_other_parameter(kept)  # modules are in state_dict
 
 
 # -- model-specific parameters that are not tensors ---------------------------------------------------------------
@@ -283,6 +319,8 @@ def _decode(value: Any) -> Any:
         if "__scipy__" in value:
             sparse = importlib.import_module("scipy.sparse")
             row, col, data = (value[name].cpu().numpy() for name in ("row", "col", "data"))
+            if value["__scipy__"] not in _MATRICES or max(value["shape"]) > recbole_checkpoint.SIDE:
+                raise ValueError("a matrix of another form or size")
             return sparse.coo_matrix((data, (row, col)), shape=value["shape"]).asformat(value["__scipy__"])
         return {k: _decode(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,12 +39,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None) -> int:
     """Run a command; what a user can cause becomes one line and exit status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be other bytes than text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return command(sys.argv[1:] if arguments is None else arguments)
     except (InputError, InterruptedRun) as error:
         print(f"error: {error}" if isinstance(error, InputError) else str(error), file=sys.stderr)
     except ModuleNotFoundError as error:
         print(f"error: this needs the library '{error.name}', which is not installed", file=sys.stderr)
+    except MemoryError:
+        print("error: out of memory: something that is read is larger than this machine's", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -26,6 +27,11 @@ def nearest(name: object, known: Iterable[str]) -> str:
     by_fold = {item.casefold(): item for item in map(str, known)}
     close = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.6)
     return f"; did you mean '{by_fold[close[0]]}'?" if close else ""
+
+
+def without_places(text: str) -> str:
+    """What a library says, without the places of its source on the machine where it was built."""
+    return re.sub(r"\[?(enforce fail )?(at )?[\w./+-]*[\w-]\.(cc|cpp|cxx|cu|cuh|h|hpp)(:\d+)*\]?:? *", "", text).strip()
 
 
 def require(condition: bool, message: str) -> None:

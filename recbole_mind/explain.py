@@ -154,6 +154,9 @@ def explain(
         found.append(study.one(f"user {token}", token, past, ()))
     for number, history in enumerate(histories or [], 1):
         require(len(history) > 0, f"history: number {number} is empty; name at least one item")
+        for item in history:  # a command's arguments may be any bytes
+            broken = any("\ud800" <= letter <= "\udfff" for letter in str(item))
+            require(not broken, f"history: {item!r} is not UTF-8 text; name raw item tokens")
         ids = np.array([retriever.item_id(item) for item in history], np.int64)
         unknown = tuple(item for item, known in zip(history, ids > 0, strict=True) if not known)
         found.append(study.one(f"history {number}", None, Past(ids[ids > 0], 0), unknown))

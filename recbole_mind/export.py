@@ -5,7 +5,6 @@ Shape legend: B users, L history length (padded), K interests, D embedding size,
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from recbole_mind.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Bools, Floats
 from recbole_mind.features import FeatureEmbedding
-from recbole_mind.files import sha256
+from recbole_mind.files import JSON, parse_json, read_text, sha256
 from recbole_mind.index_files import training_of
 from recbole_mind.registry import MODELS
 from recbole_mind.results import versions
@@ -326,9 +325,9 @@ def _tested(record: str | Path | None, path: str | Path) -> dict[str, float | No
     if record is None:
         return {}
     try:
-        content = json.loads(Path(record).read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"record '{record}' cannot be read: {error.strerror}") from None
+        content = parse_json(read_text(record, "record", JSON))
+    except InputError:
+        raise
     except ValueError:
         raise InputError(f"record '{record}' is not JSON") from None
     content = content if isinstance(content, dict) else {}

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ import filelock
 from recbole_mind.errors import InputError, require
 
 MANIFEST = "manifest.json"
+JSON = 2**28  # bytes of a manifest or a record
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
@@ -61,10 +63,66 @@ def sha256(path: str | Path) -> str:
         OSError: it cannot be read.
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is none, or is nested beyond what Python follows.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file to read: nothing is waited for, as at a pipe, and nothing has no end, as a device.
+
+    Raises:
+        OSError: it cannot be read, or is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        reason = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is not a file"
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, reason, str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: str | Path, most: int = 2**31) -> bytes:
+    """All that stands in a regular file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger than ``most`` bytes or than memory.
+    """
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most / 2**20:,.0f} MiB", str(path))
+        try:
+            return file.read()
+        except MemoryError:
+            raise OSError(errno.ENOMEM, "it is larger than memory", str(path)) from None
+
+
+def read_text(path: str | Path, called: str, most: int = 2**31) -> str:
+    """A text in UTF-8; ``called`` stands before its name.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return read_bytes(path, most).decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{called} '{path}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{called} '{path}' cannot be read: it is not UTF-8 text") from None
 
 
 def check_file(path: str | Path, called: str) -> None:
@@ -80,7 +138,7 @@ def read_lines(path: str | Path, called: str) -> list[str]:
         InputError: it cannot be read.
     """
     try:
-        lines = Path(path).read_bytes().decode("utf-8-sig").split("\n")
+        lines = read_bytes(path).decode("utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(f"{called} '{path}' cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -96,7 +154,7 @@ def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[st
     """
     path, name = folder / MANIFEST, called.split()[-1]
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(read_bytes(path, JSON).decode("utf-8"))
     except OSError as error:
         raise InputError(f"{name} '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
     except ValueError:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from recbole_mind.errors import InputError, InterruptedRun
+from recbole_mind.errors import InputError, InterruptedRun, without_places
 
 # Ours that only hold fields: where RecBole's model asks them for one that is not there, the model is at fault.
 _CONTAINERS = ("recbole_mind.interactions", "recbole_mind.sequences")
@@ -62,7 +62,7 @@ def place_of(error: BaseException) -> str | None:
 def words(error: BaseException) -> str:
     """What ``error`` says, in one line without Python's names of errors."""
     text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-    text = re.sub(r"\b[A-Z]\w*(Error|Exception)\b(: ?)?", "", text)
+    text = without_places(re.sub(r"\b[A-Z]\w*(Error|Exception)\b(: ?)?", "", text))
     number = re.match(
         r"(?:not enough|too many) values to unpack \(expected (?:at least )?(\d+)(?:, got (\d+))?\)", text
     )

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recbole_mind.errors import InputError, nearest, require
-from recbole_mind.files import check_file, read_lines
+from recbole_mind.errors import InputError, nearest, require, without_places
+from recbole_mind.files import check_file, open_regular, read_lines
 
 USER, HISTORY, ITEM, N = "user", "history", "item", "n"
 _BUFFER = 2**20  # bytes of a column that are read at once
@@ -164,7 +164,7 @@ def read_tokens(path: str | Path, item_field: str, called: str = "pool") -> list
     path = Path(path)
     check_file(path, called)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             is_parquet = file.read(4) == b"PAR1"
     except OSError as error:
         raise InputError(f"{called} '{path}' cannot be read: {error.strerror}") from None
@@ -183,7 +183,7 @@ def read_tokens(path: str | Path, item_field: str, called: str = "pool") -> list
 
 def _opened(path: Path, what: str) -> Any:
     try:
-        with open(path, "rb"):  # Arrow's own words name a place in its source
+        with open_regular(path):  # Arrow's own words name a place in its source
             return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
     except pa.ArrowException:
         raise InputError(f"{what} '{path}' is not a Parquet file, or is damaged") from None
@@ -196,7 +196,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        reason = without_places((str(error).strip().splitlines() or [""])[0])[:200]
         raise InputError(f"'{path}' is damaged: {reason}") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # What each mend is for, as `recbole-mind doctor` prints it: (what breaks in RecBole 1.2.1, what we do).
 MENDS = (
-    ("checkpoints hold a pickled Config; torch >= 2.6 refuses them at test time", "opened without pickle, or guarded"),
+    ("checkpoints hold a pickled Config; torch >= 2.6 refuses them at test time", "read as data alone"),
     ("Config evaluates --key=value of every script as Python code", "read as literals, never evaluated"),
     ("unknown settings are accepted in silence", "refused, with the nearest known key"),
     ("CE with sampled negatives, or BPR without, fails late", "negatives are set from the loss"),

@@ -369,7 +369,7 @@ def _mend_trainer(module: Any) -> None:
         checkpoint.restore(self.model, content)
         try:
             self.optimizer.load_state_dict(content["optimizer"])
-        except (ValueError, KeyError):
+        except Exception:  # torch does not check what it is given
             raise InputError(
                 f"checkpoint '{resume_file}' holds the state of another optimizer; set learner and sparse_updates as "
                 "they were, or start anew"

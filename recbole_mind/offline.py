@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from recbole_mind import __version__, exact
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.faiss_index import threads_of
-from recbole_mind.files import MANIFEST, alone_in, read_manifest, sha256, write_atomic
+from recbole_mind.files import JSON, MANIFEST, alone_in, parse_json, read_bytes, read_manifest, sha256, write_atomic
 from recbole_mind.histories import Asked, Histories, read_tokens
 from recbole_mind.recall import Recaller
 from recbole_mind.recalled import Recalled
@@ -85,8 +85,8 @@ def bundle_of(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     try:
-        kind = json.loads((folder / MANIFEST).read_text("utf-8"))["format"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        kind = parse_json(read_bytes(folder / MANIFEST, JSON).decode("utf-8"))["format"]
+    except (OSError, ValueError, KeyError, TypeError):
         return folder  # Bundle.load says what is wrong
     if kind != STORE:
         return folder
@@ -267,8 +267,9 @@ def _part(path: Path) -> Any:
     """What stands in a part; a damaged one is removed, so that the next run makes it again."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        good = table.schema.equals(SCHEMA) and _COUNTS in (table.schema.metadata or {})
-    except (pa.ArrowException, OSError):
+        counts = parse_json((table.schema.metadata or {})[_COUNTS])
+        good = table.schema.equals(SCHEMA) and all(type(count) is int for count in counts.values())
+    except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError):
         good = False
     if not good:
         path.unlink(missing_ok=True)

@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recbole_mind import inter_file
+from recbole_mind.arrays import open_array
 from recbole_mind.atomic_file import Clock, Column, Format
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import MANIFEST, read_manifest, sha256
+from recbole_mind.files import MANIFEST, read_manifest, read_text, sha256
 from recbole_mind.splits import stable_order
 
 FORMAT, VERSION = "recbole-mind packed interactions", 1
@@ -328,24 +329,43 @@ class Pack:
             _check_file(folder, name, entry)
         keys = ("interactions", "user", "item", "time", "tokens", "heading", "fields", "source", "missing")
         pack = cls(folder, *(({"missing": 0} | content)[key] for key in keys))  # of 0.1.0's packs it is not known
-        whole = all(len(pack.column(field)) == pack.interactions for field in pack.fields)
-        whole = whole and int(pack.offsets()[-1]) == pack.interactions
+        try:
+            whole = pack._is_whole()
+        except InputError as error:
+            raise InputError(f"pack '{folder}' is corrupt: {error}") from None
         require(whole, f"pack '{folder}' is corrupt: its files do not belong together")
         return pack
 
+    def _is_whole(self) -> bool:
+        """Whether every id has a token, and every user the rows that are said to be its own."""
+        offsets, users = self.offsets(), self.column(self.user)
+        whole = len(offsets) == self.tokens[self.user] + 2 and offsets[0] == offsets[1] == 0
+        whole = whole and offsets[-1] == self.interactions and bool((np.diff(offsets) >= 0).all())
+        for field, kind in self.fields.items() if whole else ():
+            column = self.column(field)
+            if kind == "token":
+                whole = whole and self._text(field).count("\n") == self.tokens[field]
+                whole = whole and int(column.min()) >= 0 and int(column.max()) <= self.tokens[field]
+        filled = np.flatnonzero(np.diff(offsets)) if whole else np.zeros(0, np.int64)
+        return whole and all(bool((users[offsets[filled + place] - place] == filled).all()) for place in (0, 1))
+
     def column(self, field: str) -> npt.NDArray[Any]:
         """``[N]`` values of a field by user and time, mapped into memory; what is written to it stays in memory."""
-        values: npt.NDArray[Any] = np.load(self.folder / f"column-{field}.npy", mmap_mode="c", allow_pickle=False)
-        return values
+        kind = "<i4" if self.fields[field] == "token" else "<f8" if field == self.time else "<f4"
+        return open_array(self.folder / f"column-{field}.npy", kind, (self.interactions,), mode="c")
 
     def offsets(self) -> npt.NDArray[np.int64]:
         """``[U + 1]``: where the rows of each user id begin; id 0 has none."""
-        values: npt.NDArray[np.int64] = np.load(self.folder / "offsets.npy", allow_pickle=False)
-        return values
+        return np.array(open_array(self.folder / "offsets.npy", "<i8", (None,)))
 
     def texts(self, field: str) -> list[str]:
         """The tokens of ids 1, 2, ..."""
-        return (self.folder / f"tokens-{field}.txt").read_text("utf-8").split("\n")[:-1]
+        found = self._text(field).split("\n")[:-1]
+        require(len(set(found)) == len(found), f"pack '{self.folder}' is corrupt: a token of '{field}' stands twice")
+        return found
+
+    def _text(self, field: str) -> str:
+        return read_text(self.folder / f"tokens-{field}.txt", "tokens", 2**40)
 
     def check_source(self, path: str | Path) -> None:
         """Raise :class:`InputError` if ``path`` is there and is not what was packed."""
@@ -368,8 +388,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
         need = {"offsets.npy", *(f"column-{field}.npy" for field in fields)}
         need |= {f"tokens-{field}.txt" for field, kind in fields.items() if kind == "token"}
         whole = need == set(files) and {content[key] for key in ("user", "item", "time")} <= set(fields)
-        whole = whole and {"bytes", "mtime_ns", "sha256"} <= set(source) and isinstance(content["interactions"], int)
-        whole = whole and set(fields) <= set(content["heading"]) and set(dict(content["tokens"])) <= set(fields)
+        whole = whole and {"bytes", "mtime_ns", "sha256"} <= set(source) and content["interactions"] > 0
+        whole = whole and set(fields.values()) <= {"token", "float"} and fields[content["time"]] == "float"
+        tokens = dict(content["tokens"])
+        whole = whole and {field for field, kind in fields.items() if kind == "token"} == set(tokens)
+        whole = whole and all(type(number) is int for number in (*tokens.values(), content["interactions"]))
+        whole = whole and {content["user"], content["item"]} <= set(tokens) and set(fields) <= set(content["heading"])
     except (KeyError, TypeError, ValueError):
         whole = False
     require(whole, f"pack '{folder}' is corrupt: {MANIFEST} is incomplete")

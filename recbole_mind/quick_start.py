@@ -291,7 +291,7 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Loaded
         stored["search_parameters"] = None  # they were another index's
     both = stored | given
     figures = settings.evaluated(both["metrics"], both["topk"])
-    if "valid_metric" not in given and str(stored["valid_metric"]).lower() not in figures:
+    if figures and "valid_metric" not in given and str(stored["valid_metric"]).lower() not in figures:
         stored["valid_metric"] = figures[0]  # which epoch was best is decided
     config = build_config(both["model"], both["dataset"], overrides=given, stored=stored)
     from recbole.utils import init_seed

@@ -36,6 +36,9 @@ _EVAL_KEYS = ("split", "order", "group_by", "mode")
 _NEGATIVE_KEYS = ("distribution", "sample_num", "alpha", "dynamic", "candidate_num")
 
 
+TEACHERS = ("CrossNet", "CIN")
+
+
 def check(settings: dict[str, Any], ours: Collection[str] = ()) -> None:
     """Raise :class:`InputError` for a value that RecBole cannot use, whatever the model.
 
@@ -48,6 +51,8 @@ def check(settings: dict[str, Any], ours: Collection[str] = ()) -> None:
     _check_metrics(settings)
     _check_eval_args(settings["eval_args"])
     _check_modes(settings)
+    teacher = settings.get("teacher", TEACHERS[0])  # of KD_DAGFM, which evaluates the text
+    require(teacher in TEACHERS, f"teacher: {teacher!r} is not allowed; allowed: {', '.join(TEACHERS)}")
     wandb = settings.get("log_wandb") and importlib.util.find_spec("wandb") is None
     require(not wandb, "log_wandb: True needs the library wandb, which is not installed; pip install wandb")
 

@@ -65,7 +65,7 @@ class Position:
         Raises:
             InputError: it is in the middle of an epoch of another number of batches.
         """
-        self.epoch, self.batch, self.loss = int(state["epoch"]), int(state["batch"]), float(state["loss"])
+        self.epoch, self.batch, self.loss = state["epoch"], state["batch"], float(state["loss"])
         batches = len(self.loader)
         require(
             self.batch == 0 or batches == state["batches"],
@@ -124,6 +124,24 @@ def check_same(in_force: Any, trained: Mapping[str, Any], what: str) -> None:
     if trained.get("loss_type") == in_force["loss_type"] == "sampled" and "sampled_form" not in trained:
         good = in_force["sampled_form"] == "nce"
         require(good, f"{what} is of a release whose sampled softmax was ranking NCE; set sampled_form=nce to go on")
+
+
+def check_position(state: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` if ``state`` is none that :meth:`Position.state` gave."""
+    try:
+        good = all(type(state[key]) is int and 0 <= state[key] < 2**31 for key in ("epoch", "batch", "batches"))
+        good = good and isinstance(state["loss"], (int, float))
+        generator = torch.Generator()
+        for part in (state["order"], state["torch"], *state["cuda"], state["model"]):
+            good = good and (part is None or (isinstance(part, torch.Tensor) and part.dtype == torch.uint8))
+        for part in (state["torch"], *([] if state["order"] is None else [state["order"]])):
+            generator.set_state(part.cpu())
+        random.Random().setstate(_tuple(state["python"]))  # noqa: S311 - nothing secret
+        kind, keys, *rest = state["numpy"]
+        np.random.RandomState().set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
+    except Exception:  # each generator has words of its own for a state that is not its own
+        good = False
+    require(good, "the checkpoint is corrupt: where its training stood is of another kind than it was saved as")
 
 
 def _tuple(value: Any) -> Any:

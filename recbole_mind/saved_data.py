@@ -3,15 +3,24 @@
 Beside what is saved stands a manifest, ``<file>.json``, with the folder, the sizes and hashes of the data set's files
 and the settings that made it. All of it must agree, and the saved file be the one that the manifest was written for;
 otherwise it is made again, or, where the settings name it, refused.
+
+What is saved is a pickle of live objects, which runs what it says when it is opened. It is opened only if the manifest
+bears a mark (HMAC) of a key that this user alone can read, so that a file that somebody else has put there is not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import hashlib
+import hmac
 import importlib
 import json
 import logging
+import os
 import pickle
+import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +29,11 @@ import torch
 
 from recbole_mind import checkpoint, settings
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import sha256, write_atomic
+from recbole_mind.files import JSON, parse_json, read_bytes, sha256, write_atomic
 from recbole_mind.registry import MODELS
 
-FORMAT, VERSION = "recbole-mind saved data", 1
+FORMAT, VERSION = "recbole-mind saved data", 2
+_KEY = 32  # bytes
 
 # Settings that say where and how long a run trains and how it is judged, which no loader depends on.
 _LATER = {
@@ -47,9 +57,9 @@ def create_dataset(config: Any) -> Any:
     usual = getattr(module, kinds.get(config["MODEL_TYPE"].name, "Dataset"))
     kind = getattr(module, f"{config['model']}Dataset", usual)
     path = Path(config["dataset_save_path"] or _beside(config, kind.__name__))
-    if _usable(path, config, "dataset_save_path"):
-        with open(path, "rb") as file:
-            dataset = pickle.load(file)  # noqa: S301 - the file that was written with its manifest
+    content = _usable(path, config, "dataset_save_path")
+    if content is not None:
+        dataset = pickle.loads(content)  # noqa: S301 - what this user has written
         dataset.config = config
         return dataset
     dataset = kind(config)
@@ -70,12 +80,11 @@ def load_loaders(config: Any) -> tuple[Any, ...] | None:
         InputError: ``dataloaders_save_path`` names what are not this run's.
     """
     path = Path(config["dataloaders_save_path"] or _beside_loaders(config))
-    if not _usable(path, config, "dataloaders_save_path"):
+    content = _usable(path, config, "dataloaders_save_path")
+    if content is None:
         return None
-    with open(path, "rb") as file:
-        saved = pickle.load(file)  # noqa: S301 - the file that was written with its manifest
     loaders = []
-    for loader, state in saved:
+    for loader, state in pickle.loads(content):  # noqa: S301 - what this user has written
         loader.generator = loader.sampler.generator = torch.Generator()
         loader.generator.set_state(state)
         loader.update_config(config)
@@ -110,7 +119,42 @@ def _write(path: Path, content: Any, config: Any, key: str) -> None:
     manifest = Path(f"{path}.json")
     manifest.unlink(missing_ok=True)
     write_atomic(path, lambda file: pickle.dump(content, file))
-    write_atomic(manifest, settings.to_json(_origin(config, key) | {"sha256": sha256(path)}))
+    about = _origin(config, key) | {"sha256": sha256(path)}
+    write_atomic(manifest, settings.to_json(about | {"mark": _mark(about)}))
+
+
+def _mark(about: dict[str, Any]) -> str:
+    """The mark of this user on what a manifest says."""
+    return hmac.new(_key(), settings.to_json(about).encode(), hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes:
+    """This user's key, which is made when it is first needed.
+
+    Raises:
+        InputError: it can be neither read nor made, or others may read it.
+    """
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "recbole-mind"
+    path = folder / "saved-data.key"
+    called = f"the key of saved data '{path}'"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            fresh = folder / f".{secrets.token_hex(8)}.tmp"
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(_KEY))
+            with contextlib.suppress(FileExistsError):  # another run was first
+                os.link(fresh, path)
+            fresh.unlink()
+        status = path.stat()
+        key = read_bytes(path)
+    except OSError as error:
+        raise InputError(f"{called} cannot be used: {error.strerror}") from None
+    require(len(key) == _KEY, f"{called} is corrupt; remove it, and a new one is made")
+    alone = status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077
+    require(alone, f"{called} can be read by others; remove it, and a new one is made")
+    return key
 
 
 def _origin(config: Any, key: str) -> dict[str, Any]:
@@ -148,30 +192,34 @@ def _settings(config: Any, *, of_loaders: bool) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in gone}
 
 
-def _usable(path: Path, config: Any, key: str) -> bool:
-    """Whether the file at ``path`` is what the settings would make; say why, if it is there and is not."""
+def _usable(path: Path, config: Any, key: str) -> bytes | None:
+    """The file at ``path`` if it is what the settings would make; say why, if it is there and is not."""
     named = config[key] is not None
     require(path.is_file() or not named, f"{key}: there is no file '{path}'")
     if not path.is_file():
-        return False
-    reason = _difference(path, _origin(config, key))
+        return None
+    content = read_bytes(path, 2**50)  # once: what is judged is what is opened
+    reason = _difference(path, content, _origin(config, key))
     if reason is None:
         logging.getLogger().info(f"'{path}' is used, which was saved before")
-        return True
+        return content
     if named:
         raise InputError(f"{key}: '{path}' cannot be used: {reason}; leave it out")
     logging.getLogger().warning(f"'{path}' is not used: {reason}")
-    return False
+    return None
 
 
-def _difference(path: Path, now: dict[str, Any]) -> str | None:
-    """What a saved file has another origin in than ``now``."""
+def _difference(path: Path, content: bytes, now: dict[str, Any]) -> str | None:
+    """What a saved file has another origin in than ``now``, or why it is not known to be this user's."""
     try:
-        then = json.loads(Path(f"{path}.json").read_text("utf-8"))
+        then = parse_json(read_bytes(f"{path}.json", JSON).decode("utf-8"))
         if (then["format"], then["version"]) != (FORMAT, VERSION):
             return "its manifest is of another version"
-        if then["sha256"] != sha256(path):
+        if then["sha256"] != hashlib.sha256(content).hexdigest():
             return "it was changed after it was saved"
+        mark = str(then.pop("mark")).encode("utf-8", "replace")
+        if not hmac.compare_digest(mark, _mark(then).encode()):
+            return "it does not bear this user's mark: somebody else saved it, who could have it run anything"
         if then["data_path"] != now["data_path"]:
             return f"it was made from '{then['data_path']}'"
         for name in sorted(set(then["files"]) | set(now["files"])):
@@ -181,6 +229,8 @@ def _difference(path: Path, now: dict[str, Any]) -> str | None:
         for name in sorted(set(before) | set(after)):
             if before.get(name) != after.get(name):
                 return f"it was made with {name} {before.get(name)!r}"
+    except InputError as error:
+        return str(error)
     except OSError:
         return f"there is no manifest '{path.name}.json', which says what it was made from"
     except (ValueError, KeyError, TypeError, AttributeError):

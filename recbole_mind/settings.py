@@ -9,13 +9,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.files import read_text
 from recbole_mind.registry import MODELS
 
 # What every model takes through our commands; MIND's YAML describes them.
@@ -40,6 +41,10 @@ _UNLISTED = (  # noqa: SIM905
 ).split()
 
 
+_LARGEST = 2**21  # bytes of a file of settings: 20 s to read
+_VALUES, _DEPTH = 200_000, 100  # in a file of settings, and in each other
+
+
 class Given(dict[str, Any]):
     """Settings, of which those that are ``stored`` come from a record, a checkpoint or a default, not from the user."""
 
@@ -59,6 +64,12 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.composer.ComposerError(None, None, f"'{key.value}' stands twice", key.start_mark)
                 seen.add(key.value)
         return node
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Take in what ``<<`` brings, unless it doubles and doubles again."""
+        super().flatten_mapping(node)
+        if len(node.value) > _VALUES:
+            raise yaml.constructor.ConstructorError(None, None, "'<<' brings too many keys", node.start_mark)
 
 
 _Loader.add_implicit_resolver(
@@ -81,14 +92,13 @@ def read_file(path: str | Path) -> Given:
     Raises:
         InputError: the file is missing, unreadable, malformed, or holds something else than ``key: value`` pairs.
     """
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"config file '{path}' cannot be read: {reason}") from None
+    text = read_text(path, "config file", _LARGEST)
     try:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError) as error:
+        _weigh(content, _VALUES)
+    except RecursionError:
+        raise InputError(f"config file '{path}' is malformed: it is nested too deep") from None
+    except Exception as error:  # its constructors raise whatever Python's do
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or "it is not YAML"
@@ -109,6 +119,33 @@ def read_file(path: str | Path) -> Given:
     return result
 
 
+def _weigh(value: Any, left: int, depth: int = 0) -> int:
+    """What is left of a number of values; one that stands in several places, by an alias of YAML, counts in each.
+
+    Raises:
+        RecursionError: they are nested too deep, as what holds itself is.
+        YAMLError: there are too many, or half a character.
+    """
+    left -= 1
+    if left < 0:
+        raise yaml.MarkedYAMLError(problem=f"it comes to more than {_VALUES:,} values")
+    if depth > _DEPTH:
+        raise RecursionError
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise yaml.MarkedYAMLError(problem="a text of it is no Unicode") from None
+    parts: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        parts = (part for pair in value.items() for part in pair)
+    elif isinstance(value, (list, tuple, set)):
+        parts = value
+    for part in parts:
+        left = _weigh(part, left, depth + 1)
+    return left
+
+
 def as_stored(content: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting that was in force in a run, with what was before it could be set: the form of its sampled loss."""
     before = {"sampled_form": "nce"} if content.get("loss_type") == "sampled" else {}
@@ -125,9 +162,11 @@ def parse_value(text: str) -> Any:
     if not re.fullmatch(r"[\[{].*|true|false|null|~|none|[-+]?\d[\d.]*e[-+]?\d+", text.strip(), re.I | re.S):
         return text
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError):
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        _weigh(value, _VALUES)
+    except Exception:  # its constructors raise whatever Python's do
         return text
+    return value
 
 
 def with_nulls(value: Any) -> Any:
@@ -163,7 +202,7 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
 @cache
 def defaults(kind: str, name: str) -> dict[str, Any]:
     """Our defaults from ``properties/<kind>/<name>.yaml``, empty where there are none."""
-    path = files("recbole_mind.properties") / kind / f"{name}.yaml"
+    path = resources("recbole_mind.properties") / kind / f"{name}.yaml"
     if not path.is_file():
         return {}
     return dict(yaml.load(path.read_text("utf-8"), Loader=_Loader))  # noqa: S506 - a safe loader
@@ -262,6 +301,9 @@ def check_types(given: Mapping[str, Any], default: Mapping[str, Any]) -> None:
         require(good, f"{key}: {value!r} is not allowed; allowed: a whole number, at least {low}, below 2**32")
     for key in ("data_path", "checkpoint_dir"):
         require(isinstance(given.get(key, ""), str), f"{key}: {given.get(key)!r} is not allowed; allowed: a path")
+    for key in ("dataset_save_path", "dataloaders_save_path"):
+        value = given.get(key)
+        require(value is None or isinstance(value, str), f"{key}: {value!r} is not allowed; allowed: a path, None")
     rate = given.get("learning_rate", 1)
     require(isinstance(rate, str) or rate > 0, f"learning_rate: {rate!r} is not allowed; allowed: a number above 0")
 

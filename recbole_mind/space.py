@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_mind import files
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.settings import parse_value, plain
 
@@ -268,11 +269,7 @@ def read_text(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is unreadable, or a line cannot be used.
     """
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"space '{path}' cannot be read: {reason}") from None
+    lines = files.read_text(path, "space", 2**21).splitlines()
     content: dict[str, Any] = {}
     for number, line in enumerate(lines, 1):
         parts = line.split(maxsplit=2)

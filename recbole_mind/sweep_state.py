@@ -14,7 +14,7 @@ from typing import Any
 
 from recbole_mind import protocols
 from recbole_mind.errors import InputError, require
-from recbole_mind.files import write_atomic
+from recbole_mind.files import JSON, parse_json, read_bytes, write_atomic
 from recbole_mind.search import Search
 from recbole_mind.settings import plain, to_json
 from recbole_mind.space import Space, same
@@ -112,7 +112,7 @@ class Sweep:
         held = f"output: '{self.folder}' holds a sweep; --resume goes on with it, or choose another folder"
         require(resume, held)
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = parse_json(read_bytes(path, JSON).decode("utf-8"))
         except (OSError, ValueError):
             raise InputError(f"resume: '{path}' is corrupt: it is not JSON") from None
         good = isinstance(content, dict) and content.get("format") == _FORMAT

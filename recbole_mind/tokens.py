@@ -99,7 +99,7 @@ class Tokens:
         )
         good = not number or (ends[0] > 0 and ends[-1] + 1 == len(text) and bool((np.diff(ends) > 1).all()))
         good = good and (not number or (rows.min() >= 0 and rows.max() < number)) and bool((np.diff(hashes) > 0).all())
-        require(good, f"'{name}.*.npy' do not hold the tokens of {number} rows")
+        require(good and _is_text(text, ends), f"'{name}.*.npy' do not hold the tokens of {number} rows in UTF-8")
         return cls(text, ends, hashes, rows, int(multiplier[0]))
 
     def ids(self, tokens: Sequence[str]) -> Ints:
@@ -176,6 +176,21 @@ def _joined(tokens: Sequence[str]) -> tuple[Bytes, Ints]:
         raise InputError(f"token {wrong!r} is not allowed; allowed: text") from None
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
     return np.frombuffer(b"\n".join([*parts, b""]), np.uint8), (lengths + 1).cumsum() - 1
+
+
+def _is_text(text: Bytes, ends: Ints) -> bool:
+    """Whether joined tokens are UTF-8, and newlines stand at their ends and nowhere else."""
+    if len(ends) and not bool((text[ends] == ord("\n")).all()):
+        return False
+    newlines = 0
+    for start in range(0, len(ends), BLOCK):
+        part, _ = _part(text, ends, start, start + BLOCK)
+        newlines += int(np.count_nonzero(part == ord("\n")))
+        try:
+            part.tobytes().decode()
+        except UnicodeDecodeError:
+            return False
+    return newlines == len(ends)
 
 
 def _starts(ends: Ints) -> Ints:

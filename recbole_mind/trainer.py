@@ -19,7 +19,7 @@ from recbole_mind import checkpoint, mends
 from recbole_mind.diagnostics import coupling_statistics
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.progress import TrainingProgress
-from recbole_mind.resume import Position
+from recbole_mind.resume import Position, check_position
 
 WATCHED = 256  # validation users whose interests TensorBoard shows
 
@@ -161,7 +161,8 @@ class SafeTrainer:
         self.curve = list(content.get("curve") or [])
         self._resumed = content.get("position")
         if self._resumed is not None:
-            self.start_epoch = int(self._resumed["epoch"])
+            check_position(self._resumed)
+            self.start_epoch = self._resumed["epoch"]
         self._current_result = self.best_valid_result  # type: ignore[attr-defined]
         self.epochs_run = self.start_epoch
 

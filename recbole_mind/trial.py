@@ -17,7 +17,7 @@ import filelock
 import numpy as np
 
 from recbole_mind.errors import InputError, InterruptedRun, require
-from recbole_mind.files import sha256, write_atomic
+from recbole_mind.files import JSON, parse_json, read_text, sha256, write_atomic
 from recbole_mind.foreign import NO_MEMORY
 from recbole_mind.settings import WINDOW_KEYS, to_json
 
@@ -97,9 +97,9 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: the file is unreadable, or no record.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"record '{path}' cannot be read: {error.strerror}") from None
+        content = parse_json(read_text(path, "record", JSON))
+    except InputError:
+        raise
     except ValueError:
         raise InputError(
             f"record '{path}' is corrupt: it is not JSON; move it away and the run is made again"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
+import torch
 
 from recbole_mind import InputError, quick_start, saved_data
+from recbole_mind.files import sha256
 from tests.data import LEAVE_ONE_OUT, small_settings, write_small
 
 
@@ -21,7 +24,8 @@ def figures(folder, **more):
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))  # of the key
     return write_small(tmp_path / "data")
 
 
@@ -109,7 +113,14 @@ def test_models_share_a_saved_data_set_with_their_own_settings(data):
         (lambda path: Path(f"{path}.json").write_text("{"), "is corrupt"),
         (lambda path: Path(f"{path}.json").write_text("[]"), "is corrupt"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "it was changed after it was saved"),
-        (lambda path: rewrite(path, version=2), "its manifest is of another version"),
+        (lambda path: rewrite(path, version=1), "its manifest is of another version"),
+        (lambda path: Path(f"{path}.json").write_text("[" * 100_000), "is corrupt"),
+        (lambda path: Path(f"{path}.json").write_bytes(b"\xff"), "is corrupt"),
+        (lambda path: rewrite(path, mark="0" * 64), "it does not bear this user's mark"),
+        (lambda path: rewrite(path, note="of somebody else"), "it does not bear this user's mark"),
+        (lambda _: Path(".state/recbole-mind/saved-data.key").unlink(), "it does not bear this user's mark"),
+        (lambda _: Path(".state/recbole-mind/saved-data.key").chmod(0o644), "can be read by others"),
+        (lambda _: Path(".state/recbole-mind/saved-data.key").write_bytes(b""), "is corrupt; remove it"),
     ],
 )
 def test_a_saved_data_set_is_that_of_its_manifest(data, spoil, words):
@@ -121,6 +132,41 @@ def test_a_saved_data_set_is_that_of_its_manifest(data, spoil, words):
     assert got == figures(data, checkpoint_dir="fresh")
     with pytest.raises(InputError, match=f"dataset_save_path: '{path}' cannot be used: .*{words}"):
         run(data, dataset_save_path=str(path))
+
+
+class _Runs:
+    def __reduce__(self):
+        return Path.touch, (Path("canary"),)
+
+
+@pytest.mark.parametrize("kept", ["save_dataset", "save_dataloaders"])
+@pytest.mark.parametrize("hidden", [False, True], ids=["beside", "named in a checkpoint"])
+def test_what_somebody_else_has_put_there_is_not_opened(data, kept, hidden):
+    """A manifest that agrees in all is easily written: it is JSON, and its hash is of what stands beside it."""
+    run(data, **{kept: True})
+    path = next(Path("saved").glob("small-*.pth"))
+    path.write_bytes(pickle.dumps(_Runs()))
+    rewrite(path, sha256=sha256(path))
+    if hidden:
+        checkpoint = torch.load(run(data).checkpoint, weights_only=True)
+        key = "dataset_save_path" if kept == "save_dataset" else "dataloaders_save_path"
+        settings = json.loads(checkpoint["settings"]) | {key: str(path)}
+        torch.save(checkpoint | {"settings": json.dumps(settings)}, "theirs.pth")
+        with pytest.raises(InputError, match=f"{key}: .* it does not bear this user's mark"):
+            quick_start.evaluate("theirs.pth")
+    else:
+        run(data)
+        assert "it does not bear this user's mark: somebody else saved it" in said()
+    assert not Path("canary").exists()
+
+
+def test_the_key_is_for_its_user_alone(data):
+    run(data, save_dataset=True)
+    key = Path(".state/recbole-mind/saved-data.key")
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.parent.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in key.parent.iterdir()] == [key.name]
+    assert len(key.read_bytes()) == 32
 
 
 def rewrite(path, **more):
@@ -221,8 +267,6 @@ def test_a_run_goes_on_with_the_measure_and_the_optimizer_that_it_began_with(dat
 
 def test_checkpoints_of_before_still_tell_other_items(data):
     """0.1.0 kept one hash of items and features."""
-    import torch
-
     from recbole_mind import checkpoint as module
 
     path = run(data).checkpoint
