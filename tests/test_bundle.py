@@ -394,7 +394,7 @@ HARM = {
     "a path out of the folder": (RESEALED[0], "'../counts.npy' is not the name of a file"),
     "an absolute path": (RESEALED[1], "'/etc/passwd' is not the name of a file"),
     "a path out of the index": (index_outside, "'../../items.npy' is not the name of a file in it"),
-    "an index in another file": (index_elsewhere, "made.faiss refers to other files"),
+    "an index in another file": (index_elsewhere, "made.faiss: .* refers to other files"),
     "a pickle inside": (trap, "'counts.npy' holds object"),
     "a pickle": (pickled, "'counts.npy' is not an array"),
     "an array larger than memory": (header(OVERSIZED), "'counts.npy' holds int64 \\[4611686018427387904\\]"),
