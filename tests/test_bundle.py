@@ -406,10 +406,6 @@ HARM = {
     "values that are not there": (put("profile/0.users.npy", np.full((40, 1), 99, np.int32)), "profile/0.users.npy"),
     "NaN among the norms": (put("norms.npy", np.full(50, np.nan, np.float32)), "'norms.npy' holds NaN"),
     "no graph": (lambda folder: (folder / "encoder.onnx").write_bytes(b"x" * 99), "'encoder.onnx' is not a graph"),
-    "a graph that reads files": (
-        lambda folder: (folder / "encoder.onnx").write_bytes(b"\x0a\x08location"),
-        "'encoder.onnx' refers to other files",
-    ),
     "no data in the manifest": (lambda folder: reseal(folder, data={}), "manifest.json is incomplete"),
     "words for numbers": (lambda folder: reseal(folder, data={"items": "50", "users": 40}), "'50' is not a number"),
     "items beyond all bounds": (lambda folder: reseal(folder, data={"items": 2**40, "users": 40}), "is not a number"),
