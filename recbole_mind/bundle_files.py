@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import MANIFEST, alone_in, check_place, read_manifest, sha256, sync
@@ -89,6 +89,24 @@ def verify(folder: str | Path) -> dict[str, Any]:
             raise InputError(f"bundle '{folder}': '{name}' cannot be read: {error.strerror}") from None
         require(digest == entry["sha256"], f"bundle '{folder}' is corrupt: '{name}' was changed")
     return manifest
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file is the one that was opened, and whether somebody has written to it since."""
+
+    inode: int
+    size: int
+    changed: int
+
+
+def stamps(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Stamp]:
+    """The stamp of each file of a bundle that is there."""
+    found = {}
+    for name in (*manifest["files"], MANIFEST):
+        with contextlib.suppress(OSError):
+            status = (folder / name).stat()
+            found[name] = Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:

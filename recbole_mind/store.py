@@ -36,7 +36,7 @@ class Store:
     Args:
         folder: which :meth:`publish` makes.
         verify: checks every byte of a bundle and returns its manifest; :func:`recbole_mind.bundle.verify`.
-        checks: tries a bundle; :func:`recbole_mind.gate.self_checks`.
+        checks: tries a bundle; :func:`recbole_mind.gate.tried`.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Store:
             before = pointer.id if pointer else None
             if name == before and self._whole(name):
                 return next(e for e in reversed(events) if e.id == name and e.event != BLOCKED)
-            checked = (self._checks or gate.self_checks)(source, limits)
+            checked = (self._checks or gate.tried)(source, limits)
             decision = gate.judge(gate.figures_of(manifest), self.published(), limits)
             reasons = [*checked.faults, *checked.reasons, *decision.reasons]
             blocked = bool(checked.faults) or (bool(reasons) and force is None)
@@ -353,13 +353,14 @@ def _said(text: str | None) -> str | None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a folder of plain files, every byte and name of it on disk at the end."""
+    """Copy a folder of plain files, every byte and name of it on disk at the end; nobody is to write them again."""
     target.mkdir()
     for path in sorted(source.iterdir()):
         if path.is_dir():
             _copy(path, target / path.name)
             continue
         shutil.copyfile(path, target / path.name)
+        (target / path.name).chmod(0o444)
         with open(target / path.name, "rb") as file:
             os.fsync(file.fileno())
     sync(target)
