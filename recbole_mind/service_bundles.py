@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_mind import bundle, sandbox, store
+from recbole_mind import bundle, sandbox, signing, store
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import read_manifest
 from recbole_mind.recall import Recaller
@@ -41,6 +41,7 @@ class Bundles:
         deny: a file of the tokens that are left out of them, which may be empty.
         names: of items, for people.
         load: opens a bundle.
+        trusted_keys: a file of public keys, one of which must have signed a bundle; read for each.
 
     Raises:
         InputError: the folder is neither, or what it holds cannot serve.
@@ -54,10 +55,12 @@ class Bundles:
         deny: str | Path | None = None,
         names: dict[str, str] | None = None,
         load: Callable[[Path], Recaller] | None = None,
+        trusted_keys: str | Path | None = None,
     ) -> None:
         self.folder, self.metrics, self.names = Path(folder), metrics, names or {}
         self.store = store.Store(self.folder) if _is_store(self.folder) else None
         self._load = load or (lambda path: Recaller.load(path, threads=1))
+        self._trusted_keys = trusted_keys
         self._serving: Serving | None = None
         self._asked: Any = None  # what was last tried
         self._failed = False  # what was last tried, which is tried again
@@ -138,12 +141,15 @@ class Bundles:
         logger.error("bundle %s is out of service: '%s' was changed under it", serving.recaller.bundle_id, changed)
 
     def _try(self, folder: Path) -> str:
-        """Open a bundle in a process of its own, unless one of its id was opened; its id.
+        """Check a bundle's signature, and open it in a process of its own, unless one of its id was opened; its id.
 
         Raises:
-            InputError: it cannot be opened, or takes too long or too much.
+            InputError: it is not signed as it must be, cannot be opened, or takes too long or too much.
         """
-        name = str(bundle.read(folder)["id"])
+        manifest = bundle.read(folder)
+        name = str(manifest["id"])
+        if self._trusted_keys is not None:
+            signing.check(folder, manifest, self._trusted_keys)
         if name in self._tried:
             return name
         self._trial = sandbox.Trial(folder, __name__, "try_bundle")

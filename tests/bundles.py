@@ -48,4 +48,4 @@ def reseal(folder: Path, **changes: object) -> None:
         }
     manifest["id"] = bundle_files._identity(manifest)
     manifest["seal"] = bundle_files._seal(manifest)
-    path.write_bytes(bundle_files._text(manifest))
+    path.write_bytes(bundle_files.canonical(manifest))
