@@ -36,6 +36,8 @@ from recbole_mind.index_files import training_of
 from recbole_mind.retrieval import MultiVectorIndex
 from recbole_mind.tokens import Tokens
 
+_LONGEST = 1000  # characters of what a bundle says of itself in a refusal
+
 __all__ = ["Bundle", "ProfileFeature", "read", "verify", "write"]
 
 
@@ -159,7 +161,7 @@ class Bundle:
             require(changed is None, f"'{changed}' was changed while it was opened")
             return found
         except InputError as error:
-            raise InputError(f"bundle '{folder}' is refused: {error}") from None
+            raise InputError(f"bundle '{folder}' is refused: {str(error)[:_LONGEST]}") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"bundle '{folder}' is refused: manifest.json is incomplete: {words(error)}") from None
 

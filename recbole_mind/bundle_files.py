@@ -63,7 +63,8 @@ def read(folder: str | Path) -> dict[str, Any]:
     )
     require(good, f"bundle '{folder}' is corrupt: {MANIFEST} is incomplete")
     for name in files or {}:
-        require(_NAME.fullmatch(name) is not None, f"bundle '{folder}' is refused: '{name}' is not the name of a file")
+        good = len(name) < 256 and _NAME.fullmatch(name) is not None
+        require(good, f"bundle '{folder}' is refused: '{name[:100]}' is not the name of a file")
     require(manifest.get("id") == _identity(manifest), f"bundle '{folder}' is corrupt: its id is not that of its files")
     found = dict(_files(folder))
     for name in sorted(set(files or {}) - set(found)):

@@ -56,15 +56,17 @@ class Encoder:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4
         options.add_session_config_entry("session.use_env_allocators", "1")  # whose memory has a limit
+        given = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}  # which would print and try again
         try:
-            self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(graph, options, **given)
+            self._inputs = [value.name for value in self._session.get_inputs()]
+            outputs = tuple(value.name for value in self._session.get_outputs())
+            properties = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime's own kinds have no common base
             raise InputError(f"'encoder.onnx' is not a graph that ONNX Runtime runs: {_first_line(error)}") from None
-        self._inputs = [value.name for value in self._session.get_inputs()]
-        outputs = tuple(value.name for value in self._session.get_outputs())
         good = set(INPUTS[:2]) <= set(self._inputs) <= set(INPUTS) and outputs == OUTPUTS
         require(good, f"'encoder.onnx' turns {self._inputs} into {list(outputs)}: it is not an encoder of ours")
-        self.training: str | None = self._session.get_modelmeta().custom_metadata_map.get(TRAINING)
+        self.training: str | None = properties.get(TRAINING)
 
     def __call__(self, behaviors: Floats, lengths: Ints, profile: Floats) -> Encoded:
         """Encode histories.

@@ -102,7 +102,7 @@ def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[st
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"{name} '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{name} '{folder}' is corrupt: {MANIFEST} is not JSON") from None
     if not isinstance(content, dict) or content.get("format") != kind:
         raise InputError(f"'{path}' is not the manifest of {called} of recbole-mind")

@@ -148,11 +148,15 @@ def _put(folder: Path, kind: str, ending: str, write: Callable[[Path], None]) ->
 
 
 def _checked(folder: Path, name: str, digest: str, *, hashed: bool) -> Path:
-    require(Path(name).name == name, f"index '{folder}' is corrupt: '{name}' is not the name of a file in it")
+    good = Path(name).name == name and len(name) < 256
+    require(good, f"index '{folder}' is corrupt: '{name[:100]}' is not the name of a file in it")
     path = folder / name
     try:
+        os.stat(path)
         found = digest if hashed else sha256(path)
     except OSError as error:
         raise InputError(f"index '{folder}' is incomplete: {name}: {error.strerror}") from None
+    except ValueError:  # a byte of zero in its name
+        raise InputError(f"index '{folder}' is corrupt: a file of it has no name") from None
     require(found == digest, f"index '{folder}' is corrupt: {name} is truncated or was changed")
     return path
