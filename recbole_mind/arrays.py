@@ -1,7 +1,8 @@
-"""Arrays on disk: numpy's own format, never a pickle, mapped into memory and no larger than they are meant to be."""
+"""Arrays on disk: numpy's own format, never a pickle, and no larger than they are meant to be."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tokenize import TokenError
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from recbole_mind.errors import InputError
+from recbole_mind.errors import InputError, require
 from recbole_mind.files import open_regular
+
+READ_UP_TO = 2**28  # bytes; of a mapped array, whoever truncates the file ends the process
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -25,7 +28,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
 def open_array(
     path: Path, dtype: npt.DTypeLike, shape: tuple[int | None, ...], mode: Literal["r", "c"] = "r"
 ) -> npt.NDArray[Any]:
-    """A read-only view of a ``.npy`` file; nothing is read before it is used.
+    """What a ``.npy`` file holds; one above :data:`READ_UP_TO`, or of ``mode`` "c", is mapped, and read as it is used.
 
     Args:
         path: the file.
@@ -36,13 +39,16 @@ def open_array(
     Raises:
         InputError: it holds something else, or its size is not that of its shape.
     """
+    read_now: npt.NDArray[Any] | None = None
     try:
         with open_regular(path) as file:
             npy: Any = np.lib.format
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
             found, by_column, kind = read(file)
             start = file.tell()
-        size = path.stat().st_size - start
+            size = os.fstat(file.fileno()).st_size - start
+            if mode == "r" and size <= READ_UP_TO and not kind.hasobject:
+                read_now = np.fromfile(file, np.uint8)
     except OSError as error:
         raise InputError(f"'{path.name}' cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError):
@@ -56,4 +62,9 @@ def open_array(
         raise InputError(f"'{path.name}' holds {kind} {list(found)} in {size} bytes; allowed: {wanted}")
     if not number:
         return np.zeros(found, kind)
+    if read_now is not None:
+        require(len(read_now) == size, f"'{path.name}' was changed while it was read")
+        read_now.flags.writeable = False
+        array: npt.NDArray[Any] = read_now.view(kind).reshape(found)
+        return array
     return np.asarray(np.memmap(path, kind, mode, start, found))

@@ -36,6 +36,8 @@ from recbole_mind.index_files import training_of
 from recbole_mind.retrieval import MultiVectorIndex
 from recbole_mind.tokens import Tokens
 
+_LONGEST = 1000  # characters of what a bundle says of itself in a refusal
+
 __all__ = ["Bundle", "ProfileFeature", "read", "verify", "write"]
 
 
@@ -101,6 +103,7 @@ class Bundle:
         id: the hash of all that it holds.
         norms: ``None`` where the index's vectors are the behaviours'.
         categories: item feature to values ``[N, M]``, 0 for none.
+        stamps: of its files, before they were read.
     """
 
     folder: Path
@@ -114,6 +117,20 @@ class Bundle:
     popularity: npt.NDArray[np.int32]
     profile: tuple[ProfileFeature, ...]
     categories: Mapping[str, npt.NDArray[np.int32]]
+    stamps: Mapping[str, bundle_files.Stamp]
+
+    def changed(self, *, replaced: bool = False) -> str | None:
+        """The name of a file that was written to since the bundle was opened, or ``None``.
+
+        Args:
+            replaced: whether another file in its place counts, too. What is open is not of it.
+        """
+        now = bundle_files.stamps(self.folder, self.manifest)
+        for name, before in self.stamps.items():
+            found = now.get(name, before)
+            if found != before and (replaced or found.inode == before.inode):
+                return name
+        return None
 
     @property
     def id(self) -> str:
@@ -122,6 +139,9 @@ class Bundle:
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = True, threads: int | None = None) -> Bundle:
         """Open a bundle.
+
+        Files up to :data:`~recbole_mind.arrays.READ_UP_TO` bytes are read; larger arrays are mapped, so that nobody may
+        write to them while the bundle is open. To replace the folder, as export does, or a file in it, is no harm.
 
         Args:
             folder: that was exported.
@@ -133,16 +153,26 @@ class Bundle:
                 what it should.
         """
         folder = Path(folder)
+        stamps = bundle_files.stamps(folder, bundle_files.read(folder))
         manifest = _of_one_training(folder, bundle_files.verify(folder) if verify else bundle_files.read(folder))
         try:
-            return cls._open(folder, manifest, threads)
+            found = cls._open(folder, manifest, threads, stamps)
+            changed = found.changed(replaced=True)
+            require(changed is None, f"'{changed}' was changed while it was opened")
+            return found
         except InputError as error:
-            raise InputError(f"bundle '{folder}' is refused: {error}") from None
+            raise InputError(f"bundle '{folder}' is refused: {str(error)[:_LONGEST]}") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"bundle '{folder}' is refused: manifest.json is incomplete: {words(error)}") from None
 
     @classmethod
-    def _open(cls, folder: Path, manifest: dict[str, Any], threads: int | None) -> Bundle:
+    def _open(
+        cls,
+        folder: Path,
+        manifest: dict[str, Any],
+        threads: int | None,
+        stamps: Mapping[str, bundle_files.Stamp],
+    ) -> Bundle:
         data, interests, read = manifest["data"], manifest["interests"], manifest["preprocessing"]
         N, U, D, _ = (_whole(value) for value in (data["items"], data["users"], interests["D"], interests["K"]))
         require(_whole(read["max_history"]) > 0, "manifest.json: a history of 0 items says nothing")
@@ -177,6 +207,7 @@ class Bundle:
                 str(field): open_array(folder / "categories" / f"{place}.npy", np.int32, (N, None))
                 for place, field in enumerate(manifest["categories"])
             },
+            stamps,
         )
 
 

@@ -19,12 +19,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import MANIFEST, alone_in, check_place, read_manifest, sha256, sync
 
 FORMAT, VERSION = "recbole-mind bundle", 1
+SIGNATURE = "signature.json"  # beside the manifest, where there is one: it signs all the rest
 LARGEST_MANIFEST = 2**24  # bytes
 _NAME = re.compile(r"(?:[a-z][a-z0-9_]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 _OLD = "old"
@@ -49,7 +50,7 @@ def read(folder: str | Path) -> dict[str, Any]:
     require(not big, f"bundle '{folder}' is corrupt: {MANIFEST} is above {LARGEST_MANIFEST} bytes")
     try:
         manifest = read_manifest(folder, "a bundle", FORMAT, VERSION)
-        sealed = path.read_bytes() == _text(manifest) and manifest.get("seal") == _seal(manifest)
+        sealed = path.read_bytes() == canonical(manifest) and manifest.get("seal") == _seal(manifest)
     except InputError:
         raise
     except (ValueError, RecursionError):  # not a number, or nested too deeply
@@ -62,12 +63,13 @@ def read(folder: str | Path) -> dict[str, Any]:
     )
     require(good, f"bundle '{folder}' is corrupt: {MANIFEST} is incomplete")
     for name in files or {}:
-        require(_NAME.fullmatch(name) is not None, f"bundle '{folder}' is refused: '{name}' is not the name of a file")
+        good = len(name) < 256 and _NAME.fullmatch(name) is not None
+        require(good, f"bundle '{folder}' is refused: '{name[:100]}' is not the name of a file")
     require(manifest.get("id") == _identity(manifest), f"bundle '{folder}' is corrupt: its id is not that of its files")
     found = dict(_files(folder))
     for name in sorted(set(files or {}) - set(found)):
         raise InputError(f"bundle '{folder}' is incomplete: '{name}' is missing")
-    for name in sorted(set(found) - set(files or {}) - {MANIFEST}):
+    for name in sorted(set(found) - set(files or {}) - {MANIFEST, SIGNATURE}):
         raise InputError(f"bundle '{folder}' is refused: '{name}' does not belong to it")
     for name, entry in (files or {}).items():
         size, wanted = found[name], entry["bytes"]
@@ -91,6 +93,24 @@ def verify(folder: str | Path) -> dict[str, Any]:
     return manifest
 
 
+class Stamp(NamedTuple):
+    """What tells whether a file is the one that was opened, and whether somebody has written to it since."""
+
+    inode: int
+    size: int
+    changed: int
+
+
+def stamps(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Stamp]:
+    """The stamp of each file of a bundle that is there."""
+    found = {}
+    for name in manifest["files"]:
+        with contextlib.suppress(OSError):
+            status = (folder / name).stat()
+            found[name] = Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
     """Names and sizes of all that is in a folder and in the folders in it; links and the like are refused."""
     for root, folders, names in os.walk(folder):
@@ -104,7 +124,8 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
                 raise InputError(f"bundle '{folder}' is refused: '{relative}' is not a plain file")
 
 
-def _text(manifest: Mapping[str, Any]) -> bytes:
+def canonical(manifest: Mapping[str, Any]) -> bytes:
+    """The one text of a manifest."""
     return (json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
@@ -115,18 +136,21 @@ def _identity(manifest: Mapping[str, Any]) -> str:
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_text({key: value for key, value in manifest.items() if key != "seal"})).hexdigest()
+    return hashlib.sha256(canonical({key: value for key, value in manifest.items() if key != "seal"})).hexdigest()
 
 
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
-def write(folder: str | Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+def write(
+    folder: str | Path, fill: Callable[[Path], Mapping[str, Any]], sign: Callable[[bytes], bytes] | None = None
+) -> dict[str, Any]:
     """Write a bundle; one that is there is replaced at one stroke, whatever else is there is left alone.
 
     Args:
         folder: where.
         fill: writes the files into the folder that it is given, and returns what the manifest says of them.
+        sign: makes the signature of the manifest's text (:func:`recbole_mind.signing.signer`).
 
     Returns:
         the manifest.
@@ -157,8 +181,10 @@ def write(folder: str | Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict
             }
             manifest["id"] = _identity(manifest)
             manifest["seal"] = _seal(manifest)
-            (new / MANIFEST).write_bytes(_text(manifest))
-            for name in (*files, MANIFEST):
+            (new / MANIFEST).write_bytes(canonical(manifest))
+            if sign is not None:
+                (new / SIGNATURE).write_bytes(sign(canonical(manifest)))
+            for name in (*files, MANIFEST, *([SIGNATURE] if sign is not None else [])):
                 sync(new / name)
             for inner in {(new / name).parent for name in files} | {new}:
                 sync(inner)

@@ -32,6 +32,7 @@ def add_parsers(commands: Any) -> None:
         "--category", action="append", default=[], metavar="FIELD", help="an item feature for diversity"
     )
     export.add_argument("--record", metavar="PATH", help="the run's record, for the metrics on test data")
+    export.add_argument("--sign", metavar="KEY", help="a private key of ssh-keygen -t ed25519, which signs the bundle")
     export.set_defaults(run=_export, takes_settings=True)
     _add_recall(commands)
 
@@ -72,6 +73,7 @@ def _export(known: argparse.Namespace, rest: Sequence[str]) -> int:
         categories=known.category,
         record=known.record,
         overrides=settings.parse_arguments(rest),
+        sign=known.sign,
     )
     data, index, files = manifest["data"], manifest["index"], manifest["files"]
     size = sum(entry["bytes"] for entry in files.values())

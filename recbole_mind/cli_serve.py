@@ -46,6 +46,7 @@ def add_parsers(commands: Any) -> None:
         help=f"holds the key that requests must bring; or set {KEY} in the environment",
     )
     serve.add_argument("--insecure", action="store_true", help="listen to other machines without a key: anyone may ask")
+    serve.add_argument("--trusted-keys", metavar="FILE", help="serve only what one of these public keys has signed")
     serve.add_argument("--pool", metavar="FILE", help="tokens that may be recalled, one a line; followed")
     serve.add_argument("--deny", metavar="FILE", help="tokens that are never recalled, one a line; followed")
     serve.add_argument("--names", metavar="FILE", help="names of items, for the page: token, tab, name")
@@ -75,7 +76,7 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     logging.getLogger("recbole_mind").setLevel(logging.INFO)
     if known.access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
-    given = {"pool": known.pool, "deny": known.deny, "names": known.names}
+    given = {"pool": known.pool, "deny": known.deny, "names": known.names, "trusted_keys": known.trusted_keys}
     files = {name: None if path is None else Path(path) for name, path in given.items()}
     with threadpool_limits(1):  # a request is one thread: on busy cores that is faster than several
         app = create_app(Settings(Path(known.folder), asked, key, **files))

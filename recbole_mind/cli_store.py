@@ -33,6 +33,7 @@ def add_parsers(commands: Any) -> None:
     publish.add_argument("store", metavar="STORE", help="the folder of versions, made if there is none")
     publish.add_argument("--force", metavar="REASON", help="publish against the gate's reasons, and record why")
     publish.add_argument("--gate", metavar="FILE.yaml", help="limits that differ from properties/production/gate.yaml")
+    publish.add_argument("--trusted-keys", metavar="FILE", help="demand a signature by one of these public keys")
     publish.add_argument("--keep", type=int, metavar="N", help="then remove all versions but the last N")
     publish.set_defaults(run=_publish)
     rollback = commands.add_parser(
@@ -59,7 +60,7 @@ def _publish(known: argparse.Namespace) -> int:
     require(known.keep is None or known.keep >= 1, f"keep: {known.keep} is not allowed; allowed: at least 1")
     store, limits = Store(known.store), gate.limits(known.gate)
     before = len(store.log.events())
-    event = store.publish(known.bundle, force=known.force, who=known.who, limits=limits)
+    event = store.publish(known.bundle, force=known.force, who=known.who, limits=limits, trusted=known.trusted_keys)
     for note in event.notes if event.number > before else ():
         print(f"note: {note}", file=sys.stderr)
     if event.event == "blocked":

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_mind import bundle_files, checkpoint, faiss_index, quick_start, settings
+from recbole_mind import bundle_files, checkpoint, faiss_index, quick_start, settings, signing
 from recbole_mind.arrays import save_array
 from recbole_mind.base import RetrievalModel
 from recbole_mind.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
@@ -47,6 +47,7 @@ def export(
     categories: Sequence[str] = (),
     record: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    sign: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of a checkpoint; one that is there is replaced at one stroke.
 
@@ -59,6 +60,7 @@ def export(
         categories: item features for diversity, beside those that the model uses.
         record: of the run or of an evaluation, for the metrics on test data.
         overrides: settings that win over the checkpoint's, such as ``data_path``.
+        sign: a file with the private key that signs the bundle (:mod:`recbole_mind.signing`).
 
     Returns:
         the manifest.
@@ -68,6 +70,7 @@ def export(
             written.
     """
     bundle_files.check_target(Path(folder).absolute())
+    signer = None if sign is None else signing.signer(sign)
     content = checkpoint.load(path)
     name = content["settings"]["model"]
     require(name in MODELS, f"model: '{name}' has no interests to export; allowed: {', '.join(MODELS)}")
@@ -133,7 +136,7 @@ def export(
             "versions": versions(),
         }
 
-    return bundle_files.write(folder, fill)
+    return bundle_files.write(folder, fill, signer)
 
 
 def _onnx() -> None:

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from recbole_mind import vectors
+from recbole_mind import faiss_check, vectors
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Floats
 
@@ -45,19 +45,6 @@ def available(index: Any) -> list[str]:
     if isinstance(whole, faiss.IndexIVF):
         return [*names, "nprobe", *available(whole.quantizer)]
     return [*names, "efSearch"] if isinstance(whole, faiss.IndexHNSW) else names
-
-
-def is_whole(index: Any) -> bool:
-    """Whether ``index`` holds its vectors itself; FAISS can leave inverted lists in any file that it names."""
-    whole = faiss.downcast_index(index)
-    lists = getattr(whole, "invlists", None)
-    if lists is not None:
-        lists = faiss.downcast_InvertedLists(lists)
-        if not isinstance(lists, (faiss.ArrayInvertedLists, faiss.BlockInvertedLists)):
-            return False
-    names = ("index", "base_index", "refine_index", "storage", "quantizer")
-    parts = (getattr(holder, name, None) for holder in (whole, getattr(whole, "q1", None)) for name in names)
-    return all(is_whole(part) for part in parts if isinstance(part, faiss.Index))
 
 
 def takes_filter(index: Any) -> bool:
@@ -163,8 +150,10 @@ def _untrained(factory: str, D: int, key: str = "factory") -> Any:
     try:
         if re.search(r"(?<!\d)0+(?!\d)|HNSW1(?!\d)", factory):  # FAISS ends the process over HNSW0 and HNSW1
             raise RuntimeError("a number in it is too small")
-        return faiss.index_factory(D, factory, faiss.METRIC_INNER_PRODUCT)
-    except (RuntimeError, AssertionError) as error:
+        index = faiss.index_factory(D, factory, faiss.METRIC_INNER_PRODUCT)
+        faiss_check.check_kind(index)
+        return index
+    except (RuntimeError, AssertionError, InputError) as error:
         example = "allowed: exact, or a factory string such as 'IVF512,Flat'"
         raise InputError(f"{key}: '{factory}' is no index that FAISS makes: {_reason(error)}; {example}") from None
 

@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +21,7 @@ from recbole_mind.errors import InputError, require
 
 MANIFEST = "manifest.json"
 JSON = 2**28  # bytes of a manifest or a record
+_HOLDER = ".lock.json"  # beside the lock itself, which whoever asks for it empties
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
@@ -157,7 +160,7 @@ def read_manifest(folder: Path, called: str, kind: str, version: int) -> dict[st
         content = parse_json(read_bytes(path, JSON).decode("utf-8"))
     except OSError as error:
         raise InputError(f"{name} '{folder}' cannot be read: {MANIFEST}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{name} '{folder}' is corrupt: {MANIFEST} is not JSON") from None
     if not isinstance(content, dict) or content.get("format") != kind:
         raise InputError(f"'{path}' is not the manifest of {called} of recbole-mind")
@@ -180,10 +183,10 @@ def check_place(path: Path) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: str | Path) -> Iterator[None]:
-    """Hold a folder, which is made, against another process that would write into it.
+    """Hold a folder, which is made, against another process that would write into it, and say there who holds it.
 
     Raises:
-        InputError: another process holds it, or it cannot be written.
+        InputError: another process holds it, which is named, or it cannot be written.
     """
     lock = filelock.FileLock(Path(folder) / ".lock", timeout=0)
     try:
@@ -191,11 +194,27 @@ def alone_in(folder: str | Path) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise InputError(
-            f"output: another run is writing to '{folder}'; wait for it or choose another folder"
+            f"output: another run is writing to '{folder}'{_holder(folder)}; wait for it or choose another folder"
         ) from None
     except OSError as error:
         raise InputError(f"output: '{folder}' cannot be written: {error.strerror}") from None
+    holder = Path(folder) / _HOLDER
     try:
+        with contextlib.suppress(OSError):  # only a courtesy
+            since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
         yield
     finally:
+        with contextlib.suppress(OSError):
+            holder.unlink()
         lock.release()
+
+
+def _holder(folder: str | Path) -> str:
+    """Who holds a folder and since when, in words; nothing where it is not said."""
+    try:
+        said = json.loads((Path(folder) / _HOLDER).read_bytes()[:1000])
+        pid, host, since = int(said["pid"]), str(said["host"])[:80], str(said["since"])[:40]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return f" (process {pid} on {host}, since {since})"

@@ -11,13 +11,13 @@ import importlib
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_mind import settings
+from recbole_mind import sandbox, settings
 from recbole_mind.errors import InputError, nearest, require
 
 Figures = Mapping[str, Any]
@@ -216,6 +216,21 @@ def _text(value: Any) -> str:
 
 
 # -- trying a bundle -------------------------------------------------------------------------------------------------
+
+
+def tried(folder: str | Path, asked: Limits) -> Checked:
+    """What comes of :func:`self_checks` in a process of its own: a bundle that ends it or never ends is at fault."""
+    arguments = {"asked": asdict(asked)}
+    try:
+        reasons, faults, figures = sandbox.Trial(folder, __name__, "_self_checks", arguments).run()
+    except InputError as error:
+        return Checked((), (str(error),), {})
+    return Checked(tuple(reasons), tuple(faults), dict(figures))
+
+
+def _self_checks(folder: str, asked: Mapping[str, Any]) -> Checked:
+    lists = {key: tuple(value) for key, value in asked.items() if isinstance(value, list)}
+    return self_checks(folder, Limits(**{**asked, **lists}))
 
 
 def self_checks(folder: str | Path, asked: Limits) -> Checked:

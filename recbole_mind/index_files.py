@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from recbole_mind import faiss_index
+from recbole_mind import faiss_check
 from recbole_mind.arrays import open_array, save_array
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import MANIFEST, read_manifest, sha256, write_atomic
@@ -78,15 +78,9 @@ def load(folder: Path, *, hashed: bool = False) -> tuple[dict[str, Any], npt.NDA
         items = open_array(checked["items"], np.float32, shape)
     except InputError as error:
         raise InputError(f"index '{folder}' is corrupt: {error}") from None
-    try:
-        index = _read(checked["index"]) if "index" in checked else None
-    except (RuntimeError, MemoryError) as error:
-        reason = (str(error).strip().splitlines() or ["it asks for too much memory"])[-1]
-        raise InputError(f"index '{folder}' is corrupt: {reason}") from None
-    fits = (index is None) == (factory == "exact")
-    fits = fits and (index is None or (index.ntotal, index.d) == shape)
-    require(fits, f"index '{folder}' is corrupt: its files do not belong together")
-    return manifest, items, index
+    exact = factory == "exact"
+    require(("index" not in checked) == exact, f"index '{folder}' is corrupt: its files do not belong together")
+    return manifest, items, None if exact else _read(checked["index"], shape, str(factory))
 
 
 def training_of(folder: Path) -> str:
@@ -101,16 +95,25 @@ def training_of(folder: Path) -> str:
         raise InputError(f"index '{folder}' is corrupt: {MANIFEST} is incomplete") from None
 
 
-def _read(path: Path) -> Any:
-    """FAISS's index in a file, none of whose parts is larger than the file or lies in another one.
+def _read(path: Path, shape: tuple[int, int], factory: str) -> Any:
+    """FAISS's index in a file, every part of which fits N items of size D; see :mod:`recbole_mind.faiss_check`.
 
     Raises:
-        RuntimeError: FAISS cannot read it, or it refers to other files.
+        InputError: FAISS cannot read it, or it is not such a one.
     """
-    index = _limited(path)
-    if not faiss_index.is_whole(index):
-        raise RuntimeError(f"{path.name} refers to other files")
+    try:
+        index = _limited(path)
+        faiss_check.check(index, *shape, factory)
+    except (InputError, RuntimeError, MemoryError) as error:
+        reason = _plain(error) or "it asks for too much memory"
+        raise InputError(f"index '{path.parent}' is corrupt: {path.name}: {reason}") from None
     return index
+
+
+def _plain(error: Exception) -> str:
+    """What FAISS says, without places in its source and build."""
+    last = (str(error).strip().splitlines() or [""])[-1]
+    return re.sub(r"^Error in .*? at \S+: (Error: )?", "", last)[:300]
 
 
 def _limited(path: Path) -> Any:
@@ -145,11 +148,15 @@ def _put(folder: Path, kind: str, ending: str, write: Callable[[Path], None]) ->
 
 
 def _checked(folder: Path, name: str, digest: str, *, hashed: bool) -> Path:
-    require(Path(name).name == name, f"index '{folder}' is corrupt: '{name}' is not the name of a file in it")
+    good = Path(name).name == name and len(name) < 256
+    require(good, f"index '{folder}' is corrupt: '{name[:100]}' is not the name of a file in it")
     path = folder / name
     try:
+        os.stat(path)
         found = digest if hashed else sha256(path)
     except OSError as error:
         raise InputError(f"index '{folder}' is incomplete: {name}: {error.strerror}") from None
+    except ValueError:  # a byte of zero in its name
+        raise InputError(f"index '{folder}' is corrupt: a file of it has no name") from None
     require(found == digest, f"index '{folder}' is corrupt: {name} is truncated or was changed")
     return path

@@ -65,6 +65,7 @@ class Settings:
         pool: a file of the tokens that may be recalled, one a line.
         deny: a file of the tokens that are never recalled.
         names: a file of tokens and names, for people.
+        trusted_keys: a file of public keys, one of which must have signed a bundle; ``None`` for any bundle.
     """
 
     folder: Path
@@ -73,6 +74,7 @@ class Settings:
     pool: Path | None = None
     deny: Path | None = None
     names: Path | None = None
+    trusted_keys: Path | None = None
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -119,7 +121,9 @@ class Service:
         self.limits = settings.limits
         self.metrics = Metrics()
         names = None if settings.names is None else read_names(settings.names)
-        self.bundles = Bundles(settings.folder, self.metrics, settings.pool, settings.deny, names)
+        self.bundles = Bundles(
+            settings.folder, self.metrics, settings.pool, settings.deny, names, trusted_keys=settings.trusted_keys
+        )
         self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
         self.queries = Queries(self.limits)
         self.draining = False

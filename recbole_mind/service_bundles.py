@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_mind import store
+from recbole_mind import bundle, sandbox, signing, store
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import read_manifest
 from recbole_mind.recall import Recaller
@@ -41,6 +41,7 @@ class Bundles:
         deny: a file of the tokens that are left out of them, which may be empty.
         names: of items, for people.
         load: opens a bundle.
+        trusted_keys: a file of public keys, one of which must have signed a bundle; read for each.
 
     Raises:
         InputError: the folder is neither, or what it holds cannot serve.
@@ -54,10 +55,12 @@ class Bundles:
         deny: str | Path | None = None,
         names: dict[str, str] | None = None,
         load: Callable[[Path], Recaller] | None = None,
+        trusted_keys: str | Path | None = None,
     ) -> None:
         self.folder, self.metrics, self.names = Path(folder), metrics, names or {}
         self.store = store.Store(self.folder) if _is_store(self.folder) else None
         self._load = load or (lambda path: Recaller.load(path, threads=1))
+        self._trusted_keys = trusted_keys
         self._serving: Serving | None = None
         self._asked: Any = None  # what was last tried
         self._failed = False  # what was last tried, which is tried again
@@ -66,6 +69,8 @@ class Bundles:
         self._lists = self._files.lists  # what serves
         self._refused: Lists | None = None  # newer ones that leave the bundle that serves nothing to recall
         self._complaints: dict[str, str] = {}
+        self._tried: set[str] = set()  # ids of bundles that a process of its own opened
+        self._trial: sandbox.Trial | None = None  # that runs
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
         self._follow_bundle(first=True)
@@ -84,9 +89,12 @@ class Bundles:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, after a load that runs."""
+        """End the thread, after a load that runs; a trial is ended."""
         self._stopped = True
         self._wake.set()
+        trial = self._trial
+        if trial is not None:
+            trial.stop()
         if self._thread is not None:
             self._thread.join()
 
@@ -108,6 +116,7 @@ class Bundles:
         for error in self._files.look():
             self.metrics.pools.labels("failed").inc()
             logger.error("what serves stays: %s", error)
+        self._watch()
         for what, follow in (("pool", self._follow_pool), ("bundle", self._follow_bundle)):
             try:
                 follow()
@@ -115,10 +124,42 @@ class Bundles:
             except Exception as error:  # whatever it is, requests go on
                 reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
                 if self._complaints.get(what) != reason:
-                    logger.error("the %s that serves stays: %s", what, reason)
+                    stays = f"the {what} that serves stays" if self._serving else "no bundle serves"
+                    logger.error("%s: %s", stays, reason)
                 self._complaints[what] = reason
 
     # -- bundles -----------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Take what serves out of service where a file of it was changed: large ones are read as they are needed."""
+        serving = self._serving
+        changed = None if serving is None else serving.recaller.bundle.changed(replaced=self.store is not None)
+        if serving is None or changed is None:
+            return
+        self._serving, self._asked, self._failed = None, None, False  # it is opened again if it is whole
+        self.metrics.changed.inc()
+        logger.error("bundle %s is out of service: '%s' was changed under it", serving.recaller.bundle_id, changed)
+
+    def _try(self, folder: Path) -> str:
+        """Check a bundle's signature, and open it in a process of its own, unless one of its id was opened; its id.
+
+        Raises:
+            InputError: it is not signed as it must be, cannot be opened, or takes too long or too much.
+        """
+        manifest = bundle.read(folder)
+        name = str(manifest["id"])
+        if self._trusted_keys is not None:
+            signing.check(folder, manifest, self._trusted_keys)
+        if name in self._tried:
+            return name
+        self._trial = sandbox.Trial(folder, __name__, "try_bundle")
+        try:
+            if not self._stopped:
+                self._trial.run()
+                self._tried.add(name)
+        finally:
+            self._trial = None
+        return name
 
     def _follow_bundle(self, first: bool = False) -> None:
         if self._failed and time.monotonic() >= self._again:
@@ -142,10 +183,14 @@ class Bundles:
         try:
             if self.store is not None:
                 self.store.current()  # says what is wrong with the store
+            tried = self._try(found)
             recaller = self._load(found)
+            require(recaller.bundle_id == tried, f"bundle '{found}' was changed while it was opened")
             _smoke(recaller)
             lists = self._fitting(recaller)
         except Exception:
+            if self._stopped:
+                return
             self._failed, self._again = True, time.monotonic() + AGAIN
             self.metrics.swaps.labels("failed").inc()
             raise
@@ -216,15 +261,20 @@ def _is_store(folder: Path) -> bool:
     return True
 
 
+def try_bundle(folder: str) -> None:
+    """Open a bundle and recall, as the service does; for a process of its own."""
+    _smoke(Recaller.load(folder, threads=1))
+
+
 def _smoke(recaller: Recaller) -> None:
     """Recall once for the most popular items, and once for nobody.
 
     Raises:
         InputError: nothing comes, or scores that are no numbers.
     """
-    bundle = recaller.bundle
-    history = bundle.item_tokens.tokens(bundle.popularity[:SMOKE])
+    opened = recaller.bundle
+    history = opened.item_tokens.tokens(opened.popularity[:SMOKE])
     for given in (history, []):
         found = recaller.recall(given, n=SMOKE, exclude_seen=False)
         good = bool(found.items) and bool(np.isfinite(found.scores).all())
-        require(good, f"bundle '{bundle.folder}' does not recall: it gives {len(found.items)} items on trial")
+        require(good, f"bundle '{opened.folder}' does not recall: it gives {len(found.items)} items on trial")

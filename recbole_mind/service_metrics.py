@@ -37,6 +37,9 @@ class Metrics:
             registry=r,
         )
         self.swaps = Counter("recbole_mind_swaps", "Bundles brought into service, or not", ["result"], registry=r)
+        self.changed = Counter(
+            "recbole_mind_bundles_changed", "Bundles out of service since a file of theirs was changed", registry=r
+        )
         self.bundle = Info("recbole_mind_bundle", "The bundle that serves", registry=r)
         self.items = Gauge("recbole_mind_catalogue_items", "Items of the bundle", registry=r)
         self.pool_items = Gauge("recbole_mind_pool_items", "Items that may be recalled", registry=r)

@@ -19,6 +19,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recbole_mind import signing
+from recbole_mind.bundle_files import SIGNATURE
 from recbole_mind.errors import InputError, require
 from recbole_mind.files import MANIFEST, alone_in, read_manifest, sync, write_atomic
 from recbole_mind.store_log import BLOCKED, FORCED, PUBLISHED, ROLLED_BACK, SERVED, Event, Log, Pointer, is_name
@@ -36,7 +38,7 @@ class Store:
     Args:
         folder: which :meth:`publish` makes.
         verify: checks every byte of a bundle and returns its manifest; :func:`recbole_mind.bundle.verify`.
-        checks: tries a bundle; :func:`recbole_mind.gate.self_checks`.
+        checks: tries a bundle; :func:`recbole_mind.gate.tried`.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Store:
         force: str | None = None,
         who: str | None = None,
         limits: Limits | None = None,
+        trusted: str | Path | None = None,
     ) -> Event:
         """Let the gate judge a bundle and make a copy of it current, or record why not.
 
@@ -115,12 +118,13 @@ class Store:
             force: why it is to be served against the gate's reasons; a bundle that does not work never is.
             who: says so; the name of the user by default.
             limits: of the gate, :func:`recbole_mind.gate.limits`.
+            trusted: a file of public keys, one of which must have signed the bundle.
 
         Returns:
             the event: ``published``, ``forced`` or ``blocked``. To publish what is current already is no new event.
 
         Raises:
-            InputError: it is no whole bundle, or the store cannot be written.
+            InputError: it is no whole bundle, not signed as it must be, or the store cannot be written.
         """
         from recbole_mind import gate
 
@@ -128,6 +132,8 @@ class Store:
         require(force is None or bool(force.strip()), "force: it needs a reason, which is recorded")
         require(source.is_dir(), f"bundle '{source}' is not a folder")
         manifest = self._verified(source)
+        if trusted is not None:
+            signing.check(source, manifest, trusted)
         outside = source.resolve() not in [self.folder.resolve(), *self.folder.resolve().parents]
         require(outside, f"store '{self.folder}' is inside the bundle; name another place")
         name = _name(manifest)
@@ -136,8 +142,10 @@ class Store:
             events, pointer = self._recover()
             before = pointer.id if pointer else None
             if name == before and self._whole(name):
+                with self._writing():
+                    self._keep_signature(source, name)
                 return next(e for e in reversed(events) if e.id == name and e.event != BLOCKED)
-            checked = (self._checks or gate.self_checks)(source, limits)
+            checked = (self._checks or gate.tried)(source, limits)
             decision = gate.judge(gate.figures_of(manifest), self.published(), limits)
             reasons = [*checked.faults, *checked.reasons, *decision.reasons]
             blocked = bool(checked.faults) or (bool(reasons) and force is None)
@@ -266,6 +274,7 @@ class Store:
         """Have a whole copy of a bundle in the store, on disk."""
         target = self.version(name)
         if target.exists() and self._whole(name):
+            self._keep_signature(source, name)
             return
         temporary = target.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
         try:
@@ -278,6 +287,20 @@ class Store:
             sync(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _keep_signature(self, source: Path, name: str) -> None:
+        """Have a bundle's signature, which may come later than the bundle, beside the version that is kept.
+
+        It signs the time of the export, too; so the manifest that it is of goes with it.
+        """
+        if not (source / SIGNATURE).is_file():
+            return
+        for part in (MANIFEST, SIGNATURE):
+            content = (source / part).read_bytes()
+            kept = self.version(name) / part
+            if not kept.is_file() or kept.read_bytes() != content:
+                write_atomic(kept, content)
+                kept.chmod(0o444)
 
     def _remove(self, folder: Path) -> None:
         """Remove a version: out of sight at once, then file by file."""
@@ -353,13 +376,14 @@ def _said(text: str | None) -> str | None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a folder of plain files, every byte and name of it on disk at the end."""
+    """Copy a folder of plain files, every byte and name of it on disk at the end; nobody is to write them again."""
     target.mkdir()
     for path in sorted(source.iterdir()):
         if path.is_dir():
             _copy(path, target / path.name)
             continue
         shutil.copyfile(path, target / path.name)
+        (target / path.name).chmod(0o444)
         with open(target / path.name, "rb") as file:
             os.fsync(file.fileno())
     sync(target)

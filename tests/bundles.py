@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
-from recbole_mind import bundle_files, quick_start
+from recbole_mind import quick_start
 from recbole_mind.export import export
-from recbole_mind.files import sha256
 from tests.data import small_settings
+from tests.sealing import reseal
 
+__all__ = ["FEATURES", "exported", "reseal", "trained"]
 FEATURES = {"item_features": ["genre", "tags"], "user_features": ["job"]}
 
 
@@ -35,17 +35,3 @@ def exported(checkpoint: str, folder: Path, **options: object) -> Path:
     finally:
         os.chdir(before)
     return folder
-
-
-def reseal(folder: Path, **changes: object) -> None:
-    """Make a changed folder a bundle again, as someone who means harm would."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text()) | changes
-    if "files" not in changes:
-        names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() and file != path]
-        manifest["files"] = {
-            name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in names
-        }
-    manifest["id"] = bundle_files._identity(manifest)
-    manifest["seal"] = bundle_files._seal(manifest)
-    path.write_bytes(bundle_files._text(manifest))

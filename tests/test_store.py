@@ -529,7 +529,7 @@ def test_an_event_that_cannot_be_written_whole_is_cut_off(made, monkeypatch):
 def command(monkeypatch, capsys, tmp_path):
     """Run a command on stand-in bundles: its exit status, output and errors."""
     monkeypatch.setattr(Store, "_verified", lambda self, folder: verify(folder))
-    monkeypatch.setattr(gate, "self_checks", lambda folder, limits: SOUND)
+    monkeypatch.setattr(gate, "tried", lambda folder, limits: SOUND)
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*arguments):
