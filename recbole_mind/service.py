@@ -24,6 +24,7 @@ from recbole_mind.service_http import Guard, Workers, answer, body_of, refusal
 from recbole_mind.service_items import read_names
 from recbole_mind.service_metrics import Metrics
 from recbole_mind.service_page import PAGE, PAGE_POLICY, policy
+from recbole_mind.service_refused import Refused
 from recbole_mind.service_schema import (
     InterestsAnswer,
     InterestsQuery,
@@ -34,7 +35,6 @@ from recbole_mind.service_schema import (
     RecallAnswer,
     RecallQuery,
     Refusal,
-    Refused,
     State,
     VersionAnswer,
     invalid,
@@ -172,7 +172,7 @@ class Service:
         """Add a route whose body is a question; reading it, too, is a worker's task."""
 
         def asked(body: bytes) -> bytes:
-            return work(self._serving(), read(body, query))
+            return work(self._serving(), read(body, query, self.queries.shape))
 
         async def route(request: Request) -> Response:
             body = await body_of(request, self.limits.max_body, self.limits.body_seconds)

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_mind.service_metrics import Metrics
-from recbole_mind.service_schema import Refused
+from recbole_mind.service_refused import Refused
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
