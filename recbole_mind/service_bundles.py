@@ -66,6 +66,7 @@ class Bundles:
         self._lists = self._files.lists  # what serves
         self._refused: Lists | None = None  # newer ones that leave the bundle that serves nothing to recall
         self._complaints: dict[str, str] = {}
+        self.behind = False  # whether something else is to serve, or nobody can tell
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
         self._follow_bundle(first=True)
@@ -109,14 +110,26 @@ class Bundles:
             self.metrics.pools.labels("failed").inc()
             logger.error("what serves stays: %s", error)
         for what, follow in (("pool", self._follow_pool), ("bundle", self._follow_bundle)):
+            good = True
             try:
                 follow()
                 self._complaints.pop(what, None)
             except Exception as error:  # whatever it is, requests go on
-                reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+                good = False
+                known = isinstance(error, InputError)
+                reason = str(error if known else InputError(f"{type(error).__name__}: {error}"))
                 if self._complaints.get(what) != reason:
                     logger.error("the %s that serves stays: %s", what, reason)
                 self._complaints[what] = reason
+            if what == "bundle":
+                self._looked(good and not self._failed)
+
+    def _looked(self, good: bool) -> None:
+        """Note whether what is to be served serves."""
+        if good and self.behind:
+            logger.info("bundle %s is the one to be served", self._serving and self._serving.recaller.bundle_id)
+        self.behind = not good
+        self.metrics.looked(good)
 
     # -- bundles -----------------------------------------------------------------------------------------------------
 
@@ -128,6 +141,8 @@ class Bundles:
             found = self.folder
         else:
             asked = self.store.log.pointer()
+            lost = asked is None and self._serving is not None
+            require(not lost, f"store '{self.folder}' does not name a current version any more")
             if asked is None or asked == self._asked:
                 if first:
                     logger.warning("store '%s' has no published version yet; waiting for one", self.folder)

@@ -30,7 +30,10 @@ class Limits:
     max_tokens: int
     max_token: int
     max_body: int
+    head_seconds: float
     body_seconds: float
+    idle_seconds: float
+    max_connections: int
     workers: int
     queue: int
     poll_seconds: float
@@ -48,11 +51,11 @@ def limits(given: Mapping[str, Any] | None = None) -> Limits:
     for key in given or {}:
         require(key in values, f"serve: unknown key '{key}'{nearest(key, values)}")
     values |= given or {}
-    for key in ("max_history", "max_n", "max_tokens", "max_token", "max_body"):
+    for key in ("max_history", "max_n", "max_tokens", "max_token", "max_body", "max_connections"):
         settings.number(values, key, "a whole number, at least 1", low=1, strict=False, whole=True)
     for key in ("workers", "queue"):
         settings.number(values, key, "a whole number, at least 0", low=0, strict=False, whole=True)
-    for key in ("body_seconds", "poll_seconds", "shutdown_seconds"):
+    for key in ("head_seconds", "body_seconds", "idle_seconds", "poll_seconds", "shutdown_seconds"):
         settings.number(values, key, "a number above 0", low=0, strict=True)
     settings.number(values, "drain_seconds", "a number, at least 0", low=0, strict=False)
     values["workers"] = values["workers"] or os.cpu_count() or 1
