@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from recbole_mind import __version__
 from recbole_mind.errors import InputError
+from recbole_mind.recalled import Funnel
 from recbole_mind.service_access import Hosts, Keys
 from recbole_mind.service_bundles import Bundles, Serving
 from recbole_mind.service_docs import documentation
@@ -239,6 +240,7 @@ class Service:
     def recall(self, serving: Serving, query: RecallQuery) -> bytes:
         """Recall items for a history."""
         recaller, names = serving.recaller, serving.items.names
+        funnel: list[Funnel] = []
         try:
             found = recaller.recall(
                 query.history,
@@ -250,10 +252,11 @@ class Service:
                 denied=query.denied,
                 diversity=query.diversity,
                 category=query.category,
+                funnel=funnel,
             )
         except InputError as error:
             _blame(error, query)
-        self.metrics.recalled(len(query.history), found)
+        self.metrics.recalled(len(query.history), found, funnel)
         lists = [
             {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
             for each in found.by_interest

@@ -17,7 +17,8 @@ from recbole_mind.files import read_manifest
 from recbole_mind.recall import Recaller
 from recbole_mind.service_items import ItemSearch
 from recbole_mind.service_metrics import Metrics
-from recbole_mind.service_pool import Lists, PoolFiles
+from recbole_mind.service_pool import Lists, PoolFiles, stamp_of
+from recbole_mind.store_log import BLOCKED, HISTORY, SERVED
 
 logger = logging.getLogger(__name__)
 SMOKE = 10  # items that a bundle must recall for before it serves
@@ -66,6 +67,7 @@ class Bundles:
         self._lists = self._files.lists  # what serves
         self._refused: Lists | None = None  # newer ones that leave the bundle that serves nothing to recall
         self._complaints: dict[str, str] = {}
+        self._history: Any = None  # as it was last read
         self.behind = False  # whether something else is to serve, or nobody can tell
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -123,6 +125,8 @@ class Bundles:
                 self._complaints[what] = reason
             if what == "bundle":
                 self._looked(good and not self._failed)
+        if self.store is not None:
+            self._count_blocks(self.store)
 
     def _looked(self, good: bool) -> None:
         """Note whether what is to be served serves."""
@@ -130,6 +134,21 @@ class Bundles:
             logger.info("bundle %s is the one to be served", self._serving and self._serving.recaller.bundle_id)
         self.behind = not good
         self.metrics.looked(good)
+
+    def _count_blocks(self, found: store.Store) -> None:
+        """Show how many publications the gate has blocked since the last one that it let pass."""
+        stamp = stamp_of(found.folder / HISTORY)
+        if stamp == self._history:
+            return
+        self._history = stamp
+        blocks = 0
+        try:
+            for event in found.history():
+                blocks = blocks + 1 if event.event == BLOCKED else 0 if event.event in SERVED else blocks
+        except InputError as error:
+            logger.error("what the gate blocked is not known: %s", error)
+        else:
+            self.metrics.gate_blocks.set(blocks)
 
     # -- bundles -----------------------------------------------------------------------------------------------------
 

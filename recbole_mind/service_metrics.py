@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 from recbole_mind.recall import Recaller
-from recbole_mind.recalled import EMPTY, UNKNOWN, Recalled
+from recbole_mind.recalled import EMPTY, UNKNOWN, Funnel, Recalled
 
 ENDED = ("full", "idle", "head", "body", "answer", "closing")  # why a connection is ended before its time
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -32,6 +33,8 @@ class Metrics:
         self.candidates = Histogram(
             "recbole_mind_candidates", "Items that a recall gave", buckets=_CANDIDATES, registry=r
         )
+        funnel = Counter("recbole_mind_funnel_items", "Items that recalls could give, and gave", ["stage"], registry=r)
+        self.funnel = [funnel.labels(stage) for stage in Funnel._fields]
         self.history = Counter("recbole_mind_history_items", "Items of histories", registry=r)
         self.unknown = Counter("recbole_mind_unknown_items", "Items of histories not in the catalogue", registry=r)
         self.unknown_listed = Counter(
@@ -60,6 +63,9 @@ class Metrics:
         Gauge("recbole_mind_bundle_age_seconds", "Since the bundle that serves was made", registry=r).set_function(
             lambda: time.time() - self._created
         )
+        self.gate_blocks = Gauge(
+            "recbole_mind_gate_blocks", "Publications that the gate blocked since the last it let pass", registry=r
+        )
         self.connections = Gauge("recbole_mind_connections", "Connections that are open", registry=r)
         self.connections_ended = Counter(
             "recbole_mind_connections_ended",
@@ -84,9 +90,12 @@ class Metrics:
         if good:
             self._last_look = time.monotonic()
 
-    def recalled(self, asked: int, found: Recalled) -> None:
-        """Count one recall for a history of ``asked`` items."""
+    def recalled(self, asked: int, found: Recalled, funnels: Iterable[Funnel] = ()) -> None:
+        """Count one recall for a history of ``asked`` items, and what was left at each step to it."""
         self.recalls.inc()
+        for funnel in funnels:
+            for counter, many in zip(self.funnel, funnel, strict=True):
+                counter.inc(many)
         self.candidates.observe(len(found.items))
         self.history.inc(asked)
         self.unknown.inc(found.unknown)

@@ -172,6 +172,9 @@ def test_what_happens_is_counted(two_bundles):
             'swaps_total{result="done"}': 0,
         }
         assert {name: served.figure(f"recbole_mind_{name}") for name in wanted} == wanted
+        steps = ("proposed", "after_pool", "after_seen", "after_denied", "returned")
+        left = [served.figure(f'recbole_mind_funnel_items_total{{stage="{step}"}}') for step in steps]
+        assert left == [5 * 50, 4 * 50 + 1, 2 * (50 - 8) + 2 * 50, 2 * (50 - 8) + 2 * 50, 20]
         text = served.get("/metrics").body.decode()
         assert re.search(r'recbole_mind_bundle_info\{.*id="[0-9a-f]{64}".*model="MIND".*\} 1\.0', text)
 
