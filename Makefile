@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
@@ -30,6 +30,12 @@ lint: .venv/installed-dev
 # a process for each core, at most four; the tests of a file share what they train, and the long files do not come last
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# malformed requests, and whatever else is made at random; FUZZ says how many each test makes: 10000 before a release
+FUZZ ?= 1000
+fuzz: .venv/installed-dev
+	RECBOLE_MIND_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 timeout 7200 $(BIN)/python -m pytest -n 0 $(wildcard tests/test_*fuzz*.py) \
+		tests/test_service_faults.py tests/test_service_shape.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info
