@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from benchmarks.service import under_attack
 from recbole_mind import service_server
 from recbole_mind.errors import InputError
 from recbole_mind.service import Settings, create_app
@@ -357,3 +358,27 @@ def test_no_request_on_a_kept_connection_is_lost_at_the_end(two_bundles, drain):
             assert not client.is_alive()
     assert [client.lost for client in clients if client.lost] == []
     assert all(client.told for client in clients)
+
+
+# -- a client that sends what is refused -----------------------------------------------------------------------------
+
+
+def test_health_does_not_wait_for_what_is_refused(two_bundles):
+    good = [json.dumps({"history": [f"i{i}" for i in range(1, 9)], "n": 20}).encode()]
+    with command(two_bundles[0]) as (served, process):
+        served.post("/recall", good[0], **JSON)
+        before, found = memory(process.pid), []
+        for _ in range(4):  # others may take the cores for a while: the machine is not ours alone
+            found.append(under_attack(served.port, good, 4.0))
+            if found[-1]["health"]["p99 ms"] < 50:
+                break
+        assert found[-1]["health"]["p99 ms"] < 50, found
+        assert all(each["refused"] > 2 for each in found)
+        assert all(each["good"]["errors"] == 0 for each in found)
+        assert memory(process.pid) - before < 150 * 2**20  # of the largest that it ever had
+
+
+def memory(process):
+    """Bytes that a process had at most."""
+    with open(f"/proc/{process}/status") as file:
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", file.read())[1])
