@@ -31,12 +31,14 @@ lint: .venv/installed-dev
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# crafted and mutated files: FUZZ_FILES of each of the sixteen kinds, which FUZZ_SEED draws, five minutes for a kind at most
+# crafted and mutated files and malformed requests: FUZZ requests of each kind, FUZZ_FILES files of each, which FUZZ_SEED draws
+FUZZ ?= 1000
 FUZZ_FILES ?= 150
 FUZZ_SEED ?= 1
 fuzz: .venv/installed-dev
-	FUZZ_FILES=$(FUZZ_FILES) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -n auto --maxprocesses 4 -rP --tb=short \
-		--dist worksteal tests/test_fuzz.py tests/test_hostile_files.py tests/test_hostile_checkpoints.py
+	RECBOLE_MIND_FUZZ=$(FUZZ) FUZZ_FILES=$(FUZZ_FILES) FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 timeout 7200 \
+		$(BIN)/python -m pytest -n auto --maxprocesses 4 -rP --tb=short --dist worksteal \
+		$(wildcard tests/test_*fuzz*.py tests/test_hostile*.py) tests/test_service_faults.py tests/test_service_shape.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

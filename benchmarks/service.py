@@ -3,8 +3,9 @@
     python -m benchmarks.service BUNDLE --output benchmarks/records/service.json
 
 starts ``recbole-mind serve`` on a store with the bundle and a twin of it (the same files under another id), and asks
-for the top 1000 of random histories of 50 items: by 1, 8 and 32 clients, which keep their connections, and while the
-store's current version changes 20 times. The same requests in this process, without HTTP, say what HTTP adds. Clients
+for the top 1000 of random histories of 50 items: by 1, 8 and 32 clients, which keep their connections, while the
+store's current version changes 20 times, and beside a client that sends the largest bodies that are refused, with how
+long ``/health`` takes meanwhile. The same requests in this process, without HTTP, say what HTTP adds. Clients
 and service share the machine's cores.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,15 @@ from recbole_mind.results import versions
 from recbole_mind.store import Store
 
 SEED, LENGTH, TOP, CLIENTS, SWAPS = 0, 50, 1000, (1, 8, 32), 20
+SIZE = 2_000_000  # bytes of a body that is refused by what it holds, just under --max_body
+REFUSED = {
+    "wrong keys": b"{" + b",".join(b'"%d":1' % i for i in range(SIZE // 11)) + b"}",
+    "numbers": b'{"history":[' + b"1," * (SIZE // 2) + b"1]}",
+    "as many wrong values as may be": b'{"history":[],"allowed":[' + b'"%s",' % (b"x" * 300) * (SIZE // 303) + b'""]}',
+    "empty lists": b'{"history":[' + b"[]," * (SIZE // 3) + b"1]}",
+    "lists within lists": b"[" * SIZE,
+    "too many bytes": b" " * (8 * SIZE),
+}
 _HEADERS = {"Content-Type": "application/json"}
 
 
@@ -153,6 +165,8 @@ def measure(bundle: Path, duration: float, swaps: int) -> dict[str, Any]:
                 time.sleep(duration)
                 result[f"{clients} clients"] = load.end()
                 print(clients, result[f"{clients} clients"], flush=True)
+            result["under attack"] = under_attack(port, bodies, duration)
+            print("under attack", result["under attack"], flush=True)
             load = Load(port, CLIENTS[1], bodies)
             for turn in range(swaps):
                 store.rollback(ids[turn % 2])
@@ -164,6 +178,43 @@ def measure(bundle: Path, duration: float, swaps: int) -> dict[str, Any]:
             result["exit status"] = service.wait(60)
     http_ms, own_ms = result["1 clients"]["p50 ms"], result["in process"]["p50 ms"]
     return result | {"HTTP adds ms (p50)": round(http_ms - own_ms, 2)}
+
+
+def probe(port: int, duration: float) -> dict[str, Any]:
+    """How long /health takes, asked a hundred times a second at most."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    seconds: list[float] = []
+    start = time.perf_counter()
+    while time.perf_counter() - start < duration:
+        before = time.perf_counter()
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+        seconds.append(time.perf_counter() - before)
+        time.sleep(0.01)
+    return figures(seconds, time.perf_counter() - start)
+
+
+def under_attack(port: int, bodies: list[bytes], duration: float) -> dict[str, Any]:
+    """How long /health takes while one client sends bodies that are refused and others ask what they may."""
+    load, stop, refused = Load(port, CLIENTS[1], bodies), threading.Event(), []
+
+    def attack() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while not stop.is_set():
+            for body in REFUSED.values():
+                try:
+                    connection.request("POST", "/recall", body, _HEADERS)
+                    refused.append(connection.getresponse().read())
+                except (OSError, http.client.HTTPException):
+                    connection.close()
+
+    attacker = threading.Thread(target=attack)
+    attacker.start()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:  # with an interpreter of its own
+        health = process.submit(probe, port, duration).result()
+    stop.set()
+    attacker.join()
+    return {"health": health, "good": load.end(), "refused": len(refused)}
 
 
 def _serves(port: int, name: str) -> None:

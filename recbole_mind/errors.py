@@ -6,6 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+# where a library's C++ source lay when it was built, which its messages bring along: nobody here has that file
+_BUILT = re.compile(r"(?: at)? ?(?:[\w.~+-]*/)+[\w.+-]+\.(?:c|cc|cpp|cu|cuh|h|hpp):\d+:?")
+
 
 class InputError(ValueError):
     """Input that cannot be used: the message is one line that names the file, key or value and what is allowed.
@@ -15,7 +18,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object) -> None:
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(" ".join(_BUILT.sub("", str(message)).split()))
 
 
 class InterruptedRun(Exception):  # noqa: N818 - nothing went wrong

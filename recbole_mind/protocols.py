@@ -15,8 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import atomic_file, settings
-from recbole_mind.atomic_file import Format
+from recbole_mind import settings
 from recbole_mind.errors import nearest, require
 
 _KEYS = ("ratios", "history", "seed")
@@ -159,8 +158,10 @@ def check_benchmark(in_force: dict[str, Any], given: Iterable[str], *, sequentia
 
 def check_time(config: Any) -> None:
     """Raise :class:`InputError` if the data set's file has no time to order by: before it is read."""
+    from recbole_mind import atomic_file  # by pandas, which serving does without
+
     path = Path(config["data_path"]) / f"{config['dataset']}.inter"
-    fields = [column.field for column in atomic_file.columns(path, Format.of(config))]
+    fields = [column.field for column in atomic_file.columns(path, atomic_file.Format.of(config))]
     time, name = config["TIME_FIELD"], config["protocol"]
     by = "the split" if name is None else f"protocol '{name}'"
     require(time in fields, f"dataset: '{path}' has no field '{time}', and {by} orders by time; TIME_FIELD names it")

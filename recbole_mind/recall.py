@@ -18,7 +18,7 @@ from recbole_mind.bundle import Bundle
 from recbole_mind.diversity import diversify
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.exact import Exclusions, Floats, Found, Ints
-from recbole_mind.recalled import EMPTY, UNKNOWN, InterestList, Interests, ItemPool, Recalled
+from recbole_mind.recalled import EMPTY, UNKNOWN, Funnel, InterestList, Interests, ItemPool, Recalled
 from recbole_mind.tokens import Tokens
 from recbole_mind.vectors import is_whole
 
@@ -114,8 +114,8 @@ class Recaller:
         whole = len(rows) == len(self._everything.rows)
         return ItemPool(None if whole else self.index.pool(rows), rows, unknown, self._vectors)
 
-    def _pool_of(self, allowed: Any, denied: Ints) -> tuple[ItemPool, int]:
-        """The standing pool, narrowed by what one request allows and denies, and how many it allows are unknown."""
+    def _pool_of(self, allowed: Any) -> tuple[ItemPool, int]:
+        """The standing pool, narrowed by what one request allows, and how many of that are unknown."""
         pool, unknown = self._standing, 0
         if allowed is not None:
             asked = self.pool(allowed)
@@ -124,8 +124,6 @@ class Recaller:
                 pool = asked
             elif asked.pool is not None:
                 pool = self._prepared(asked.rows[pool.pool.holds(asked.rows)], asked.unknown)
-        if len(denied) > FEW:
-            pool = self._prepared(self._without(pool.rows, denied), pool.unknown)
         return pool, unknown
 
     def _without(self, rows: Ints, out: Ints) -> Ints:
@@ -154,6 +152,7 @@ class Recaller:
         denied: Denied = None,
         diversity: float = 0.0,
         category: str | None = None,
+        funnel: list[Funnel] | None = None,
     ) -> Recalled:
         """Recall the n best items for a history; as many as there are where the pool has fewer.
 
@@ -169,6 +168,7 @@ class Recaller:
             diversity: λ of ComiRec's diversity (:func:`~recbole_mind.diversity.diversify`), at least 0, which chooses
                 among the n best for each of K interests; scores stay the maximum.
             category: the item feature that it looks at; the bundle's first by default. It goes with ``diversity``.
+            funnel: takes how many items were left at each step.
 
         Raises:
             InputError: something that cannot be used; an unknown token is none.
@@ -183,6 +183,7 @@ class Recaller:
             denied=denied,
             diversity=diversity,
             category=category,
+            funnel=funnel,
         )[0]
 
     def recall_batch(
@@ -197,6 +198,7 @@ class Recaller:
         denied: Denied = None,
         diversity: float = 0.0,
         category: str | None = None,
+        funnel: list[Funnel] | None = None,
     ) -> list[Recalled]:
         """Do what :meth:`recall` does for many histories, with a profile for each or none at all."""
         require(is_whole(n) and n > 0, f"n: {n!r} is not allowed; allowed: a whole number, at least 1")
@@ -207,8 +209,10 @@ class Recaller:
         out = np.zeros(0, np.int64) if denied is None else self._rows(denied, "denied")
         unknown_denied = int((out < 0).sum())
         out = np.unique(out[out >= 0])
-        pool, unknown_allowed = self._pool_of(allowed, out)
-        out = out[:0] if len(out) > FEW else out
+        pool, unknown_allowed = self._pool_of(allowed)
+        asked_of, all_out = pool, out
+        if len(out) > FEW:
+            pool, out = self._prepared(self._without(pool.rows, out), pool.unknown), out[:0]
         requests = [self._request(*pair) for pair in zip(histories, profiles, strict=True)]
         known = [request for request in requests if request.fallback is None]
         left_out = [np.union1d(request.seen, out) if exclude_seen else out for request in known]
@@ -239,7 +243,21 @@ class Recaller:
             each = next(alone) if per_interest else []
             lists = tuple(InterestList(self._tokens(ids), own.tolist()) for ids, own, _ in each)
             results.append(Recalled(self._tokens(rows), scores.tolist(), origin.tolist(), *said, lists, *lacking))
+        if funnel is not None:
+            for request, result in zip(requests, results, strict=True):
+                seen = np.unique(request.seen) if exclude_seen else all_out[:0]
+                funnel.append(self._funnel(asked_of, seen, all_out, len(result.items)))
         return results
+
+    def _funnel(self, pool: ItemPool, seen: Ints, denied: Ints, returned: int) -> Funnel:
+        """What a request's pool has left after the items ``seen`` and those ``denied``, each ascending."""
+
+        def held(rows: Ints) -> int:
+            return len(rows) if pool.pool is None else int(np.count_nonzero(pool.pool.holds(rows)))
+
+        size, known = len(pool.rows), held(seen)
+        both = known if not len(denied) else held(np.union1d(seen, denied))
+        return Funnel(len(self._everything.rows), size, size - known, size - both, returned)
 
     def interests(self, history: Sequence[str], profile: Mapping[str, Any] | None = None) -> Interests:
         """What a history says: its interests, and what each is made of.

@@ -79,3 +79,23 @@ class Recalled(NamedTuple):
     by_interest: tuple[InterestList, ...] = ()
     unknown_allowed: int = 0
     unknown_denied: int = 0
+
+
+class Funnel(NamedTuple):
+    """How many items one recall could have given, after each thing that leaves some out, and how many it gave.
+
+    The filters act within the search, which proposes nothing that they leave out: what is counted is the catalogue.
+
+    Attributes:
+        proposed: items of the catalogue.
+        after_pool: of them those in the pool, the standing one and the request's.
+        after_seen: of them those that are not in the history, where that is left out.
+        after_denied: of them those that are not denied.
+        returned: items of the answer.
+    """
+
+    proposed: int
+    after_pool: int
+    after_seen: int
+    after_denied: int
+    returned: int

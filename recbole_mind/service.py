@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,15 @@ from starlette.exceptions import HTTPException
 
 from recbole_mind import __version__
 from recbole_mind.errors import InputError
+from recbole_mind.recalled import Funnel
+from recbole_mind.service_access import Hosts, Keys
 from recbole_mind.service_bundles import Bundles, Serving
 from recbole_mind.service_docs import documentation
 from recbole_mind.service_http import Guard, Workers, answer, body_of, refusal
 from recbole_mind.service_items import read_names
 from recbole_mind.service_metrics import Metrics
 from recbole_mind.service_page import PAGE, PAGE_POLICY, policy
+from recbole_mind.service_refused import Refused
 from recbole_mind.service_schema import (
     InterestsAnswer,
     InterestsQuery,
@@ -34,13 +38,13 @@ from recbole_mind.service_schema import (
     RecallAnswer,
     RecallQuery,
     Refusal,
-    Refused,
     State,
     VersionAnswer,
     invalid,
     read,
 )
 
+logger = logging.getLogger(__name__)
 OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready")  # what needs no key and tells nothing of the data
 _REFUSALS = {
     400: "The body is not JSON.",
@@ -48,6 +52,7 @@ _REFUSALS = {
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body is not said to be JSON.",
+    421: "The Host is not one that is answered for.",
     422: "Something in it is not allowed; field says what.",
     503: "Too many requests wait, or no bundle is loaded.",
 }
@@ -62,6 +67,8 @@ class Settings:
         folder: a bundle, or a store whose current version is followed.
         limits: see ``properties/production/serve.yaml``.
         api_key: that requests must bring; ``None`` for no key.
+        api_key_file: of keys of which they bring one, in place of ``api_key``; read again by :meth:`Service.reload`.
+        allowed_hosts: names under which it is asked, besides those of this machine.
         pool: a file of the tokens that may be recalled, one a line.
         deny: a file of the tokens that are never recalled.
         names: a file of tokens and names, for people.
@@ -71,6 +78,8 @@ class Settings:
     folder: Path
     limits: Limits
     api_key: str | None = None
+    api_key_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
     pool: Path | None = None
     deny: Path | None = None
     names: Path | None = None
@@ -109,7 +118,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _not_found)
     paths = [route.path for route in app.routes if hasattr(route, "path")]
-    app.add_middleware(Guard, metrics=service.metrics, paths=paths, key=settings.api_key, open_paths=OPEN)
+    app.add_middleware(
+        Guard,
+        state=service,
+        metrics=service.metrics,
+        paths=paths,
+        hosts=Hosts(settings.allowed_hosts),
+        keys=service.keys,
+        open_paths=OPEN,
+    )
     _describe_keys(app, settings)
     return app
 
@@ -126,16 +143,33 @@ class Service:
         )
         self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
         self.queries = Queries(self.limits)
-        self.draining = False
+        self.keys: Keys | None = None
+        if settings.api_key is not None or settings.api_key_file is not None:
+            self.keys = Keys(settings.api_key or "", settings.api_key_file)
+        self.draining = False  # it is about to end, and clients are told
+        self.closing = False  # no more connections are taken
+
+    def reload(self) -> None:
+        """Open the bundle, the pool and the keys again; what cannot be used leaves what was there."""
+        self.bundles.reload()
+        if self.keys is None:
+            return
+        try:
+            self.keys.reload()
+        except InputError as error:
+            self.metrics.keys.labels("failed").inc()
+            logger.error("the keys stay: %s", error)
+        else:
+            self.metrics.keys.labels("done").inc()
 
     def add_routes(self, app: FastAPI) -> None:
         """Add all that the service answers."""
         self._add_question(app, "/recall", self.recall, self.queries.recall, RecallAnswer)
         self._add_question(app, "/interests", self.interests, self.queries.interests, InterestsAnswer)
 
-        async def items(query: ItemsQuery) -> Response:
+        async def items(query: ItemsQuery, request: Request) -> Response:
             """Find items by a part of their token or name."""
-            return answer(await self.workers.run(self.items, query))
+            return answer(await self.workers.run(self.items, query, request.scope["state"]))
 
         items.__annotations__["query"] = Annotated[self.queries.items, Query()]
 
@@ -147,10 +181,10 @@ class Service:
                 path, call, response_class=Response, response_model=None, responses=given, include_in_schema=bool(given)
             )
 
-        get("/items", items, ItemsAnswer, 422, 503)
-        get("/health", self.health, State)
-        get("/ready", self.ready, State, 503)
-        get("/version", self.version, VersionAnswer)
+        get("/items", items, ItemsAnswer, 421, 422, 503)
+        get("/health", self.health, State, 421)
+        get("/ready", self.ready, State, 421, 503)
+        get("/version", self.version, VersionAnswer, 421)
         app.add_api_route(
             "/metrics",
             self.figures,
@@ -175,12 +209,14 @@ class Service:
     ) -> None:
         """Add a route whose body is a question; reading it, too, is a worker's task."""
 
-        def asked(body: bytes) -> bytes:
-            return work(self._serving(), read(body, query))
+        def asked(body: bytes, about: dict[str, Any]) -> bytes:
+            serving = self._serving()
+            about["bundle"] = serving.recaller.bundle_id
+            return work(serving, read(body, query, self.queries.shape))
 
         async def route(request: Request) -> Response:
             body = await body_of(request, self.limits.max_body, self.limits.body_seconds)
-            return answer(await self.workers.run(asked, body))
+            return answer(await self.workers.run(asked, body, request.scope["state"]))
 
         route.__doc__ = work.__doc__
         route.__name__ = work.__name__
@@ -208,6 +244,7 @@ class Service:
     def recall(self, serving: Serving, query: RecallQuery) -> bytes:
         """Recall items for a history."""
         recaller, names = serving.recaller, serving.items.names
+        funnel: list[Funnel] = []
         try:
             found = recaller.recall(
                 query.history,
@@ -219,10 +256,11 @@ class Service:
                 denied=query.denied,
                 diversity=query.diversity,
                 category=query.category,
+                funnel=funnel,
             )
         except InputError as error:
             _blame(error, query)
-        self.metrics.recalled(len(query.history), found)
+        self.metrics.recalled(len(query.history), found, funnel)
         lists = [
             {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
             for each in found.by_interest
@@ -261,9 +299,10 @@ class Service:
             }
         )
 
-    def items(self, query: ItemsQuery) -> bytes:
+    def items(self, query: ItemsQuery, about: dict[str, Any]) -> bytes:
         """The items that a search finds."""
         serving = self._serving()
+        about["bundle"] = serving.recaller.bundle_id
         found = serving.items.find(query.q, query.limit)
         items = [{"token": token, "name": name, "count": count} for token, name, count in found]
         return to_json({"items": items, "bundle": serving.recaller.bundle_id})
@@ -275,10 +314,11 @@ class Service:
         return answer(to_json({"status": "ok", "bundle": None}))
 
     async def ready(self) -> Response:
-        """Whether requests should be sent here."""
+        """Whether requests should be sent here: also where it is degraded, which the log explains."""
         if self.draining:
             raise Refused(503, "draining", "the service is about to end")
-        return answer(to_json({"status": "ready", "bundle": self._serving().recaller.bundle_id}))
+        status = "degraded" if self.bundles.behind else "ready"
+        return answer(to_json({"status": status, "bundle": self._serving().recaller.bundle_id}))
 
     async def version(self) -> Response:
         """What runs here."""

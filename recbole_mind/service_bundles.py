@@ -17,7 +17,8 @@ from recbole_mind.files import read_manifest
 from recbole_mind.recall import Recaller
 from recbole_mind.service_items import ItemSearch
 from recbole_mind.service_metrics import Metrics
-from recbole_mind.service_pool import Lists, PoolFiles
+from recbole_mind.service_pool import Lists, PoolFiles, stamp_of
+from recbole_mind.store_log import BLOCKED, HISTORY, SERVED
 
 logger = logging.getLogger(__name__)
 SMOKE = 10  # items that a bundle must recall for before it serves
@@ -71,6 +72,8 @@ class Bundles:
         self._complaints: dict[str, str] = {}
         self._tried: set[str] = set()  # ids of bundles that a process of its own opened
         self._trial: sandbox.Trial | None = None  # that runs
+        self._history: Any = None  # as it was last read
+        self.behind = False  # whether something else is to serve, or nobody can tell
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
         self._follow_bundle(first=True)
@@ -118,15 +121,44 @@ class Bundles:
             logger.error("what serves stays: %s", error)
         self._watch()
         for what, follow in (("pool", self._follow_pool), ("bundle", self._follow_bundle)):
+            good = True
             try:
                 follow()
                 self._complaints.pop(what, None)
             except Exception as error:  # whatever it is, requests go on
-                reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+                good = False
+                known = isinstance(error, InputError)
+                reason = str(error if known else InputError(f"{type(error).__name__}: {error}"))
                 if self._complaints.get(what) != reason:
                     stays = f"the {what} that serves stays" if self._serving else "no bundle serves"
                     logger.error("%s: %s", stays, reason)
                 self._complaints[what] = reason
+            if what == "bundle":
+                self._looked(good and not self._failed)
+        if self.store is not None:
+            self._count_blocks(self.store)
+
+    def _looked(self, good: bool) -> None:
+        """Note whether what is to be served serves."""
+        if good and self.behind:
+            logger.info("bundle %s is the one to be served", self._serving and self._serving.recaller.bundle_id)
+        self.behind = not good
+        self.metrics.looked(good)
+
+    def _count_blocks(self, found: store.Store) -> None:
+        """Show how many publications the gate has blocked since the last one that it let pass."""
+        stamp = stamp_of(found.folder / HISTORY)
+        if stamp == self._history:
+            return
+        self._history = stamp
+        blocks = 0
+        try:
+            for event in found.history():
+                blocks = blocks + 1 if event.event == BLOCKED else 0 if event.event in SERVED else blocks
+        except InputError as error:
+            logger.error("what the gate blocked is not known: %s", error)
+        else:
+            self.metrics.gate_blocks.set(blocks)
 
     # -- bundles -----------------------------------------------------------------------------------------------------
 
@@ -169,6 +201,8 @@ class Bundles:
             found = self.folder
         else:
             asked = self.store.log.pointer()
+            lost = asked is None and self._serving is not None
+            require(not lost, f"store '{self.folder}' does not name a current version any more")
             if asked is None or asked == self._asked:
                 if first:
                     logger.warning("store '%s' has no published version yet; waiting for one", self.folder)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
+import re
+import secrets
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import faiss
@@ -19,17 +19,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recbole_mind.service_access import Hosts, Keys
+from recbole_mind.service_logs import ACCESS
 from recbole_mind.service_metrics import Metrics
-from recbole_mind.service_schema import Refused
+from recbole_mind.service_refused import Refused
 
-logger = logging.getLogger(__name__)
+logger, access = logging.getLogger(__name__), logging.getLogger(ACCESS)
 Result = TypeVar("Result")
 _LINGER = 2**26  # bytes that are read of a body too large, and dropped: its sender would not see the answer otherwise
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+
+
+class Draining(Protocol):
+    """What is about to end, or not."""
+
+    draining: bool
 
 
 def answer(content: bytes, status: int = 200, kind: str = "application/json", **headers: str) -> Response:
@@ -116,22 +125,31 @@ class Workers:
 
 
 class Guard:
-    """Around every request: the key, HEAD, headers, figures, and an answer whatever happens.
+    """Around every request: its host, its key, HEAD, headers, figures, a log line, an answer whatever happens.
 
     Args:
         app: what answers.
+        state: whether the service is about to end, as its ``draining``.
         metrics: where requests are counted.
-        paths: that are counted by name, the others being "other".
-        key: that requests must bring; ``None`` for no key.
+        paths: that are counted and logged by name, the others being "other".
+        hosts: the names under which requests may come.
+        keys: that requests must bring; ``None`` for none.
         open_paths: that need none.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, paths: Iterable[str], key: str | None, open_paths: Iterable[str]
+        self,
+        app: ASGIApp,
+        state: Draining,
+        metrics: Metrics,
+        paths: Iterable[str],
+        hosts: Hosts,
+        keys: Keys | None,
+        open_paths: Iterable[str],
     ) -> None:
-        self._app, self._metrics = app, metrics
+        self._app, self._state, self._metrics = app, state, metrics
         self._paths, self._open = frozenset(paths), frozenset(open_paths)
-        self._key = None if key is None else _digest(key.encode())
+        self._hosts, self._keys = hosts, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -140,21 +158,24 @@ class Guard:
         start, status = time.perf_counter(), 0
         head = scope["method"] == "HEAD"
         path = scope["path"] if scope["path"] in self._paths else "other"
+        about = {"request": _id_of(scope), "method": scope["method"] if path != "other" else "other", "path": path}
+        scope.setdefault("state", {})
 
         async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 given = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in given)]
+                ours = [*_HEADERS, (b"x-request-id", about["request"].encode())]
+                if self._state.draining:
+                    ours.append((b"connection", b"close"))
+                message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in given)]
             elif head:
                 message = {**message, "body": b""}
             await send(message)
 
         try:
-            if not self._may(scope):
-                text = "a key is needed: X-API-Key: KEY or Authorization: Bearer KEY"
-                raise Refused(401, "unauthorized", text, WWW_Authenticate="Bearer")
+            self._admit(scope)
             await self._app({**scope, "method": "GET"} if head else scope, receive, sent)
         except Refused as refused:
             await refusal(refused)(scope, receive, sent)
@@ -163,25 +184,31 @@ class Guard:
         except Exception as error:
             # neither its message nor its values, which may be a user's
             frames = "; ".join(f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__))
-            logger.error("a request failed: %s in %s", type(error).__name__, frames)
+            logger.error("a request failed: %s in %s", type(error).__name__, frames, extra=about)
             if not status:
                 await refusal(Refused(500, "internal", "the service failed; its log says where"))(scope, receive, sent)
         finally:
+            took = time.perf_counter() - start
             self._metrics.requests.labels(path, str(status or 499)).inc()
-            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+            self._metrics.seconds.labels(path).observe(took)
+            if access.isEnabledFor(logging.INFO):
+                about |= {"status": status or 499, "ms": round(took * 1000, 3), "bundle": scope["state"].get("bundle")}
+                access.info(" ".join(f"{name}=%s" for name in about), *about.values(), extra=about)
 
-    def _may(self, scope: Scope) -> bool:
-        """Whether a request brings the key or needs none; takes as long for a wrong key as for another."""
-        if self._key is None or scope["path"] in self._open:
-            return True
-        given = [b""]
-        for name, value in scope["headers"]:
-            if name == b"x-api-key":
-                given.append(value.strip())
-            elif name == b"authorization" and value[:7].lower() == b"bearer ":
-                given.append(value[7:].strip())
-        return any([hmac.compare_digest(_digest(value), self._key) for value in given])
+    def _admit(self, scope: Scope) -> None:
+        """Let in a request that names this host and brings a key or needs none."""
+        if not self._hosts.accept(scope):
+            text = "this host is not answered for; serve --allowed-host NAME lets it be"
+            raise Refused(421, "host", text, "Host")
+        if self._keys is None or scope["path"] in self._open or self._keys.accept(scope):
+            return
+        text = "a key is needed: X-API-Key: KEY or Authorization: Bearer KEY"
+        raise Refused(401, "unauthorized", text, WWW_Authenticate="Bearer")
 
 
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+def _id_of(scope: Scope) -> str:
+    """The id that a request brings, if it is fit for a log; one of our own otherwise."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode("ascii"))
+    return secrets.token_hex(8)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from datetime import datetime
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 from recbole_mind.recall import Recaller
-from recbole_mind.recalled import EMPTY, UNKNOWN, Recalled
+from recbole_mind.recalled import EMPTY, UNKNOWN, Funnel, Recalled
 
+ENDED = ("full", "idle", "head", "body", "answer", "closing")  # why a connection is ended before its time
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _CANDIDATES = (0, 1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
 
@@ -28,6 +33,8 @@ class Metrics:
         self.candidates = Histogram(
             "recbole_mind_candidates", "Items that a recall gave", buckets=_CANDIDATES, registry=r
         )
+        funnel = Counter("recbole_mind_funnel_items", "Items that recalls could give, and gave", ["stage"], registry=r)
+        self.funnel = [funnel.labels(stage) for stage in Funnel._fields]
         self.history = Counter("recbole_mind_history_items", "Items of histories", registry=r)
         self.unknown = Counter("recbole_mind_unknown_items", "Items of histories not in the catalogue", registry=r)
         self.unknown_listed = Counter(
@@ -47,17 +54,51 @@ class Metrics:
             "recbole_mind_pool_unknown_items", "Tokens of the pool's files that are not in the catalogue", registry=r
         )
         self.pools = Counter("recbole_mind_pool_loads", "Pools brought into service, or not", ["result"], registry=r)
+        self.looks = Counter(
+            "recbole_mind_looks", "Looks at what is to be served, good where it serves now", ["result"], registry=r
+        )
+        self.keys = Counter("recbole_mind_key_loads", "API keys read again, or not", ["result"], registry=r)
+        self._last_look = time.monotonic()
+        Gauge(
+            "recbole_mind_seconds_since_look", "Since what is to be served was last seen to serve", registry=r
+        ).set_function(lambda: time.monotonic() - self._last_look)
+        self._created = float("nan")
+        Gauge("recbole_mind_bundle_age_seconds", "Since the bundle that serves was made", registry=r).set_function(
+            lambda: time.time() - self._created
+        )
+        self.gate_blocks = Gauge(
+            "recbole_mind_gate_blocks", "Publications that the gate blocked since the last it let pass", registry=r
+        )
+        self.connections = Gauge("recbole_mind_connections", "Connections that are open", registry=r)
+        self.connections_ended = Counter(
+            "recbole_mind_connections_ended",
+            "Connections that the service ended before their time",
+            ["why"],
+            registry=r,
+        )
+        self.accept_errors = Counter("recbole_mind_accept_errors", "Connections that could not be accepted", registry=r)
+        for why in ENDED:
+            self.connections_ended.labels(why)
         for result in ("done", "failed"):  # so that a rate has a start
-            self.swaps.labels(result)
-            self.pools.labels(result)
+            for counter in (self.swaps, self.pools, self.looks, self.keys):
+                counter.labels(result)
         for name in ("allowed", "denied"):
             self.unknown_listed.labels(name)
         for reason in (EMPTY, UNKNOWN):
             self.fallbacks.labels(reason)
 
-    def recalled(self, asked: int, found: Recalled) -> None:
-        """Count one recall for a history of ``asked`` items."""
+    def looked(self, good: bool) -> None:
+        """Count a look at what is to be served."""
+        self.looks.labels("done" if good else "failed").inc()
+        if good:
+            self._last_look = time.monotonic()
+
+    def recalled(self, asked: int, found: Recalled, funnels: Iterable[Funnel] = ()) -> None:
+        """Count one recall for a history of ``asked`` items, and what was left at each step to it."""
         self.recalls.inc()
+        for funnel in funnels:
+            for counter, many in zip(self.funnel, funnel, strict=True):
+                counter.inc(many)
         self.candidates.observe(len(found.items))
         self.history.inc(asked)
         self.unknown.inc(found.unknown)
@@ -80,6 +121,11 @@ class Metrics:
             }
         )
         self.items.set(len(recaller.bundle.item_tokens))
+        try:
+            created = datetime.fromisoformat(str(manifest["created"]).replace("Z", "+00:00")).timestamp()
+        except ValueError:
+            created = float("nan")
+        self._created = created
 
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""

@@ -27,7 +27,7 @@ class PoolFiles:
     def __init__(self, pool: str | Path | None = None, deny: str | Path | None = None) -> None:
         files = {"pool": pool, "deny": deny}
         self.paths = {name: Path(path) for name, path in files.items() if path is not None}
-        self._seen = {name: _stamp(path) for name, path in self.paths.items()}
+        self._seen = {name: stamp_of(path) for name, path in self.paths.items()}
         self._changing: dict[str, Any] = {}
         self.lists: Lists = {name: self._read(name) for name in self.paths}
 
@@ -35,7 +35,7 @@ class PoolFiles:
         """Read what has changed, once it rests from one look to the next; why a file cannot be used."""
         errors = []
         for name, path in self.paths.items():
-            stamp = _stamp(path)
+            stamp = stamp_of(path)
             if name in self._seen and stamp == self._seen[name]:
                 self._changing.pop(name, None)
                 continue
@@ -77,7 +77,7 @@ class PoolFiles:
         return text
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
     """By what a file that was changed is known; ``None`` if it is not there."""
     try:
         status = path.stat()

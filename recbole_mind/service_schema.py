@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from recbole_mind import settings
 from recbole_mind.errors import nearest, require
+from recbole_mind.service_refused import Refused
+from recbole_mind.service_shape import Shape
 
 LISTED = 100  # items that /items gives at most
 LONGEST_FIELD = 100  # letters of a field's name in a refusal
@@ -28,7 +30,10 @@ class Limits:
     max_tokens: int
     max_token: int
     max_body: int
+    head_seconds: float
     body_seconds: float
+    idle_seconds: float
+    max_connections: int
     workers: int
     queue: int
     poll_seconds: float
@@ -46,11 +51,11 @@ def limits(given: Mapping[str, Any] | None = None) -> Limits:
     for key in given or {}:
         require(key in values, f"serve: unknown key '{key}'{nearest(key, values)}")
     values |= given or {}
-    for key in ("max_history", "max_n", "max_tokens", "max_token", "max_body"):
+    for key in ("max_history", "max_n", "max_tokens", "max_token", "max_body", "max_connections"):
         settings.number(values, key, "a whole number, at least 1", low=1, strict=False, whole=True)
     for key in ("workers", "queue"):
         settings.number(values, key, "a whole number, at least 0", low=0, strict=False, whole=True)
-    for key in ("body_seconds", "poll_seconds", "shutdown_seconds"):
+    for key in ("head_seconds", "body_seconds", "idle_seconds", "poll_seconds", "shutdown_seconds"):
         settings.number(values, key, "a number above 0", low=0, strict=True)
     settings.number(values, "drain_seconds", "a number, at least 0", low=0, strict=False)
     values["workers"] = values["workers"] or os.cpu_count() or 1
@@ -99,8 +104,8 @@ class Queries:
 
     def __init__(self, limits: Limits) -> None:
         token: Any = Annotated[str, Field(max_length=limits.max_token)]
-        several: Any = Annotated[list[token], Field(max_length=limits.max_history)]
-        tokens: Any = Annotated[list[token], Field(max_length=limits.max_tokens)]
+        several: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
+        tokens: Any = Annotated[list[token], Field(max_length=limits.max_tokens, fail_fast=True)]
         fields: Any = dict[token, token | several | None]
         both = {"history": several, "profile": Annotated[fields, Field(max_length=LISTED)] | None}
         self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
@@ -110,6 +115,8 @@ class Queries:
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
         self.recall.model_rebuild(force=True)
         self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
+        most = limits.max_history * (1 + LISTED) + 2 * limits.max_tokens  # a history, a profile's lists, two lists
+        self.shape = Shape(2 * LISTED, 2 * LISTED, most + 2 * LISTED)
 
 
 def _whole(value: Any) -> Any:
@@ -218,26 +225,14 @@ Query = TypeVar("Query", bound=BaseModel)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class Refused(Exception):  # noqa: N818 - an answer
-    """A request that is not answered as it wished: the status, a word for programs, a sentence for people."""
-
-    def __init__(self, status: int, kind: str, message: str, field: str | None = None, **headers: str) -> None:
-        super().__init__(kind)
-        self.status, self.kind, self.message, self.field = status, kind, message, field
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-    def body(self) -> bytes:
-        """A :class:`Refusal`."""
-        error = {"type": self.kind, "message": self.message, "field": self.field}
-        return json.dumps({"error": error}).encode()
-
-
-def read(body: bytes, kind: type[Query]) -> Query:
+def read(body: bytes, kind: type[Query], shape: Shape) -> Query:
     """The question that stands in a body.
 
     Raises:
-        Refused: it is not JSON (RFC 8259) in UTF-8 without a key that stands twice, or not such a question.
+        Refused: it is not JSON (RFC 8259) in UTF-8 without a key that stands twice, holds more than ``shape`` lets it,
+            or is not such a question.
     """
+    shape.check(body)
     try:
         content = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
         if _SURROGATE.search(body):

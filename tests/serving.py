@@ -10,10 +10,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
-
 from recbole_mind.service import Settings, create_app
 from recbole_mind.service_schema import limits
+from recbole_mind.service_server import Server, open_door
 
 JSON = {"Content-Type": "application/json"}
 
@@ -94,12 +93,12 @@ class Running:
 def running(folder: Any, given: dict[str, Any] | None = None, **settings: Any) -> Any:
     """A service of ``folder``, on a port of this machine."""
     app = create_app(Settings(folder, limits({"poll_seconds": 0.05} | (given or {})), **settings))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    server, door = Server(app), open_door("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, args=([door],), daemon=True)
     thread.start()
     try:
         until(lambda: server.started or not thread.is_alive())
-        yield Running(server.servers[0].sockets[0].getsockname()[1], app.state.service)
+        yield Running(door.getsockname()[1], app.state.service)
     finally:
         server.should_exit = True
         thread.join(20)

@@ -10,7 +10,7 @@ from recbole_mind.bundle import Bundle
 from recbole_mind.diversity import diversify
 from recbole_mind.errors import InputError
 from recbole_mind.recall import Recaller
-from recbole_mind.recalled import EMPTY, UNKNOWN
+from recbole_mind.recalled import EMPTY, UNKNOWN, Funnel
 from tests.bundles import exported, trained
 
 ITEMS = [f"i{number}" for number in range(1, 51)]
@@ -369,3 +369,22 @@ def test_a_pool_of_another_bundle_is_refused(exact, pool):
 def test_profiles_go_with_histories(exact):
     with pytest.raises(InputError, match="profiles: 1 for 2 histories"):
         exact.recall_batch([HISTORY, HISTORY], [None])
+
+
+@pytest.mark.parametrize("few", [1000, 2])
+def test_what_is_left_at_each_step_is_counted(two_bundles, monkeypatch, few):
+    monkeypatch.setattr("recbole_mind.recall.FEW", few)
+    recaller = Recaller.load(two_bundles[0], threads=1)
+    history, pool = ["i1", "i3", "i3", "i5", "x"], [f"i{row}" for row in range(1, 21)]
+    denied = ["i1", "i7", "i8", "i40", "y"]
+    for n, exclude_seen, wanted in (
+        (100, True, Funnel(50, 20, 17, 15, 15)),
+        (4, True, Funnel(50, 20, 17, 15, 4)),
+        (100, False, Funnel(50, 20, 20, 17, 17)),
+    ):
+        found = []
+        recaller.recall(history, None, n, exclude_seen, pool, denied=denied, funnel=found)
+        assert found == [wanted]
+    found = []
+    recaller.recall_batch([history, []], n=3, denied=denied, funnel=found)
+    assert found == [Funnel(50, 50, 47, 44, 3), Funnel(50, 50, 50, 46, 3)]

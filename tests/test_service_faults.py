@@ -124,6 +124,7 @@ def test_any_bytes_are_answered_or_refused(served, path, body):
     refused_or_answered(served.post(path, body, **JSON))
 
 
+POST = b"POST /recall HTTP/1.1\r\nHost: localhost\r\n"
 LETTERS = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30)
 
 
@@ -145,7 +146,8 @@ def test_any_request_is_answered_or_refused(served, method, path, query, headers
 
 
 @given(
-    content=st.binary(max_size=400) | broken().map(lambda b: b"POST /recall HTTP/1.1\r\nContent-Length: 7\r\n\r\n" + b)
+    content=st.binary(max_size=400)
+    | broken().map(lambda b: b"POST /recall HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n" + b)
 )
 @settings(FUZZ, max_examples=min(EXAMPLES, 1000))
 def test_what_is_not_http_harms_nobody(served, content):
