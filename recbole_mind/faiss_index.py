@@ -151,11 +151,16 @@ def _untrained(factory: str, D: int, key: str = "factory") -> Any:
         if re.search(r"(?<!\d)0+(?!\d)|HNSW1(?!\d)", factory):  # FAISS ends the process over HNSW0 and HNSW1
             raise RuntimeError("a number in it is too small")
         index = faiss.index_factory(D, factory, faiss.METRIC_INNER_PRODUCT)
-        faiss_check.check_kind(index)
-        return index
-    except (RuntimeError, AssertionError, InputError) as error:
+    except (RuntimeError, AssertionError) as error:
         example = "allowed: exact, or a factory string such as 'IVF512,Flat'"
         raise InputError(f"{key}: '{factory}' is no index that FAISS makes: {_reason(error)}; {example}") from None
+    try:
+        faiss_check.check_kind(index)
+    except InputError as error:
+        raise InputError(
+            f"{key}: '{factory}' is not taken, since it could not be checked when it is opened: {error}"
+        ) from None
+    return index
 
 
 def _reason(error: Exception) -> str:

@@ -186,7 +186,7 @@ def test_auto_leaves_recboles_models_alone_and_searches_for_ours(settings):
         ({"eval_search": ""}, "eval_search: '' is not allowed"),
         ({"eval_search": "HNSW1"}, "eval_search: 'HNSW1' is no index that FAISS makes"),
         ({"eval_search": "PQ4"}, "eval_search: 'PQ4' cannot be built of 50 items"),
-        ({"eval_search": "IDMap,Flat"}, "eval_search: 'IDMap,Flat' cannot be built"),
+        ({"eval_search": "IDMap,Flat"}, "eval_search: 'IDMap,Flat' is not taken, since it could not"),
         ({"eval_search": "IVF8,Flat", "search_parameters": {8: 3}}, "search_parameters: {8: 3} is not understood"),
         ({"eval_search": "IVF8,Flat", "search_parameters": "nprobe=3,nprobe=4"}, "is not understood"),
         ({"eval_search": "exact", "eval_args": LEAVE_ONE_OUT | {"mode": {"valid": "uni20", "test": "full"}}}, "uni20"),

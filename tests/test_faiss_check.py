@@ -151,7 +151,7 @@ def test_a_crafted_index_is_refused_before_it_is_searched(what, tmp_path):
 
 @pytest.mark.parametrize("kind", ["IDMap,Flat", "NSG8", "IVF8,RaBitQ", "RQ2x4", "Pad32,Flat"])
 def test_an_index_that_cannot_be_checked_is_not_made(kind):
-    with pytest.raises(InputError, match=rf"^factory: '{kind}' is no index that FAISS makes: it [^\n]*; allowed: "):
+    with pytest.raises(InputError, match=rf"^factory: '{kind}' is not taken, since [^\n]*: it [^\n]*; allowed: "):
         build(ITEMS, kind)
 
 
