@@ -105,7 +105,7 @@ def check_data(content: Mapping[str, Any], model: Any, dataset: Any, what: str, 
         "wrong ones; train again"
     )
     if not then and content.get("tokens"):  # as 0.1.0 wrote it: one hash of items and features
-        require(content["tokens"] == _tokens_together(dataset), f"'{dataset.iid_field}' or a feature {wrong}")
+        require(content["tokens"] == _tokens(dataset, *_used(dataset)), f"'{dataset.iid_field}' or a feature {wrong}")
     for field in _numbered(model, dataset) if then else ():
         known = then["tokens"].get(field)
         require(known in (None, _tokens(dataset, field)), f"'{field}' {wrong}")
@@ -118,7 +118,7 @@ def check_data(content: Mapping[str, Any], model: Any, dataset: Any, what: str, 
 def _numbered(model: Any, dataset: Any) -> list[str]:
     """The fields whose ids are rows of a model's tables: of RecBole's models all, but for users without a table."""
     if str(type(model).__module__).startswith("recbole_mind."):
-        return [dataset.iid_field, *(dataset.config["item_features"] or []), *(dataset.config["user_features"] or [])]
+        return _used(dataset)
     sizes = {part.num_embeddings for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     context = dataset.config["MODEL_TYPE"].name in ("CONTEXT", "DECISIONTREE")
     users = context or dataset.user_num in sizes or not sizes
@@ -127,15 +127,15 @@ def _numbered(model: Any, dataset: Any) -> list[str]:
     return sorted(str(field) for field in fields if users or field != dataset.uid_field)  # numpy's, some of them
 
 
-def _tokens(dataset: Any, field: str) -> str:
-    text = "\n".join([*map(str, dataset.field2id_token[field]), "\n"])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _used(dataset: Any) -> list[str]:
+    """The fields of which our models have tables: items, and the features in use."""
+    return [dataset.iid_field, *(dataset.config["item_features"] or []), *(dataset.config["user_features"] or [])]
 
 
-def _tokens_together(dataset: Any) -> str:
+def _tokens(dataset: Any, *fields: str) -> str:
+    """One hash of the raw tokens of some fields, in the order of their ids."""
     digest = hashlib.sha256()
-    features = [*(dataset.config["item_features"] or []), *(dataset.config["user_features"] or [])]
-    for field in (dataset.iid_field, *features):
+    for field in fields:
         digest.update("\n".join([*map(str, dataset.field2id_token[field]), "\n"]).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

@@ -36,7 +36,6 @@ def chosen_columns(dataset: Any, path: str | Path, source: Any, form: Format) ->
         InputError: the first line is wrong, or lacks a column that the user's ``load_col`` or ``unload_col`` names.
     """
     found = atomic_file.columns(path, form)
-    load, unload = dataset._get_load_and_unload_col(source)
     fields = [column.field for column in found]
     for key in ("load_col", "unload_col"):
         given = dataset.config.external_config_dict.get(key) or {}
@@ -44,9 +43,8 @@ def chosen_columns(dataset: Any, path: str | Path, source: Any, form: Format) ->
         for name in names if isinstance(names, (list, tuple)) else ():
             known = name in fields or name in (dataset.config["TIME_FIELD"], dataset.config["LABEL_FIELD"])
             require(known, f"{key}: '{name}' is no column of '{path}'{nearest(name, fields)}")
-    return [c for c in found if (load is None or c.field in load) and (unload is None or c.field not in unload)], len(
-        found
-    )
+    wanted = loaded(dataset.config, fields, getattr(source, "value", source))
+    return [column for column in found if column.field in wanted], len(found)
 
 
 def loaded(config: Any, fields: Iterable[str], source: str = "inter") -> list[str]:

@@ -272,7 +272,7 @@ def test_checkpoints_of_before_still_tell_other_items(data):
     path = run(data).checkpoint
     content = torch.load(path, weights_only=True)
     loaded = quick_start.load(path)
-    content["tokens"] = module._tokens_together(loaded.dataset)
+    content["tokens"] = module._tokens(loaded.dataset, *module._used(loaded.dataset))
     del content["data"]
     torch.save(content, path)
     assert quick_start.evaluate(path).test
