@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
-.venv/installed: setup.cfg pyproject.toml constraints.txt
+.venv/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'Python 3.10 or 3.11 is needed; set PYTHON=/path/to/python3.11' >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(PIP) -c constraints.txt torch

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.board_record import summary
-from recbole_mind.board_render import to_markdown
-from recbole_mind.files import alone_in, write_atomic
-from recbole_mind.leaderboard import Leaderboard, read_spec
-from recbole_mind.settings import to_json
+from recbole_mind.experiments.leaderboard.markdown import to_markdown
+from recbole_mind.experiments.leaderboard.runner import Leaderboard
+from recbole_mind.experiments.leaderboard.spec import read_spec
+from recbole_mind.util.files import alone_in, write_atomic
+from recbole_mind.util.json_text import to_json
 
 HERE = Path(__file__).parent
 COLD = "0-5"  # a group of the record's report

@@ -15,10 +15,11 @@ import platform
 import sys
 from typing import Any
 
-from recbole_mind.board import Board
-from recbole_mind.files import write_atomic
-from recbole_mind.leaderboard import Leaderboard, read_spec
-from recbole_mind.settings import to_json
+from recbole_mind.experiments.leaderboard.runner import Leaderboard
+from recbole_mind.experiments.leaderboard.spec import read_spec
+from recbole_mind.experiments.leaderboard.table import Board
+from recbole_mind.util.files import write_atomic
+from recbole_mind.util.json_text import to_json
 
 KEPT = (
     "seed",

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_mind.files import write_atomic
-from recbole_mind.quick_start import run, versions
-from recbole_mind.settings import parse_arguments, to_json
+from recbole_mind.config.loading import parse_arguments
+from recbole_mind.training.run import run, versions
+from recbole_mind.util.files import write_atomic
+from recbole_mind.util.json_text import to_json
 
 BUDGET: dict[str, Any] = {
     "epochs": 5,

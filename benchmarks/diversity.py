@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recbole_mind import quick_start, settings
+from recbole_mind.config import loading
 from recbole_mind.export import export
-from recbole_mind.files import write_atomic
-from recbole_mind.recall import Recaller
-from recbole_mind.results import versions
+from recbole_mind.serving.recaller import Recaller
+from recbole_mind.training import load, run
+from recbole_mind.training.result import versions
+from recbole_mind.util import json_text
+from recbole_mind.util.files import write_atomic
 
 DATASETS, WEIGHTS = ("amazon-beauty", "amazon-toys"), (0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 FIELD, N, SEED, EVERY = "categories", 50, 1, 4
@@ -43,11 +45,11 @@ COMMON = {
 
 def prepared(dataset: str, data_path: str, folder: Path) -> tuple[Recaller, list[list[str]], list[str]]:
     """A trained MIND as a recaller; validation histories and their targets, as raw tokens."""
-    chosen = settings.defaults("leaderboard", dataset)["leave-one-out"]["MIND"]
+    chosen = loading.defaults("leaderboard", dataset)["leave-one-out"]["MIND"]
     given = COMMON | chosen | {"data_path": data_path, "checkpoint_dir": str(folder)}
-    path = str(quick_start.run("MIND", dataset, overrides=given, seed=SEED, test=False).checkpoint)
+    path = str(run.run("MIND", dataset, overrides=given, seed=SEED, test=False).checkpoint)
     export(path, folder / "bundle", factory="exact", categories=[FIELD])
-    loaded = quick_start.load(path)
+    loaded = load.load(path)
     field, histories, targets = loaded.dataset.iid_field, [], []
     for rows, _, _, found in loaded.valid_data:
         lists = rows[f"{field}_list"].numpy()
@@ -101,7 +103,7 @@ def main() -> None:
             recaller, histories, targets = prepared(dataset, arguments.data_path, Path(folder))
             print(f"{dataset}: {len(histories):,} users", flush=True)
             content[dataset] = {"users": len(histories), "rows": measured(recaller, histories, targets)}
-    write_atomic(arguments.output, settings.to_json(content))
+    write_atomic(arguments.output, json_text.to_json(content))
 
 
 if __name__ == "__main__":

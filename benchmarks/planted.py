@@ -24,10 +24,11 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from recbole_mind.attention import LabelAwareAttention
-from recbole_mind.capsule import BehaviorToInterestRouting
-from recbole_mind.features import InterestLayers, ItemEncoder, dropout
-from recbole_mind.losses import full_softmax
+from recbole_mind.layers.attention import LabelAwareAttention
+from recbole_mind.layers.embeddings import InterestLayers, ItemEncoder
+from recbole_mind.layers.functional import dropout
+from recbole_mind.layers.losses import full_softmax
+from recbole_mind.layers.routing import BehaviorToInterestRouting
 
 BLOCKS, PER_BLOCK, PER_USER, BEHAVIORS = 30, 20, 3, 6
 N, L = BLOCKS * PER_BLOCK + 1, PER_USER * BEHAVIORS

@@ -46,7 +46,7 @@ def prepare(folder: str, how: str) -> dict[str, float]:
     from recbole.data import create_dataset, data_preparation
 
     import recbole_mind  # noqa: F401 - registers the models
-    from recbole_mind import mends
+    from recbole_mind.plugin.patches import recbole
 
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -58,7 +58,7 @@ def prepare(folder: str, how: str) -> dict[str, float]:
         "train_neg_sample_args": None,
         "packed": None if how == "packed" else False,
     }
-    with mends.argv_hidden():
+    with recbole.argv_hidden():
         config = Config("GRU4Rec" if how == "recbole" else "MIND", "made", config_dict=settings)
     began, before = time.perf_counter(), peak()
     train, _, _ = data_preparation(config, create_dataset(config))
@@ -78,8 +78,8 @@ def pack(folder: str) -> dict[str, float]:
     import resource
     import time
 
-    from recbole_mind.packed_dataset import pack_data
-    from recbole_mind.quick_start import build_config
+    from recbole_mind.data.packed_dataset import pack_data
+    from recbole_mind.training.build import build_config
 
     config = build_config("MIND", "made", overrides={"data_path": folder})
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -39,12 +39,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recbole_mind import bundle_files
-from recbole_mind.arrays import open_array, save_array
-from recbole_mind.files import write_atomic
-from recbole_mind.results import versions
-from recbole_mind.retrieval import MultiVectorIndex
-from recbole_mind.tokens import Tokens
+from recbole_mind.retrieval.index import MultiVectorIndex
+from recbole_mind.serving.bundle import sealed_folder
+from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.training.build import build_config, build_data, build_model
+from recbole_mind.training.result import versions
+from recbole_mind.util.arrays import open_array, save_array
+from recbole_mind.util.files import write_atomic
 
 D, K, HISTORY, TOP, SEED, USERS = 64, 4, 50, 1000, 7, 200
 # factory, and the search parameters that are tried
@@ -107,15 +108,16 @@ def initialised(folder: Path) -> Any:
     import torch
 
     from benchmarks.synthetic import interactions, write
-    from recbole_mind import quick_start
+
+    pass
 
     write(interactions(200, 100, 4000), folder, "shape")
     given = {"data_path": str(folder), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "seed": SEED}
     given |= {"embedding_size": D, "K": K, "MAX_ITEM_LIST_LENGTH": HISTORY, "use_gpu": False, "show_progress": False}
     given |= {"checkpoint_dir": str(folder), "state": "ERROR"}
-    config = quick_start.build_config("MIND", "shape", overrides=given)
+    config = build_config("MIND", "shape", overrides=given)
     torch.manual_seed(SEED)
-    return quick_start.build_model(config, quick_start.build_data(config)[1])
+    return build_model(config, build_data(config)[1])
 
 
 # -- a bundle -----------------------------------------------------------------------------------------------------
@@ -162,7 +164,7 @@ def build(shared: Path, N: int, factory: str, parameters: dict[str, float] | Non
         }
 
     said: dict[str, Any] = {}
-    bundle_files.write(shared / "bundle", fill)
+    sealed_folder.write(shared / "bundle", fill)
     return said | {"build_peak_mib": peak_mib()}
 
 
@@ -176,7 +178,7 @@ def peak_mib() -> int:
 
 def measure(shared: Path, N: int, grid: list[dict[str, float]], threads: int, seconds: float) -> list[dict[str, Any]]:
     """A row for each set of search parameters: requests alone, then in turns with exact search."""
-    from recbole_mind.recall import Recaller
+    from recbole_mind.serving.recaller import Recaller
 
     read = histories(open_array(shared / "groups.npy", np.int32, (N,)))
     requests = [[f"i{row}" for row in rows] for rows in read.tolist()]
@@ -250,7 +252,7 @@ def stages(recaller: Any, requests: list[list[str]], threads: int) -> dict[str, 
     }
     import faiss
 
-    from recbole_mind.faiss_index import search_parameters
+    from recbole_mind.retrieval.faiss_backend import search_parameters
 
     faiss.omp_set_num_threads(threads)
     own = search_parameters(index._index, index.parameters, None)

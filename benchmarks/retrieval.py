@@ -31,10 +31,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recbole_mind.faiss_index import automatic
-from recbole_mind.files import write_atomic
-from recbole_mind.results import versions
-from recbole_mind.retrieval import MultiVectorIndex, overlap
+from recbole_mind.retrieval.faiss_backend import automatic
+from recbole_mind.retrieval.index import MultiVectorIndex, overlap
+from recbole_mind.training.result import versions
+from recbole_mind.util.files import write_atomic
 
 D, K, TOP, SEED, TURNS = 64, 4, 50, 3, 3
 CLUSTERED = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -66,7 +66,7 @@ def clustered(N: int, users: int) -> Data:
 
 def passes(path: str) -> list[dict[str, Any]]:
     """Whole validation passes of a saved model, by RecBole's dense evaluator and by exact search, in turns."""
-    from recbole_mind.quick_start import load, trainer_for
+    from recbole_mind.training.load import load, trainer_for
 
     rows = []
     for mask in (True, False):
@@ -102,7 +102,7 @@ def passes(path: str) -> list[dict[str, Any]]:
 
 def trained(path: str) -> tuple[str, Data]:
     """The vectors of a saved model, on its test users."""
-    from recbole_mind.quick_start import load
+    from recbole_mind.training.load import load
 
     loaded = load(path)
     device = loaded.config["device"]

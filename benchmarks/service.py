@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recbole_mind import bundle_files
-from recbole_mind.files import MANIFEST, write_atomic
-from recbole_mind.recall import Recaller
-from recbole_mind.results import versions
-from recbole_mind.store import Store
+from recbole_mind.serving.bundle import sealed_folder
+from recbole_mind.serving.recaller import Recaller
+from recbole_mind.serving.store.store import Store
+from recbole_mind.training.result import versions
+from recbole_mind.util.files import MANIFEST, write_atomic
 
 SEED, LENGTH, TOP, CLIENTS, SWAPS = 0, 50, 1000, (1, 8, 32), 20
 SIZE = 2_000_000  # bytes of a body that is refused by what it holds, just under --max_body
@@ -60,7 +60,7 @@ def twin(bundle: Path, folder: Path) -> Path:
         given = {key: value for key, value in manifest.items() if key not in ("id", "seal", "files", "created")}
         return given | {"model": manifest["model"] | {"twin": True}}
 
-    bundle_files.write(folder, fill)
+    sealed_folder.write(folder, fill)
     return folder
 
 
@@ -147,7 +147,7 @@ def measure(bundle: Path, duration: float, swaps: int) -> dict[str, Any]:
         result: dict[str, Any] = {"items": len(recaller.bundle.item_tokens), "index": recaller.index.factory}
         result["parameters"] = recaller.index.parameters
         result["in process"] = in_process(recaller, asked, duration)
-        code = "import sys; from recbole_mind.cli import main; sys.exit(main())"
+        code = "import sys; from recbole_mind.cli.main import main; sys.exit(main())"
         command = [sys.executable, "-c", code, "serve", str(store.folder), "--port=0", "--poll_seconds=0.1"]
         service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:

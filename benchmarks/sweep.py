@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
-from recbole_mind.files import write_atomic
-from recbole_mind.results import versions
-from recbole_mind.search import Search
-from recbole_mind.settings import to_json
-from recbole_mind.space import parse
+from recbole_mind.experiments.sweep.space import parse
+from recbole_mind.experiments.sweep.suggest import Search
+from recbole_mind.training.result import versions
+from recbole_mind.util.files import write_atomic
+from recbole_mind.util.json_text import to_json
 
 SEEDS, TRIALS = 20, 60
 SPACE = parse(
@@ -100,7 +100,7 @@ def search() -> dict[str, Any]:
 def workers(turns: int) -> dict[str, Any]:
     """Seconds of the whole command with one process and with two workers, in turns."""
     seconds: dict[str, list[float]] = {"one": [], "two": []}
-    code = "import sys; from recbole_mind.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from recbole_mind.cli.main import main; sys.exit(main(sys.argv[1:]))"
     with tempfile.TemporaryDirectory() as folder:
         space = Path(folder) / "space.json"
         space.write_text(json.dumps(SWEEP))

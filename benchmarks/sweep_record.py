@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recbole_mind import sweep_data
-from recbole_mind.files import write_atomic
-from recbole_mind.settings import to_json
+from recbole_mind.experiments.sweep import outcomes
+from recbole_mind.report import axis_scale
+from recbole_mind.util.files import write_atomic
+from recbole_mind.util.json_text import to_json
 
 METRICS = ("recall@10", "ndcg@10", "recall@50", "ndcg@50", "recall@100", "ndcg@100")
 # a trial has these of its own, or they say where it ran
@@ -54,11 +55,11 @@ def summary(folder: Path) -> dict[str, Any]:
         "config": config,
     }
     for metric in METRICS:
-        runs = sweep_data.outcomes(trials, metric)
+        runs = outcomes.outcomes(trials, metric)
         for axis in axes:
-            for value, group in sweep_data.along(runs, axis, axes).items():
-                mean, sd = sweep_data.spread(group)
-                point = result["curves"][axis].setdefault(sweep_data.text(value), {"seeds": len(group)})
+            for value, group in outcomes.along(runs, axis, axes).items():
+                mean, sd = outcomes.spread(group)
+                point = result["curves"][axis].setdefault(axis_scale.text(value), {"seeds": len(group)})
                 point[metric] = [mean, sd]
     return result
 

@@ -42,9 +42,10 @@ import torch
 from benchmarks import synthetic
 from benchmarks.defaults import BUDGET
 from benchmarks.plain_mind import PlainMIND
-from recbole_mind.files import write_atomic
-from recbole_mind.results import versions
-from recbole_mind.sharing import Share
+from recbole_mind.layers.batch_shards import Share
+from recbole_mind.training import build
+from recbole_mind.training.result import versions
+from recbole_mind.util.files import write_atomic
 
 B, L, D, K, NEGATIVES, HIDDEN, SEED = 2048, 50, 64, 4, 1000, 256, 1
 SEEDS = (1, 2, 3)
@@ -77,8 +78,6 @@ def model_step(name: str, N: int, **overrides: Any) -> tuple[Step, Any]:
     """A training step of one of our models or RecBole's, as its trainer does it, and the model."""
     from recbole.utils import get_model, init_seed
 
-    from recbole_mind import quick_start
-
     ours = name in ("MIND", "YouTubeDNN")
     settings = {
         "MAX_ITEM_LIST_LENGTH": L,
@@ -91,13 +90,13 @@ def model_step(name: str, N: int, **overrides: Any) -> tuple[Step, Any]:
         settings |= {"num_negatives": NEGATIVES, "item_features": [], "user_features": []}
     else:
         settings |= {"loss_type": "CE", "train_neg_sample_args": None}
-    config = quick_start.build_config(name, "ml-100k", overrides=settings | overrides)
+    config = build.build_config(name, "ml-100k", overrides=settings | overrides)
     init_seed(SEED, True)
     counts = {"item_id": torch.arange(1, N)}  # each item once
     data = SimpleNamespace(num=lambda field: N if field == "item_id" else 200_001, inter_feat=counts)
     data.item_feat = data.user_feat = None
     model = get_model(name)(config, data)
-    trainer = quick_start.build_trainer(config, model)
+    trainer = build.build_trainer(config, model)
     model.train()
     if ours:
         return (lambda batch: trainer.advance(batch, Share())), model
@@ -278,7 +277,7 @@ def preparation() -> list[dict[str, Any]]:
 # VmHWM is the process's own peak; that of rusage begins with its parent's
 RUN = """
 import re, sys
-from recbole_mind.cli import run_recbole
+from recbole_mind.cli.main import run_recbole
 status = run_recbole(sys.argv[1:])
 print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 sys.exit(status)
@@ -326,7 +325,7 @@ UPDATES: dict[str, dict[str, Any]] = {
 
 def accuracy(data_path: str) -> list[dict[str, Any]]:
     """Test metrics of MIND on amazon-beauty by how it is updated: mean and standard deviation over seeds."""
-    from recbole_mind import quick_start
+    from recbole_mind.training import run as quick_start
 
     common = BUDGET | {"data_path": data_path, "loss_type": "sampled", "MAX_ITEM_LIST_LENGTH": 20}
     common["sampled_form"] = "nce"

@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recbole_mind import quick_start, settings
+from recbole_mind.config import keys, loading
 from recbole_mind.errors import InterruptedRun
-from recbole_mind.files import alone_in, write_atomic
-from recbole_mind.runs_progress import RunsProgress
-from recbole_mind.spread import spread
-from recbole_mind.trial import Trial, execute, fingerprint
+from recbole_mind.experiments.executor import spread
+from recbole_mind.experiments.progress import RunsProgress
+from recbole_mind.experiments.trial import Trial, execute, fingerprint
+from recbole_mind.training import build
+from recbole_mind.util import json_text
+from recbole_mind.util.files import alone_in, write_atomic
 
 HERE = Path(__file__).parent
-PLAN = settings.read_file(HERE / "tuning.yaml")
+PLAN = loading.read_file(HERE / "tuning.yaml")
 
 
 def draws(label: str, usual: Any) -> list[dict[str, Any]]:
@@ -34,7 +36,7 @@ def draws(label: str, usual: Any) -> list[dict[str, Any]]:
     space = PLAN["spaces"][label]
     random = np.random.default_rng([PLAN["seed"], *label.encode()])
     every = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    others = [one for one in every if any(settings.plain(usual[key]) != settings.plain(one[key]) for key in one)]
+    others = [one for one in every if any(json_text.plain(usual[key]) != json_text.plain(one[key]) for key in one)]
     return [{}, *(others[place] for place in random.permutation(len(others))[: PLAN["trials"] - 1])]
 
 
@@ -43,13 +45,13 @@ def plan(label: str, dataset: str, data_path: str, folder: Path) -> list[Trial]:
     made = []
     fixed = {key: value for key, value in PLAN["models"][label].items() if key != "model"}
     model = PLAN["models"][label]["model"]
-    common = {key: value for key, value in PLAN["settings"].items() if key in settings.known_keys(model)}
+    common = {key: value for key, value in PLAN["settings"].items() if key in keys.known_keys(model)}
     common |= {"epochs": PLAN["epochs"], "protocol": PLAN["protocol"], "show_progress": False}
     common |= {"data_path": str(Path(data_path).resolve())}
-    usual = quick_start.build_config(model, dataset, overrides=common | fixed)
+    usual = build.build_config(model, dataset, overrides=common | fixed)
     for drawn in draws(label, usual):
         overrides = common | fixed | drawn
-        mark = fingerprint(quick_start.build_config(model, dataset, overrides=overrides), PLAN["threads"])
+        mark = fingerprint(build.build_config(model, dataset, overrides=overrides), PLAN["threads"])
         about = {"label": label, "drawn": drawn, "fingerprint": mark}
         name = "@".join([dataset, label, *(f"{key}={value}" for key, value in drawn.items())])
         path = folder.resolve() / "records" / f"{name}.json"
@@ -65,7 +67,7 @@ def choose(records: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def score(record: dict[str, Any]) -> float:
     """The figure that decides: the protocol's ``valid_metric`` on the validation set."""
-    metric = str(settings.defaults("protocol", PLAN["protocol"])["valid_metric"]).lower()
+    metric = str(loading.defaults("protocol", PLAN["protocol"])["valid_metric"]).lower()
     return float(record["valid"][metric])
 
 
@@ -111,9 +113,9 @@ def main() -> None:
 
 def write(dataset: str, trials: dict[str, list[Trial]]) -> None:
     """Write the choice and the record of the trials; models that were not asked for keep what there is."""
-    chosen = dict(settings.defaults("leaderboard", dataset).get(PLAN["protocol"], {}))
+    chosen = dict(loading.defaults("leaderboard", dataset).get(PLAN["protocol"], {}))
     target = HERE / f"records/tuning-{dataset}.json"
-    kept: dict[str, Any] = settings.read_file(target)["models"] if target.exists() else {}
+    kept: dict[str, Any] = loading.read_file(target)["models"] if target.exists() else {}
     for label, made in trials.items():
         records = [record for trial in made if (record := trial.finished()) is not None]
         best = choose(records)
@@ -135,9 +137,9 @@ def write(dataset: str, trials: dict[str, list[Trial]]) -> None:
             ],
         }
     budget = {key: PLAN[key] for key in ("trials", "epochs", "protocol", "seed", "settings")}
-    write_atomic(target, settings.to_json({"dataset": dataset, "budget": budget, "models": kept}))
+    write_atomic(target, json_text.to_json({"dataset": dataset, "budget": budget, "models": kept}))
     text = yaml.safe_dump(
-        settings.plain({PLAN["protocol"]: chosen}), sort_keys=False, default_flow_style=None, width=120
+        json_text.plain({PLAN["protocol"]: chosen}), sort_keys=False, default_flow_style=None, width=120
     )
     write_atomic(HERE.parent / f"properties/leaderboard/{dataset}.yaml", HEADER.format(**PLAN, dataset=dataset) + text)
 

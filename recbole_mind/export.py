@@ -15,19 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_mind import bundle_files, checkpoint, faiss_index, quick_start, settings, signing
-from recbole_mind.arrays import save_array
-from recbole_mind.base import RetrievalModel
-from recbole_mind.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
+from recbole_mind.config import loading
+from recbole_mind.config.model_names import MODELS
 from recbole_mind.errors import InputError, nearest, require
-from recbole_mind.exact import Bools, Floats
-from recbole_mind.features import FeatureEmbedding
-from recbole_mind.files import JSON, parse_json, read_text, sha256
-from recbole_mind.index_files import training_of
-from recbole_mind.registry import MODELS
-from recbole_mind.results import versions
-from recbole_mind.retrieval import MultiVectorIndex
-from recbole_mind.tokens import Tokens
+from recbole_mind.layers.embeddings import FeatureEmbedding
+from recbole_mind.models.base import RetrievalModel
+from recbole_mind.retrieval import faiss_backend
+from recbole_mind.retrieval.index import MultiVectorIndex
+from recbole_mind.retrieval.storage import training_of
+from recbole_mind.retrieval.types import Bools, Floats
+from recbole_mind.serving.bundle import sealed_folder, signing
+from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
+from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.training import checkpoint, load, run
+from recbole_mind.training.result import versions
+from recbole_mind.util.arrays import save_array
+from recbole_mind.util.files import JSON, parse_json, read_text, sha256
 
 SAMPLE = 200  # histories on which encoder and index are tried
 DEPTH = 1000  # at which the index's recall is measured
@@ -55,12 +58,12 @@ def export(
         path: a checkpoint of MIND, ComiRecSA, ComiRecDR or YouTubeDNN.
         folder: where the bundle goes.
         factory: of the item index: ``"exact"``, a FAISS factory string or ``"auto"``
-            (:meth:`~recbole_mind.retrieval.MultiVectorIndex.build`).
+            (:meth:`~recbole_mind.retrieval.index.MultiVectorIndex.build`).
         parameters: FAISS's search parameters, as a mapping or as ``nprobe=32,k_factor=2``.
         categories: item features for diversity, beside those that the model uses.
         record: of the run or of an evaluation, for the metrics on test data.
         overrides: settings that win over the checkpoint's, such as ``data_path``.
-        sign: a file with the private key that signs the bundle (:mod:`recbole_mind.signing`).
+        sign: a file with the private key that signs the bundle (:mod:`recbole_mind.serving.bundle.signing`).
 
     Returns:
         the manifest.
@@ -69,7 +72,7 @@ def export(
         InputError: no such checkpoint, a model without interests, an index that cannot be, a folder that cannot be
             written.
     """
-    bundle_files.check_target(Path(folder).absolute())
+    sealed_folder.check_target(Path(folder).absolute())
     signer = None if sign is None else signing.signer(sign)
     content = checkpoint.load(path)
     name = content["settings"]["model"]
@@ -80,7 +83,7 @@ def export(
     trained = _settings(content["settings"])
     del content
     given = {"checkpoint_dir": str(Path(path).parent), "use_gpu": False} | dict(overrides or {})
-    loaded = quick_start.load(path, given)
+    loaded = load.load(path, given)
     model: RetrievalModel = loaded.model
 
     def fill(target: Path) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def export(
             "versions": versions(),
         }
 
-    return bundle_files.write(folder, fill, signer)
+    return sealed_folder.write(folder, fill, signer)
 
 
 def _onnx() -> None:
@@ -162,7 +165,7 @@ class _Graph(nn.Module):
 
 @torch.no_grad()
 def write_encoder(path: Path, model: RetrievalModel, training: str | None = None) -> None:
-    """Write the ONNX graph of :meth:`~recbole_mind.base.RetrievalModel.encode`, for any B and L.
+    """Write the ONNX graph of :meth:`~recbole_mind.models.base.RetrievalModel.encode`, for any B and L.
 
     The item table stays outside: behaviours come in as vectors, so that the graph is small for any catalogue. The graph
     names the ``training`` that it is of, so that it is known for a stranger beside another's index.
@@ -191,7 +194,7 @@ def write_encoder(path: Path, model: RetrievalModel, training: str | None = None
         onnx.save(graph, path)
 
 
-def _sample(loaded: quick_start.Loaded) -> Any:
+def _sample(loaded: load.Loaded) -> Any:
     """Some rows of the training data, evenly spread."""
     rows = loaded.train_data.dataset.inter_feat
     chosen = torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).long()
@@ -239,7 +242,7 @@ def _write_index(
     require(bool(np.isfinite(items).all()), "checkpoint: item vectors hold NaN or infinite values; training diverged")
     items.flags.writeable = False
     index = MultiVectorIndex.build(items, factory, device="cpu")
-    index.set_parameters(**faiss_index.parse(parameters))
+    index.set_parameters(**faiss_backend.parse(parameters))
     n = min(DEPTH, len(index))
     recall = 1.0 if index.factory == "exact" else index.recall(*wanted, n)
     while factory == "auto" and not parameters and recall < ENOUGH and (index.nprobe or 0) < index.lists:
@@ -249,9 +252,9 @@ def _write_index(
     return index, {"recall": float(recall), "n": n, "users": len(wanted[0])}
 
 
-def _write_popularity(target: Path, loaded: quick_start.Loaded) -> Any:
+def _write_popularity(target: Path, loaded: load.Loaded) -> Any:
     """Write how often each item stands in the training data, and the rows by it; ties go to the lower row."""
-    counts = quick_start.popularity(loaded.train_data)[1:].astype(np.int64)
+    counts = run.popularity(loaded.train_data)[1:].astype(np.int64)
     save_array(target / "counts.npy", counts)
     save_array(target / "popularity.npy", np.argsort(-counts, kind="stable").astype(np.int32))
     return counts
@@ -265,7 +268,7 @@ def _write_tokens(target: Path, name: str, dataset: Any, field: str, number: int
     return len(tokens)
 
 
-def _write_profile(target: Path, model: RetrievalModel, loaded: quick_start.Loaded) -> list[dict[str, Any]]:
+def _write_profile(target: Path, model: RetrievalModel, loaded: load.Loaded) -> list[dict[str, Any]]:
     """Write each user feature's embeddings, tokens and known users' values."""
     entries = []
     for place, (field, feature) in enumerate(
@@ -282,7 +285,7 @@ def _write_profile(target: Path, model: RetrievalModel, loaded: quick_start.Load
     return entries
 
 
-def _write_categories(target: Path, loaded: quick_start.Loaded, asked: Sequence[str]) -> list[str]:
+def _write_categories(target: Path, loaded: load.Loaded, asked: Sequence[str]) -> list[str]:
     """Write the values of the model's item features and of the others that are asked for."""
     features, types = loaded.dataset.item_feat, loaded.dataset.field2type
     known = [] if features is None else [field for field in features.columns if field != loaded.dataset.iid_field]
@@ -304,7 +307,7 @@ def _write_categories(target: Path, loaded: quick_start.Loaded, asked: Sequence[
 
 def _settings(own: Mapping[str, Any]) -> dict[str, Any]:
     """The model's settings and the training's, as the checkpoint has them, without any folder."""
-    keys = [*settings.defaults("model", own["model"]), *_TRAINING]
+    keys = [*loading.defaults("model", own["model"]), *_TRAINING]
     found = {key: own[key] for key in sorted(keys) if key in own and key != "packed"}
     pool = found.get("item_pool")
     return found | ({"item_pool": Path(pool).name} if pool else {})

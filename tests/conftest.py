@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 
-from tests.data import write_small
+from tests.support.data import write_small
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script, which children inherit
@@ -36,7 +36,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="session")
 def two_bundles(small, tmp_path_factory):
     """Two bundles of the small data set that recall differently."""
-    from tests.bundles import exported, trained
+    from tests.support.bundles import exported, trained
 
     folder = tmp_path_factory.mktemp("two")
     return [

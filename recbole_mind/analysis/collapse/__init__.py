@@ -1,0 +1,1 @@
+"""Whether a model's interests differ: cosines, shares of the history, categories, lists."""

@@ -1,0 +1,1 @@
+"""A user's interests in pictures and words: what each is made of, what it finds."""

@@ -1,0 +1,93 @@
+"""The command serve: argument parsing and printing, the key, the door, and an end without a lost request."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_mind.config import loading
+from recbole_mind.errors import require
+
+KEY = "RECBOLE_MIND_API_KEY"
+SWITCH = 0.001  # seconds after which a thread of Python lets another go on: /health does not wait for recalls
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the parser of ``serve`` to ``recbole-mind``'s."""
+    serve = commands.add_parser(
+        "serve",
+        allow_abbrev=False,
+        help="answer recall over HTTP from a bundle or from a store's current version, with a page to try it",
+        epilog="Limits and the like, as --key=value: --max_n=5000 --workers=8; properties/production/serve.yaml lists "
+        "them. SIGHUP opens the bundle, the pool and the keys again; SIGTERM ends after the running requests.",
+    )
+    serve.add_argument("folder", metavar="DIR", help="a bundle, or a store, which is followed")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8000, help="port to listen at, 0 for any (default: 8000)")
+    serve.add_argument(
+        "--api-key-file",
+        metavar="FILE",
+        help="holds the keys of which requests must bring one, one a line; its mode is 0600 or less; SIGHUP reads it "
+        f"again; or set {KEY} in the environment",
+    )
+    serve.add_argument("--insecure", action="store_true", help="listen to other machines without a key: anyone may ask")
+    serve.add_argument("--trusted-keys", metavar="FILE", help="serve only what one of these public keys has signed")
+    serve.add_argument(
+        "--allowed-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a name under which the service is asked, besides this machine's; may be given again",
+    )
+    serve.add_argument("--pool", metavar="FILE", help="tokens that may be recalled, one a line; followed")
+    serve.add_argument("--deny", metavar="FILE", help="tokens that are never recalled, one a line; followed")
+    serve.add_argument("--names", metavar="FILE", help="names of items, for the page: token, tab, name")
+    serve.add_argument("--access-log", action="store_true", help="one line a request, without its body or query")
+    serve.add_argument("--log-format", choices=["text", "json"], default="text", help="lines of text or JSON objects")
+    serve.set_defaults(run=run, takes_settings=True)
+
+
+def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Serve until a signal ends it."""
+    from threadpoolctl import threadpool_limits
+
+    from recbole_mind.serving.http.schema import limits
+
+    asked = limits(loading.parse_arguments(rest))
+    file = None if known.api_key_file is None else Path(known.api_key_file)
+    key = os.environ.get(KEY) if file is None else None
+    is_open = key is None and file is None
+    text = f"host: '{known.host}' lets other machines in, and there is no key; give --api-key-file, or --insecure"
+    require(not is_open or known.insecure or _is_loopback(known.host), text)
+    require(0 <= known.port < 2**16, f"port: {known.port} is not allowed; allowed: 0 to 65535")
+
+    from prometheus_client import disable_created_metrics
+
+    from recbole_mind.serving.http import logs
+    from recbole_mind.serving.http.app import Settings, create_app
+    from recbole_mind.serving.http.server import Server, open_door
+
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second line for each figure, of no use here
+    logs.start(known.log_format, known.access_log)
+    sys.setswitchinterval(SWITCH)
+    given = {"pool": known.pool, "deny": known.deny, "names": known.names, "trusted_keys": known.trusted_keys}
+    files = {name: None if path is None else Path(path) for name, path in given.items()}
+    hosts = (known.host, *known.allowed_host)
+    with threadpool_limits(1):  # a request is one thread: on busy cores that is faster than several
+        app = create_app(Settings(Path(known.folder), asked, key, file, hosts, **files))
+        server = Server(app)
+        with open_door(known.host, known.port) as door:
+            server.run(sockets=[door])
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

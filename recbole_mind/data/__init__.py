@@ -1,0 +1,4 @@
+"""RecBole's data sets without padded rows: atomic files, packed folders, windows, splits, batches.
+
+May import: ``config``, ``util`` and ``layers.batch_shards``.
+"""

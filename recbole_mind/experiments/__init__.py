@@ -1,0 +1,4 @@
+"""Many runs: one trial, trials side by side, leaderboards, sweeps.
+
+May import: ``training``, ``evaluation``, ``data``, ``report``, ``config``, ``util``.
+"""

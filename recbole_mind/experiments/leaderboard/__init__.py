@@ -1,0 +1,1 @@
+"""Models side by side: the file, the runs, the tests of significance, tables in each format."""

@@ -1,0 +1,1 @@
+"""Hyperparameter search: the file, the space, the search, early stopping, the results."""

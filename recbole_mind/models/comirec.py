@@ -1,0 +1,117 @@
+"""ComiRec (Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020), as RecBole models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_mind.layers import losses
+from recbole_mind.layers.attention import LabelAwareAttention, SelfAttentivePooling
+from recbole_mind.layers.comirec_routing import MappedRouting
+from recbole_mind.layers.routing import like_lengths
+from recbole_mind.models.base import Encoded, RetrievalModel, history_mask
+
+
+class ComiRec(RetrievalModel):
+    """K interests for every user, trained with hard attention: what ComiRec-SA and ComiRec-DR share.
+
+    A subclass implements :meth:`extract`. An interest is used as it is, without MIND's ReLU layers, unless
+    ``relu_layers`` or ``user_features`` ask for them.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.num_interests = config["K"]
+        self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
+        if not config["relu_layers"] and not self.profile_encoder.size:
+            self.interest_layers.layers = nn.Sequential()
+
+    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The interests ``[B, K, D]`` in ``behaviors`` [B, L, D], real where ``mask`` [B, L] is true.
+
+        With them comes what each is made of: weights ``[B, K, L]``.
+        """
+        raise NotImplementedError
+
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+        extracted, weights = self.extract(behaviors, history_mask(lengths, behaviors.shape[1]))
+        interests = self.compared(self.interest_layers(extracted, profile))
+        return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), weights)
+
+    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        extracted = self._whole(vectors, place, lengths) if place.is_cuda else self._ragged(vectors, place, lengths)
+        interests = self.compared(self.interest_layers(extracted, self.profile(users)))
+        return interests, torch.ones(interests.shape[:2], dtype=torch.bool, device=interests.device)
+
+    def _whole(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+        behaviors = vectors.index_select(0, place.flatten()).view(*place.shape, -1)  # [B, L, D]
+        return self.extract(behaviors, history_mask(lengths, place.shape[1]))[0]
+
+    def _ragged(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+        """What :meth:`_whole` does, histories of like length together, so that little of the work is padding."""
+        ordered, order = lengths.sort()
+        groups = list(like_lengths(ordered))
+        places = [place[order[start:end], :longest] for start, end, longest in groups]
+        behaviors = vectors.index_select(0, torch.cat([part.flatten() for part in places]))
+        parts = torch.split(behaviors, [part.numel() for part in places])
+        found = [
+            self.extract(rows.view(*part.shape, -1), history_mask(ordered[start:end], longest))[0]
+            for rows, part, (start, end, longest) in zip(parts, places, groups, strict=True)
+        ]
+        return torch.cat(found).index_select(0, order.argsort())
+
+    def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
+        vector: Tensor = self.attention(interests, active, label)
+        return vector
+
+
+class ComiRecSA(ComiRec):
+    """ComiRec with self-attentive interests (:class:`~recbole_mind.layers.attention.SelfAttentivePooling`)."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.pooling = SelfAttentivePooling(
+            size=self.size,
+            num_interests=config["K"],
+            max_length=self.max_seq_length,
+            hidden=config["attention_size"] or 4 * self.size,
+            positions=config["positions"],
+        )
+        self.regularization = float(config["routing_regularization"])
+        self._uneven: list[Tensor] = []  # of the users of a training step
+
+    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        interests, weights = self.pooling(behaviors, mask)
+        if self.training and self.regularization:
+            self._uneven.append(losses.routing_regularization(weights, mask))
+        return interests, weights
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """The training loss of a batch, with REMI's regularisation where ``routing_regularization`` asks for it."""
+        self._uneven = []
+        loss = super().calculate_loss(interaction)
+        if not self.regularization:
+            return loss
+        uneven, self._uneven = torch.cat(self._uneven), []
+        return loss + self.regularization * uneven.mean()
+
+
+class ComiRecDR(ComiRec):
+    """ComiRec with dynamic routing (:class:`~recbole_mind.layers.comirec_routing.MappedRouting`)."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.routing = MappedRouting(
+            size=self.size,
+            num_interests=config["K"],
+            max_length=self.max_seq_length,
+            iterations=config["routing_iterations"],
+            maps=config["routing_maps"],
+            scale=config["routing_scale"],
+        )
+
+    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        capsules = self.routing(behaviors, mask)
+        return capsules.interests, capsules.coupling

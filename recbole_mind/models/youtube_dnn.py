@@ -1,0 +1,39 @@
+"""YouTube DNN's candidate generation (Covington et al., RecSys 2016), as a RecBole sequential model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_mind.layers.routing import recency_weights
+from recbole_mind.models.base import Encoded, RetrievalModel
+
+
+class YouTubeDNN(RetrievalModel):
+    """One vector per user: the mean of the history's item vectors, joined by the profile, through the ReLU layers.
+
+    Item vectors, profile, ReLU layers, similarity, losses and ranking are MIND's, so that the two differ in nothing
+    but the way they read a history. ``recency`` below 1 makes the mean a weighted one, which the paper does not.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.recency: float = config["recency"]
+
+    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+        share = self._shares(lengths, place.shape[1]).to(vectors.dtype)
+        mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=share, mode="sum")  # [B, D]
+        interests = self.interest_layers(mean[:, None], self.profile(users))  # [B, 1, D]
+        return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
+
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+        share = self._shares(lengths, behaviors.shape[1])[:, None]  # [B, 1, L]
+        interests = self.compared(self.interest_layers(share @ behaviors, profile))
+        return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), share)
+
+    def _shares(self, lengths: Tensor, L: int) -> Tensor:
+        """How much each behaviour counts in the mean: ``[B, L]``, rows that sum to 1."""
+        weights = recency_weights(lengths, L, self.recency)
+        return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)

@@ -1,0 +1,5 @@
+"""One look for every page and every figure: colours, fonts, scales, the page around them.
+
+What a page says is with what it is about (``experiments``, ``analysis``, ``serving.http``). May import: ``util``; never
+torch or RecBole.
+"""

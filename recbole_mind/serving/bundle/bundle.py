@@ -1,0 +1,227 @@
+"""A trained model as one folder that recalls: encoder, item index, raw tokens, popularity and preprocessing.
+
+Made by :mod:`recbole_mind.export`; opened here without RecBole, torch or pickle. The files, beside ``manifest.json``:
+
+- ``encoder.onnx``: interests from the behaviours' vectors and a profile;
+- ``index/``: item vectors, which also are the behaviours', and FAISS's index (:mod:`recbole_mind.retrieval.storage`);
+- ``norms.npy`` ``[N]``: lengths that the behaviours' vectors have and the index's, brought to unit length, have not;
+- ``counts.npy`` ``[N]`` and ``popularity.npy`` ``[N]``: interactions of each item in training, and rows by them;
+- ``tokens/``: raw tokens of items, users and features (:mod:`recbole_mind.serving.bundle.token_index`);
+- ``profile/``: embeddings of the user's features and each known user's values;
+- ``categories/``: values of item features, for diversity.
+
+An item's row in the index is its row in ``tokens/items`` and its id in RecBole less one: RecBole's item 0 is padding.
+
+Shape legend: N items, U users, V values of a feature, M values at once, D embedding size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recbole_mind.errors import InputError, require
+from recbole_mind.retrieval.index import MultiVectorIndex
+from recbole_mind.retrieval.storage import training_of
+from recbole_mind.retrieval.types import Floats
+from recbole_mind.serving.bundle import sealed_folder
+from recbole_mind.serving.bundle.encoder import Encoder
+from recbole_mind.serving.bundle.sealed_folder import write
+from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.util.arrays import open_array
+from recbole_mind.util.library_errors import words
+
+_LONGEST = 1000  # characters of what a bundle says of itself in a refusal
+
+__all__ = ["Bundle", "ProfileFeature", "read", "verify", "write"]
+
+
+def read(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a bundle; see :func:`recbole_mind.serving.bundle.sealed_folder.read`.
+
+    Raises:
+        InputError: it is not whole, or its parts are of two trainings.
+    """
+    return _of_one_training(Path(folder), sealed_folder.read(folder))
+
+
+def verify(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a bundle whose every byte is checked; see ``sealed_folder.verify``.
+
+    Raises:
+        InputError: a byte was changed, or its parts are of two trainings.
+    """
+    return _of_one_training(Path(folder), sealed_folder.verify(folder))
+
+
+def _of_one_training(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest, whose encoder and index name one training, that of the item vectors in the folder.
+
+    An encoder or index may leave it open: one that was not made by :mod:`recbole_mind.export`.
+    """
+    parts = (manifest.get(name) for name in ("encoder", "index"))
+    named = {part["training"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("training"), str)}
+    found = training_of(folder / "index") if named else None
+    require(named <= {found}, f"bundle '{folder}' is refused: its encoder and its index are of two trainings")
+    return manifest
+
+
+class ProfileFeature(NamedTuple):
+    """One feature of the user.
+
+    Attributes:
+        field: its name in the data.
+        several: whether a user may have several values.
+        tokens: of its values; the id of a value is its row plus one.
+        table: ``[V + 1, S]`` embeddings by id, 0 being missing.
+        values: ``[U, M]`` ids of each known user, 0 for none.
+    """
+
+    field: str
+    several: bool
+    tokens: Tokens
+    table: Floats
+    values: npt.NDArray[np.int32]
+
+    def vector(self, ids: npt.NDArray[Any]) -> Floats:
+        """The mean embedding ``[S]`` of value ids, zeros without any."""
+        ids = ids[ids > 0]
+        total: Floats = self.table[ids].sum(0, dtype=np.float32) / np.float32(max(len(ids), 1))
+        return total
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An open bundle; see the module for what is in it.
+
+    Attributes:
+        id: the hash of all that it holds.
+        norms: ``None`` where the index's vectors are the behaviours'.
+        categories: item feature to values ``[N, M]``, 0 for none.
+        stamps: of its files, before they were read.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    encoder: Encoder
+    index: MultiVectorIndex
+    norms: Floats | None
+    item_tokens: Tokens
+    user_tokens: Tokens
+    counts: npt.NDArray[np.int64]
+    popularity: npt.NDArray[np.int32]
+    profile: tuple[ProfileFeature, ...]
+    categories: Mapping[str, npt.NDArray[np.int32]]
+    stamps: Mapping[str, sealed_folder.Stamp]
+
+    def changed(self, *, replaced: bool = False) -> str | None:
+        """The name of a file that was written to since the bundle was opened, or ``None``.
+
+        Args:
+            replaced: whether another file in its place counts, too. What is open is not of it.
+        """
+        now = sealed_folder.stamps(self.folder, self.manifest)
+        for name, before in self.stamps.items():
+            found = now.get(name, before)
+            if found != before and (replaced or found.inode == before.inode):
+                return name
+        return None
+
+    @property
+    def id(self) -> str:
+        return str(self.manifest["id"])
+
+    @classmethod
+    def load(cls, folder: str | Path, *, verify: bool = True, threads: int | None = None) -> Bundle:
+        """Open a bundle.
+
+        Files up to :data:`~recbole_mind.util.arrays.READ_UP_TO` bytes are read; larger arrays are mapped, so that
+        nobody may write to them while the bundle is open. To replace the folder, as export does, or a file in it, is no
+        harm.
+
+        Args:
+            folder: that was exported.
+            verify: whether to check every byte; a bundle that was checked before need not be read whole again.
+            threads: of a search; FAISS's number by default.
+
+        Raises:
+            InputError: a file is missing, added, truncated, changed, of another bundle or version, or does not hold
+                what it should.
+        """
+        folder = Path(folder)
+        stamps = sealed_folder.stamps(folder, sealed_folder.read(folder))
+        manifest = _of_one_training(folder, sealed_folder.verify(folder) if verify else sealed_folder.read(folder))
+        try:
+            found = cls._open(folder, manifest, threads, stamps)
+            changed = found.changed(replaced=True)
+            require(changed is None, f"'{changed}' was changed while it was opened")
+            return found
+        except InputError as error:
+            raise InputError(f"bundle '{folder}' is refused: {str(error)[:_LONGEST]}") from None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"bundle '{folder}' is refused: manifest.json is incomplete: {words(error)}") from None
+
+    @classmethod
+    def _open(
+        cls,
+        folder: Path,
+        manifest: dict[str, Any],
+        threads: int | None,
+        stamps: Mapping[str, sealed_folder.Stamp],
+    ) -> Bundle:
+        data, interests, read = manifest["data"], manifest["interests"], manifest["preprocessing"]
+        N, U, D, _ = (_whole(value) for value in (data["items"], data["users"], interests["D"], interests["K"]))
+        require(_whole(read["max_history"]) > 0, "manifest.json: a history of 0 items says nothing")
+        names = read["user_field"], read["item_field"], data["name"], manifest["model"]["name"], manifest["created"]
+        for name in names:
+            require(isinstance(name, str), f"manifest.json: {name!r} is not a name")
+        index = MultiVectorIndex.load(folder / "index", device="cpu", threads=threads, hashed=True)
+        shape = f"the index holds {len(index)} vectors of size {index.size} instead of {N} of size {D}"
+        require((len(index), index.size) == (N, D), shape)
+        norms = open_array(folder / "norms.npy", np.float32, (N,)) if read["norms"] else None
+        popularity = open_array(folder / "popularity.npy", np.int32, (N,))
+        inside = N > 0 and int(popularity.min()) >= 0 and int(popularity.max()) < N
+        once = inside and bool((np.bincount(popularity, minlength=N) == 1).all())
+        require(once, "'popularity.npy' does not hold each item once")
+        require(norms is None or bool(np.isfinite(norms).all()), "'norms.npy' holds NaN or infinite values")
+        profile = tuple(_feature(folder, place, entry, U) for place, entry in enumerate(manifest["profile"]))
+        encoder = Encoder((folder / "encoder.onnx").read_bytes())
+        one = encoder.training in (None, training_of(folder / "index"))
+        require(one, "encoder and index are of two trainings")
+        return cls(
+            folder,
+            manifest,
+            encoder,
+            index,
+            norms,
+            Tokens.open(folder / "tokens", "items", N),
+            Tokens.open(folder / "tokens", "users", U),
+            open_array(folder / "counts.npy", np.int64, (N,)),
+            popularity,
+            profile,
+            {
+                str(field): open_array(folder / "categories" / f"{place}.npy", np.int32, (N, None))
+                for place, field in enumerate(manifest["categories"])
+            },
+            stamps,
+        )
+
+
+def _feature(folder: Path, place: int, entry: Mapping[str, Any], U: int) -> ProfileFeature:
+    V = _whole(entry["values"])
+    values = open_array(folder / "profile" / f"{place}.users.npy", np.int32, (U, None))
+    inside = not values.size or (int(values.min()) >= 0 and int(values.max()) <= V)
+    require(inside, f"'profile/{place}.users.npy' holds a value that the feature has not")
+    tokens = Tokens.open(folder / "tokens", f"user-{place}", V)
+    table = open_array(folder / "profile" / f"{place}.table.npy", np.float32, (V + 1, _whole(entry["size"])))
+    return ProfileFeature(str(entry["field"]), bool(entry["several"]), tokens, table, values)
+
+
+def _whole(value: Any) -> int:
+    require(type(value) is int and 0 <= value < 2**31, f"manifest.json: {value!r} is not a number of things")
+    return int(value)

@@ -1,0 +1,404 @@
+"""The recall service: HTTP over :class:`~recbole_mind.serving.recaller.Recaller`. Needs neither RecBole nor torch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from recbole_mind import __version__
+from recbole_mind.errors import InputError
+from recbole_mind.serving.http.access import Hosts, Keys
+from recbole_mind.serving.http.docs_page import documentation
+from recbole_mind.serving.http.hot_swap import Bundles, Serving
+from recbole_mind.serving.http.item_search import read_names
+from recbole_mind.serving.http.metrics import Metrics
+from recbole_mind.serving.http.middleware import Guard, Workers, answer, body_of, refusal
+from recbole_mind.serving.http.page import PAGE, PAGE_POLICY, policy
+from recbole_mind.serving.http.refused import Refused
+from recbole_mind.serving.http.schema import (
+    InterestsAnswer,
+    InterestsQuery,
+    ItemsAnswer,
+    ItemsQuery,
+    Limits,
+    Queries,
+    RecallAnswer,
+    RecallQuery,
+    Refusal,
+    State,
+    VersionAnswer,
+    invalid,
+    read,
+)
+from recbole_mind.serving.results import Funnel
+
+logger = logging.getLogger(__name__)
+OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready")  # what needs no key and tells nothing of the data
+_REFUSALS = {
+    400: "The body is not JSON.",
+    401: "The key is missing or wrong.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    415: "The body is not said to be JSON.",
+    421: "The Host is not one that is answered for.",
+    422: "Something in it is not allowed; field says what.",
+    503: "Too many requests wait, or no bundle is loaded.",
+}
+_SAFE = {"X-Frame-Options": "DENY"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a service is made of.
+
+    Attributes:
+        folder: a bundle, or a store whose current version is followed.
+        limits: see ``properties/production/serve.yaml``.
+        api_key: that requests must bring; ``None`` for no key.
+        api_key_file: of keys of which they bring one, in place of ``api_key``; read again by :meth:`Service.reload`.
+        allowed_hosts: names under which it is asked, besides those of this machine.
+        pool: a file of the tokens that may be recalled, one a line.
+        deny: a file of the tokens that are never recalled.
+        names: a file of tokens and names, for people.
+        trusted_keys: a file of public keys, one of which must have signed a bundle; ``None`` for any bundle.
+    """
+
+    folder: Path
+    limits: Limits
+    api_key: str | None = None
+    api_key_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    pool: Path | None = None
+    deny: Path | None = None
+    names: Path | None = None
+    trusted_keys: Path | None = None
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service as an ASGI application, with its bundle opened.
+
+    ``app.state.service`` is its :class:`Service`.
+
+    Raises:
+        InputError: there is nothing to serve, or it cannot be served.
+    """
+    service = Service(settings)
+
+    @contextlib.asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        service.bundles.start(settings.limits.poll_seconds)
+        yield
+        service.bundles.stop()
+        service.workers.close()
+
+    app = FastAPI(
+        title="recbole-mind",
+        description="Recall from the interests of a live history.",
+        version=__version__,
+        docs_url=None,  # FastAPI's pages load scripts from other hosts
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=living,
+    )
+    app.state.service = service
+    service.add_routes(app)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(HTTPException, _not_found)
+    paths = [route.path for route in app.routes if hasattr(route, "path")]
+    app.add_middleware(
+        Guard,
+        state=service,
+        metrics=service.metrics,
+        paths=paths,
+        hosts=Hosts(settings.allowed_hosts),
+        keys=service.keys,
+        open_paths=OPEN,
+    )
+    _describe_keys(app, settings)
+    return app
+
+
+class Service:
+    """What the routes share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.limits = settings.limits
+        self.metrics = Metrics()
+        names = None if settings.names is None else read_names(settings.names)
+        self.bundles = Bundles(
+            settings.folder, self.metrics, settings.pool, settings.deny, names, trusted_keys=settings.trusted_keys
+        )
+        self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
+        self.queries = Queries(self.limits)
+        self.keys: Keys | None = None
+        if settings.api_key is not None or settings.api_key_file is not None:
+            self.keys = Keys(settings.api_key or "", settings.api_key_file)
+        self.draining = False  # it is about to end, and clients are told
+        self.closing = False  # no more connections are taken
+
+    def reload(self) -> None:
+        """Open the bundle, the pool and the keys again; what cannot be used leaves what was there."""
+        self.bundles.reload()
+        if self.keys is None:
+            return
+        try:
+            self.keys.reload()
+        except InputError as error:
+            self.metrics.keys.labels("failed").inc()
+            logger.error("the keys stay: %s", error)
+        else:
+            self.metrics.keys.labels("done").inc()
+
+    def add_routes(self, app: FastAPI) -> None:
+        """Add all that the service answers."""
+        self._add_question(app, "/recall", self.recall, self.queries.recall, RecallAnswer)
+        self._add_question(app, "/interests", self.interests, self.queries.interests, InterestsAnswer)
+
+        async def items(query: ItemsQuery, request: Request) -> Response:
+            """Find items by a part of their token or name."""
+            return answer(await self.workers.run(self.items, query, request.scope["state"]))
+
+        items.__annotations__["query"] = Annotated[self.queries.items, Query()]
+
+        def get(path: str, call: Callable[..., Any], model: type[BaseModel] | None, *refused: int) -> None:
+            given: dict[int | str, dict[str, Any]] = {code: _described(code) for code in refused}
+            if model is not None:
+                given[200] = {"model": model}
+            app.add_api_route(
+                path, call, response_class=Response, response_model=None, responses=given, include_in_schema=bool(given)
+            )
+
+        get("/items", items, ItemsAnswer, 421, 422, 503)
+        get("/health", self.health, State, 421)
+        get("/ready", self.ready, State, 421, 503)
+        get("/version", self.version, VersionAnswer, 421)
+        app.add_api_route(
+            "/metrics",
+            self.figures,
+            response_class=Response,
+            responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        )
+        get("/", self.page, None)
+
+        async def docs() -> Response:
+            text = documentation(app.openapi())
+            return answer(text.encode(), 200, "text/html; charset=utf-8", **_page(policy(text)))
+
+        get("/docs", docs, None)
+
+    def _add_question(
+        self,
+        app: FastAPI,
+        path: str,
+        work: Callable[[Serving, Any], bytes],
+        query: type[BaseModel],
+        model: type[BaseModel],
+    ) -> None:
+        """Add a route whose body is a question; reading it, too, is a worker's task."""
+
+        def asked(body: bytes, about: dict[str, Any]) -> bytes:
+            serving = self._serving()
+            about["bundle"] = serving.recaller.bundle_id
+            return work(serving, read(body, query, self.queries.shape))
+
+        async def route(request: Request) -> Response:
+            body = await body_of(request, self.limits.max_body, self.limits.body_seconds)
+            return answer(await self.workers.run(asked, body, request.scope["state"]))
+
+        route.__doc__ = work.__doc__
+        route.__name__ = work.__name__
+        schema = query.model_json_schema(ref_template="#/components/schemas/{model}")
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        responses: dict[int | str, dict[str, Any]] = {code: _described(code) for code in _REFUSALS if code != 401}
+        responses[200] = {"model": model}
+        app.add_api_route(
+            path,
+            route,
+            methods=["POST"],
+            response_class=Response,
+            responses=responses,
+            openapi_extra={"requestBody": body},
+        )
+
+    # -- work, in threads ------------------------------------------------------------------------------------------
+
+    def _serving(self) -> Serving:
+        serving = self.bundles.serving
+        if serving is None:
+            raise Refused(503, "not_ready", "no bundle is loaded", Retry_After="5")
+        return serving
+
+    def recall(self, serving: Serving, query: RecallQuery) -> bytes:
+        """Recall items for a history."""
+        recaller, names = serving.recaller, serving.items.names
+        funnel: list[Funnel] = []
+        try:
+            found = recaller.recall(
+                query.history,
+                query.profile,
+                query.n,
+                query.exclude_seen,
+                query.allowed,
+                query.per_interest,
+                denied=query.denied,
+                diversity=query.diversity,
+                category=query.category,
+                funnel=funnel,
+            )
+        except InputError as error:
+            _blame(error, query)
+        self.metrics.recalled(len(query.history), found, funnel)
+        lists = [
+            {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
+            for each in found.by_interest
+        ]
+        return to_json(
+            {
+                "items": found.items,
+                "scores": found.scores,
+                "interests": found.interests,
+                "fallback": found.fallback,
+                "unknown": found.unknown,
+                "unknown_profile": found.unknown_profile,
+                "unknown_allowed": found.unknown_allowed,
+                "unknown_denied": found.unknown_denied,
+                "by_interest": lists if query.per_interest else None,
+                "names": names(found.items) if query.names else None,
+                "bundle": recaller.bundle_id,
+            }
+        )
+
+    def interests(self, serving: Serving, query: InterestsQuery) -> bytes:
+        """Tell the interests of a history, and which items make each."""
+        try:
+            found = serving.recaller.interests(query.history, query.profile)
+        except InputError as error:
+            _blame(error, query)
+        return to_json(
+            {
+                "vectors": found.vectors.tolist(),
+                "behaviors": found.behaviors,
+                "weights": found.weights.tolist(),
+                "unknown": found.unknown,
+                "unknown_profile": found.unknown_profile,
+                "names": serving.items.names(found.behaviors) if query.names else None,
+                "bundle": serving.recaller.bundle_id,
+            }
+        )
+
+    def items(self, query: ItemsQuery, about: dict[str, Any]) -> bytes:
+        """The items that a search finds."""
+        serving = self._serving()
+        about["bundle"] = serving.recaller.bundle_id
+        found = serving.items.find(query.q, query.limit)
+        items = [{"token": token, "name": name, "count": count} for token, name, count in found]
+        return to_json({"items": items, "bundle": serving.recaller.bundle_id})
+
+    # -- how it is -------------------------------------------------------------------------------------------------
+
+    async def health(self) -> Response:
+        """Whether the process lives."""
+        return answer(to_json({"status": "ok", "bundle": None}))
+
+    async def ready(self) -> Response:
+        """Whether requests should be sent here: also where it is degraded, which the log explains."""
+        if self.draining:
+            raise Refused(503, "draining", "the service is about to end")
+        status = "degraded" if self.bundles.behind else "ready"
+        return answer(to_json({"status": status, "bundle": self._serving().recaller.bundle_id}))
+
+    async def version(self) -> Response:
+        """What runs here."""
+        found: dict[str, Any] = {"package": __version__}
+        serving = self.bundles.serving
+        if serving is not None:
+            manifest = serving.recaller.bundle.manifest
+            found |= {
+                "bundle": serving.recaller.bundle_id,
+                "format": manifest["version"],
+                "model": manifest["model"]["name"],
+                "dataset": manifest["data"]["name"],
+                "items": len(serving.recaller.bundle.item_tokens),
+                "interests": manifest["interests"]["K"],
+                "max_history": manifest["preprocessing"]["max_history"],
+                "created": manifest["created"],
+            }
+        return answer(VersionAnswer.model_construct(**found).model_dump_json().encode())
+
+    async def figures(self) -> Response:
+        """The service's figures, for Prometheus."""
+        return answer(self.metrics.text(), 200, CONTENT_TYPE_LATEST)
+
+    async def page(self) -> Response:
+        """A page for people."""
+        return answer(PAGE, 200, "text/html; charset=utf-8", **_page(PAGE_POLICY))
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+def _blame(error: InputError, query: InterestsQuery) -> NoReturn:
+    """Refuse what the Recaller found wrong with a question; anything else is a fault of ours."""
+    field, _, text = str(error).partition(": ")
+    if field not in type(query).model_fields:
+        raise error
+    raise Refused(422, "invalid", text, field) from None
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - what it is registered for
+    return refusal(error)
+
+
+async def _not_valid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return refusal(invalid(error.errors(), skip=1))
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET")
+        return refusal(Refused(405, "method", f"allowed: {allowed}", None, Allow=allowed))
+    return refusal(Refused(error.status_code, "not_found", "there is nothing here; see /docs"))
+
+
+# -- description ---------------------------------------------------------------------------------------------------
+
+
+def _described(code: int) -> dict[str, Any]:
+    return {"model": Refusal, "description": _REFUSALS[code]}
+
+
+def _page(policy: str) -> dict[str, str]:
+    return {"Content_Security_Policy": policy} | {name.replace("-", "_"): value for name, value in _SAFE.items()}
+
+
+def _describe_keys(app: FastAPI, settings: Settings) -> None:
+    """Have the OpenAPI document say which paths need a key."""
+    if settings.api_key is None:
+        return
+    document = app.openapi()
+    document["components"]["securitySchemes"] = {
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema and route.path not in OPEN:
+            for operation in document["paths"][route.path].values():
+                operation["security"] = [{"key": []}, {"bearer": []}]
+                operation["responses"]["401"] = {"description": _REFUSALS[401], "content": content}

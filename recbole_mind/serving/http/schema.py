@@ -1,0 +1,269 @@
+"""What the service takes in and gives out: its limits, its JSON, and refusals of everything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from recbole_mind.config import checks, loading
+from recbole_mind.errors import nearest, require
+from recbole_mind.serving.http.refused import Refused
+from recbole_mind.serving.http.shape import Shape
+
+LISTED = 100  # items that /items gives at most
+LONGEST_FIELD = 100  # letters of a field's name in a refusal
+Value = str | list[str] | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The service's settings; each key of ``properties/production/serve.yaml`` is described there."""
+
+    max_history: int
+    max_n: int
+    max_tokens: int
+    max_token: int
+    max_body: int
+    head_seconds: float
+    body_seconds: float
+    idle_seconds: float
+    max_connections: int
+    workers: int
+    queue: int
+    poll_seconds: float
+    drain_seconds: float
+    shutdown_seconds: float
+
+
+def limits(given: Mapping[str, Any] | None = None) -> Limits:
+    """The settings, with those given before the defaults.
+
+    Raises:
+        InputError: a key or a value is not allowed.
+    """
+    values = dict(loading.defaults("production", "serve"))
+    for key in given or {}:
+        require(key in values, f"serve: unknown key '{key}'{nearest(key, values)}")
+    values |= given or {}
+    for key in ("max_history", "max_n", "max_tokens", "max_token", "max_body", "max_connections"):
+        checks.number(values, key, "a whole number, at least 1", low=1, strict=False, whole=True)
+    for key in ("workers", "queue"):
+        checks.number(values, key, "a whole number, at least 0", low=0, strict=False, whole=True)
+    for key in ("head_seconds", "body_seconds", "idle_seconds", "poll_seconds", "shutdown_seconds"):
+        checks.number(values, key, "a number above 0", low=0, strict=True)
+    checks.number(values, "drain_seconds", "a number, at least 0", low=0, strict=False)
+    values["workers"] = values["workers"] or os.cpu_count() or 1
+    return Limits(**values)
+
+
+# -- questions -----------------------------------------------------------------------------------------------------
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class InterestsQuery(_Strict):
+    """A history whose interests are asked for."""
+
+    history: list[str] = Field(description="Item tokens, oldest first. Unknown ones are dropped and counted.")
+    profile: dict[str, Value] | None = Field(None, description="Values of user features by field.")
+    names: bool = Field(False, description="Also give the items' names, where the service has them.")
+
+
+class RecallQuery(InterestsQuery):
+    """A history for which items are recalled."""
+
+    n: int = Field(100, description="How many items.")
+    exclude_seen: bool = Field(True, description="Leave out the items of the history.")
+    allowed: list[str] | None = Field(None, description="The items that may be recalled, within the service's pool.")
+    denied: list[str] | None = Field(None, description="Items that are left out.")
+    per_interest: bool = Field(False, description="Also give what each interest recalls by itself.")
+    diversity: float = Field(
+        0, ge=0, le=1e6, allow_inf_nan=False, description="λ of ComiRec's diversity; needs a bundle with categories."
+    )
+    category: str | None = Field(None, description="The item feature that diversity looks at.")
+
+
+class ItemsQuery(BaseModel):
+    """A search for items."""
+
+    model_config = ConfigDict(extra="forbid")
+    q: str = Field("", description="A part of a token or of a name; nothing for the most popular items.")
+    limit: int = Field(20, ge=1, le=LISTED, description="How many items.")
+
+
+class Queries:
+    """The questions under ``limits``; each is a model whose JSON schema states them."""
+
+    def __init__(self, limits: Limits) -> None:
+        token: Any = Annotated[str, Field(max_length=limits.max_token)]
+        several: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
+        tokens: Any = Annotated[list[token], Field(max_length=limits.max_tokens, fail_fast=True)]
+        fields: Any = dict[token, token | several | None]
+        both = {"history": several, "profile": Annotated[fields, Field(max_length=LISTED)] | None}
+        self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
+        n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
+        lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
+        self.recall: type[RecallQuery] = _limited(RecallQuery, both | lists | {"n": n})
+        self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
+        self.recall.model_rebuild(force=True)
+        self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
+        most = limits.max_history * (1 + LISTED) + 2 * limits.max_tokens  # a history, a profile's lists, two lists
+        self.shape = Shape(2 * LISTED, 2 * LISTED, most + 2 * LISTED)
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as one: to JSON Schema, 3.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _limited(base: Any, kinds: Mapping[str, Any]) -> Any:
+    """A model like ``base`` whose fields are of narrower kinds."""
+    fields: dict[str, Any] = {name: (kind, base.model_fields[name]) for name, kind in kinds.items()}
+    return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
+
+
+# -- answers -------------------------------------------------------------------------------------------------------
+
+
+class InterestItems(_Strict):
+    """What one interest recalls by itself."""
+
+    items: list[str]
+    scores: list[float]
+    names: list[str | None] | None = None
+
+
+class RecallAnswer(_Strict):
+    """What is recalled; the lists ``items``, ``scores`` and ``interests`` belong together."""
+
+    items: list[str] = Field(description="Tokens, best first, each once.")
+    scores: list[float] = Field(description="The maximum over the interests; in a fallback, interactions in training.")
+    interests: list[int] = Field(description="Which interest brought each item; -1 in a fallback.")
+    fallback: str | None = Field(description="Why the most popular items stand here: empty history, unknown items.")
+    unknown: int = Field(description="Items of the history that are not in the catalogue.")
+    unknown_profile: list[str] = Field(description="Fields of the profile that count as missing.")
+    unknown_allowed: int = Field(description="Tokens of allowed that are not in the catalogue.")
+    unknown_denied: int = Field(description="Tokens of denied that are not in the catalogue.")
+    by_interest: list[InterestItems] | None = Field(description="With per_interest, the list of each interest.")
+    names: list[str | None] | None = Field(description="With names, those of the items.")
+    bundle: str = Field(description="The id of the bundle that answered.")
+
+
+class InterestsAnswer(_Strict):
+    """What a history says: K interests in D dimensions, made of the L items that were read."""
+
+    vectors: list[list[float]] = Field(description="K × D.")
+    behaviors: list[str] = Field(description="The L items that were read, oldest first.")
+    weights: list[list[float]] = Field(description="K × L: how much of each interest each item makes.")
+    unknown: int = Field(description="Items of the history that are not in the catalogue.")
+    unknown_profile: list[str] = Field(description="Fields of the profile that count as missing.")
+    names: list[str | None] | None = Field(description="With names, those of the behaviours.")
+    bundle: str = Field(description="The id of the bundle that answered.")
+
+
+class Item(_Strict):
+    """One item of the catalogue."""
+
+    token: str
+    name: str | None
+    count: int = Field(description="Interactions in training.")
+
+
+class ItemsAnswer(_Strict):
+    """Items that were found: the very token first, then what begins with the text, then what holds it."""
+
+    items: list[Item]
+    bundle: str
+
+
+class State(_Strict):
+    """How the service is."""
+
+    status: str
+    bundle: str | None = None
+
+
+class VersionAnswer(_Strict):
+    """What runs here; all but the package's version is null while no bundle is loaded."""
+
+    package: str
+    bundle: str | None = None
+    format: int | None = None
+    model: str | None = None
+    dataset: str | None = None
+    items: int | None = None
+    interests: int | None = Field(None, description="K, how many interests at most.")
+    max_history: int | None = Field(None, description="Items of a history that the model reads.")
+    created: str | None = None
+
+
+class Fault(_Strict):
+    """Why there is no answer."""
+
+    type: str
+    message: str
+    field: str | None
+
+
+class Refusal(_Strict):
+    """The body of every answer but 200."""
+
+    error: Fault
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+Query = TypeVar("Query", bound=BaseModel)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def read(body: bytes, kind: type[Query], shape: Shape) -> Query:
+    """The question that stands in a body.
+
+    Raises:
+        Refused: it is not JSON (RFC 8259) in UTF-8 without a key that stands twice, holds more than ``shape`` lets it,
+            or is not such a question.
+    """
+    shape.check(body)
+    try:
+        content = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
+        if _SURROGATE.search(body):
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        raise Refused(400, "json", "the body is not UTF-8") from None
+    except RecursionError:
+        raise Refused(400, "json", "the body is nested too deeply") from None
+    except ValueError as error:
+        place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        raise Refused(400, "json", f"the body is not JSON{place}") from None
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_context=False, include_input=False)) from None
+
+
+def invalid(errors: Any, skip: int = 0) -> Refused:
+    """The refusal for what pydantic says of a question; ``skip`` parts of a field's place are not ours."""
+    first, place = errors[0], ".".join(str(part) for part in errors[0]["loc"][skip : skip + 2])
+    more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
+    message = f"{first['msg']}{more}" if place else "the body must be an object"
+    return Refused(422, "invalid", message, place.encode("ascii", "backslashreplace").decode()[:LONGEST_FIELD] or None)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Refused(400, "json", "a key stands twice in one object")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(name)

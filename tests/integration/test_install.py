@@ -1,0 +1,53 @@
+"""The defaults ship inside the wheel, and an editable install finds them too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import yaml
+
+from tests import ROOT
+
+
+def defaults_of(path, cwd):
+    """Where the package comes from and what it reads as MIND's default p, in a fresh process."""
+    code = (
+        "import recbole_mind; from recbole_mind.config.settings import defaults\n"
+        "print(recbole_mind.__file__); print(defaults('model', 'MIND')['p'], defaults('dataset', 'ml-100k') != {})"
+    )
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_wheel_holds_the_package_and_its_defaults(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "recbole_mind", "properties"):
+        (source / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
+    subprocess.run([*command, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("recbole_mind-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "site")
+    shipped = {
+        f"recbole_mind/properties/{p.relative_to(ROOT / 'properties')}" for p in ROOT.glob("properties/*/*.yaml")
+    }
+    assert shipped <= names
+    assert "recbole_mind/py.typed" in names
+    where, what = defaults_of(tmp_path / "site", tmp_path)
+    assert where.startswith(str(tmp_path / "site"))
+    assert what.endswith("True")
+
+
+def test_this_install_finds_the_defaults(tmp_path):
+    where, what = defaults_of(None, tmp_path)
+    expected = yaml.safe_load((ROOT / "properties/model/MIND.yaml").read_text())["p"]
+    assert what.split()[0] == str(expected)
+    assert Path(where).name == "__init__.py"

@@ -1,0 +1,37 @@
+"""Bundles of models that were trained for a moment on the small data set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from recbole_mind.export import export
+from recbole_mind.training import run
+from tests.support.data import small_settings
+from tests.support.sealing import reseal
+
+__all__ = ["FEATURES", "exported", "reseal", "trained"]
+FEATURES = {"item_features": ["genre", "tags"], "user_features": ["job"]}
+
+
+def trained(folder: Path, small: Path, model: str, **settings: object) -> str:
+    """Train ``model`` for an epoch in ``folder``; the path of its checkpoint."""
+    before = Path.cwd()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)  # RecBole writes its logs where it stands
+    try:
+        given = small_settings(small, **({"epochs": 1} | FEATURES | settings))
+        return str(folder / run.run(model, "small", overrides=given, record="record.json").checkpoint)
+    finally:
+        os.chdir(before)
+
+
+def exported(checkpoint: str, folder: Path, **options: object) -> Path:
+    """Export a checkpoint to ``folder``."""
+    before = Path.cwd()
+    os.chdir(Path(checkpoint).parent)
+    try:
+        export(checkpoint, folder, **options)
+    finally:
+        os.chdir(before)
+    return folder
