@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import resource
 import signal
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -36,6 +39,10 @@ QUEUE = 1024  # connections that the kernel keeps until they are accepted
 AT_ONCE = 8  # connections that are accepted before the first of them is looked at
 FILES = 64  # that are left for bundles, logs and connections which are about to be refused
 _FLUSH = 5.0  # seconds that an answer has to be taken when the connection is to end
+_HANDSHAKE = 0.1  # seconds in which a connection whose making has begun is made
+_SO_ATTACH_FILTER = 26  # socket(7); Python has no name for it
+# BPF: a segment's flags, of SYN and ACK; drop it if it is SYN alone, keep it otherwise
+_DROP_SYN = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 _REASONS = {408: "Request Timeout", 503: "Service Unavailable"}
 
 
@@ -243,10 +250,16 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         logger.info("ending: %d requests run", len(self.server_state.tasks))
         self.service.draining = self.service.closing = True
+        loop = asyncio.get_running_loop()
+        for door in sockets or []:
+            _refuse_new(door)
+        await asyncio.sleep(_HANDSHAKE)
+        for door in sockets or []:
+            loop.remove_reader(door.fileno())
+        await asyncio.sleep(0)  # what asyncio has accepted becomes a connection, which a closed server would drop
         waiting = [connection for door in sockets or [] for connection in _accepted(door)]
         for server in self.servers:
             server.close()
-        loop = asyncio.get_running_loop()
         http: Any = self.config.http_protocol_class
         make: Any = partial(http, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         for connection in waiting:
@@ -270,6 +283,19 @@ def open_door(host: str, port: int) -> socket.socket:
         return door
     except OSError as error:
         raise InputError(f"host: '{host}', port {port} cannot be listened at: {error.strerror}") from None
+
+
+def _refuse_new(door: socket.socket) -> None:
+    """Have Linux drop requests for new connections, so that none comes between the last look and the closing.
+
+    Nothing else is dropped: connections whose making has begun are still made. Elsewhere nothing is done.
+    """
+    code = b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN)
+    kept = ctypes.create_string_buffer(code, len(code))
+    with contextlib.suppress(OSError):
+        if sys.platform == "linux":
+            program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(kept))
+            door.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _accepted(door: socket.socket) -> list[socket.socket]:

@@ -360,6 +360,28 @@ def test_no_request_on_a_kept_connection_is_lost_at_the_end(two_bundles, drain):
     assert all(client.told for client in clients)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
+def test_nobody_connects_between_the_last_look_and_the_closing(two_bundles, monkeypatch):
+    tried = []
+
+    def accepted(door):
+        found = look(door)
+        with contextlib.suppress(TimeoutError):
+            tried.append("connected, and lost")
+            socket.create_connection(("127.0.0.1", door.getsockname()[1]), timeout=0.3).close()
+            return found
+        tried[-1] = "waits"
+        return found
+
+    look = service_server._accepted
+    monkeypatch.setattr(service_server, "_accepted", accepted)
+    with running(two_bundles[0]) as served:
+        early = connect(served)
+        early.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert early.recv(2**16).startswith(b"HTTP/1.1 200")
+    assert tried == ["waits"]
+
+
 # -- a client that sends what is refused -----------------------------------------------------------------------------
 
 
