@@ -117,6 +117,7 @@ def test_models_share_a_saved_data_set_with_their_own_settings(data):
         (lambda path: Path(f"{path}.json").write_text("[]"), "is corrupt"),
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "it was changed after it was saved"),
         (lambda path: rewrite(path, version=1), "its manifest is of another version"),
+        (lambda path: rewrite(path, version=2), "its manifest is of another version"),  # of modules that have moved
         (lambda path: Path(f"{path}.json").write_text("[" * 100_000), "is corrupt"),
         (lambda path: Path(f"{path}.json").write_bytes(b"\xff"), "is corrupt"),
         (lambda path: rewrite(path, mark="0" * 64), "it does not bear this user's mark"),
