@@ -1,0 +1,178 @@
+"""Every format on disk as earlier versions wrote it: this one reads it and comes to the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_mind.config import in_force
+from recbole_mind.data.packed_dataset import PackedDataset
+from recbole_mind.data.packed_file import Pack
+from recbole_mind.evaluation.hits import Hits, mean_per_user, per_user
+from recbole_mind.experiments.leaderboard.csv import to_csv
+from recbole_mind.experiments.leaderboard.spec import read_spec
+from recbole_mind.experiments.leaderboard.table import build as build_board
+from recbole_mind.experiments.sweep import spec as sweep_spec
+from recbole_mind.experiments.sweep.result import result_of
+from recbole_mind.experiments.sweep.state import Sweep
+from recbole_mind.experiments.trial import hits_beside, read_record
+from recbole_mind.serving.bundle.bundle import verify
+from recbole_mind.serving.recaller import Recaller
+from recbole_mind.serving.store.store import Store
+from recbole_mind.training import build, run
+from recbole_mind.util.files import sha256
+from tests.golden import make
+
+KEPT = sorted(path.parent.name for path in make.HERE.glob("*/checkpoint"))
+NEAR = {"abs": 1e-6, "rel": 1e-6}  # of scores: another processor adds in another order
+
+
+@pytest.fixture(scope="module", params=[*KEPT, pytest.param("now", marks=pytest.mark.slow)])
+def generation(request, tmp_path_factory):
+    """A copy of the files of a version; ``now`` are those that this one writes."""
+    folder = tmp_path_factory.mktemp("golden")
+    if request.param != "now":
+        return Path(shutil.copytree(make.HERE / request.param, folder / request.param))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "HERE", folder)
+        return make.make("now")
+
+
+def expected(folder):
+    return json.loads((folder / "expected.json").read_text())
+
+
+def test_a_checkpoint_gives_its_figures(generation):
+    folder = generation / "checkpoint"
+    known = expected(folder)
+    found = run.evaluate(folder / "model.pth", overrides={"data_path": str(make.DATA)})
+    assert (found.valid, found.test) == (known["valid"], known["test"])
+    assert found.interests == pytest.approx(known["interests"], **NEAR)
+
+
+def test_a_checkpoint_is_trained_on(generation):
+    folder = generation / "checkpoint"
+    more = make.FEATURES | {"K": 2, "epochs": 3, "checkpoint_dir": "saved"}
+    given = make.settings(make.DATA, eval_args=make.SPLIT, **more)
+    result = run.run("MIND", "small", overrides=given, resume=folder / "model.pth")
+    assert result.epochs == 3
+    assert result.curve[:2] == expected(folder)["curve"]
+
+
+def test_the_settings_of_a_record_are_used_again(generation):
+    path = generation / "checkpoint/record.json"
+    record = json.loads(path.read_text())
+    config = build.build_config(None, None, [path], overrides={"data_path": str(make.DATA)})
+    assert (config["model"], config["dataset"], config["seed"]) == ("MIND", "small", record["seed"])
+    settings = json.loads(json.dumps(in_force.settings_of(config), default=str))
+    for key in set(make.SHORT) | set(make.FEATURES) | {"K", "eval_args"}:
+        assert settings[key] == record["config"][key], key
+
+
+def test_checkpoints_of_recboles_trainer_give_their_figures(generation):
+    folder = generation / "recbole_checkpoint"
+    known = expected(folder)["test"]
+    more = {"data_path": str(make.DATA), "checkpoint_dir": "saved"}
+    assert {name: run.evaluate(folder / f"{name}.pth", overrides=more).test for name in known} == known
+    assert set(known) == {"BPR", "GRU4RecF", "MIND"}
+
+
+@pytest.mark.parametrize("model", ["MIND", "YouTubeDNN"])
+def test_a_bundle_recalls_what_it_did(generation, model):
+    known = expected(generation / "bundle")
+    assert verify(generation / "bundle" / model)["model"]["name"] == model
+    recaller = Recaller.load(generation / "bundle" / model, threads=1)
+    for question, answer in zip(known["questions"], known["answers"][model], strict=True):
+        found = json.loads(json.dumps(recaller.recall(**question)._asdict()))
+        scores, wanted = found.pop("scores"), answer.pop("scores")
+        assert found == answer
+        assert scores == pytest.approx(wanted, **NEAR)
+        assert scores or not answer["items"]
+
+
+def test_a_store_has_its_history_and_goes_on(generation):
+    folder = generation / "store"
+    known, store = expected(folder), Store(folder / "store")
+    events = [json.loads(json.dumps(vars(event))) for event in store.history()]
+    assert events == known["events"]
+    assert [event["event"] for event in events] == ["forced", "forced", "blocked", "rolled back"] or (
+        [event["event"] for event in events] == ["published", "published", "blocked", "rolled back"]
+    )
+    assert (store.current().name, store.versions()) == (known["current"], known["versions"])
+    assert verify(store.current())["id"] == known["current"]
+    (other,) = set(known["versions"]) - {known["current"]}
+    assert store.rollback(to=other, who="zoe").number == len(events) + 1
+    assert Store(folder / "store").current().name == other
+
+
+def test_the_records_of_a_leaderboard_make_its_board(generation):
+    folder = generation / "leaderboard"
+    spec = read_spec(folder / "board.yaml")
+    paths = {cell: folder / "records" / cell.file for cell in spec.cells()}
+    records = {cell: read_record(path) for cell, path in paths.items()}
+    hits = {cell: Hits.load(hits_beside(path)) for cell, path in paths.items()}
+    for cell, record in records.items():
+        assert sha256(hits_beside(paths[cell])) == record["hits"]
+        found = {metric: float(mean_per_user([hits[cell]], metric).mean()) for metric in record["test"]}
+        assert found == pytest.approx(record["test"], abs=1e-12)
+    names = (spec.models, spec.datasets, spec.protocols, spec.seeds, spec.baseline)
+    board = build_board(*names, records, hits.__getitem__, {})
+    assert to_csv(board) == (folder / "leaderboard.csv").read_text()
+
+
+def test_a_sweep_goes_on_from_its_state(generation):
+    folder = generation / "sweep"
+    known = expected(folder)
+    spec = sweep_spec.read_spec(folder / "space.yaml", overrides={"data_path": str(make.DATA)})
+    sweep = Sweep(spec, folder)
+    sweep.mark = json.loads((folder / "sweep.json").read_text())["fingerprint"]  # as if no code had changed since
+    sweep.open(resume=True)
+    sweep.tested = {seed: read_record(folder / f"records/final@{seed}.json") for seed in spec.final_seeds}
+    found = result_of(sweep)
+    assert (found.best, found.value, found.metric) == (known["best"], known["value"], known["metric"])
+    assert {metric: list(figures) for metric, figures in found.test.items()} == known["test"]
+    assert json.loads(json.dumps(found.trials)) == known["trials"]
+    assert sweep.next() is None  # nothing is left to try
+
+
+def test_hits_give_the_figures_of_each_user(generation):
+    folder = generation / "hits"
+    known, found = expected(folder), Hits.load(folder / "hits.npz")
+    assert (found.users, found.numbers.tolist()) == (known["users"], known["numbers"])
+    for metric, figures in known["per_user"].items():
+        np.testing.assert_allclose(per_user(found, metric), figures, rtol=0, atol=1e-15, err_msg=metric)
+
+
+def test_a_pack_holds_what_the_text_does(generation):
+    folder = generation / "packed"
+    assert make.histories(Pack.open(folder / "small.packed")) == expected(folder)["histories"]
+    samples = []
+    for packed in (str(folder / "small.packed"), False):
+        given = make.settings(make.DATA, eval_args=make.SPLIT, packed=packed)
+        dataset, train, *_ = build.build_data(build.build_config("MIND", "small", overrides=given))
+        assert isinstance(dataset, PackedDataset) is bool(packed)
+        samples.append({field: train.dataset.inter_feat[field].tolist() for field in ("item_id", "item_id_list")})
+    assert samples[0] == samples[1]
+
+
+# -- the generations ----------------------------------------------------------------------------------------------
+
+
+def test_every_generation_is_whole_small_and_told_of():
+    told = (make.HERE / "README.md").read_text()
+    newest = {write.__name__ for write in make.FORMATS}
+    for name in KEPT:
+        assert {path.name for path in (make.HERE / name).iterdir()} <= newest
+        assert f"`{name}`" in told
+    assert newest in [{path.name for path in (make.HERE / name).iterdir()} for name in KEPT]
+    assert sum(path.stat().st_size for path in make.HERE.rglob("*") if path.is_file()) < 2**20
+    assert all(f"`{name}/`" in told for name in newest)
+
+
+def test_a_generation_is_never_written_over():
+    with pytest.raises(FileExistsError):
+        make.make(KEPT[0])
