@@ -5,21 +5,59 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 
 import pytest
 import torch
 
 from tests.support.data import write_small
+from tests.support.durations import Durations, Recorder
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script, which children inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+PAGES = ("tests/integration/test_docs.py", "tests/integration/test_records.py")  # tests of what the pages say
+
+
+def pytest_addoption(parser):
+    parser.addoption("--record-durations", action="store_true", help="measure the tests, for tests/durations.json")
+
+
+def pytest_configure(config):
+    if config.getoption("--record-durations"):
+        config.pluginmanager.register(Recorder(), "durations-recorder")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests by their folder, fixtures and recorded duration, and put those of long files first."""
+    durations = Durations()
+    for item in items:
+        reasons = {
+            "integration": item.nodeid.startswith("tests/integration/"),
+            "docs": item.nodeid.startswith(PAGES),
+            "browser": "browser" in item.fixturenames,
+            "slow": durations.slow(item),
+        }
+        for name in (name for name, holds in reasons.items() if holds):
+            item.add_marker(name)
+    durations.longest_first(items)
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _no_ray_unless_marked(request):
+    """Ray takes seconds to start and outlives its test: who starts one says so, and stops it."""
+    yield
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+        assert request.node.get_closest_marker("ray"), "it starts Ray and is not marked ray"
 
 
 @pytest.fixture(scope="session", autouse=True)

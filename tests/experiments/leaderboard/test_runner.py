@@ -412,6 +412,7 @@ def test_spread_here_keeps_the_order():
     assert started == [0, 1, 2]
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_two_jobs_by_ray_give_the_same_table(run_once, small, tmp_path):
     spec = spec_file(tmp_path, small)

@@ -605,6 +605,7 @@ def test_an_address_where_nobody_or_no_ray_answers(small, tmp_path, capsys):
     assert not list(Path("out").glob("*.json"))
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_two_workers_make_the_same_trials(small, tmp_path):
     more = {"algo": "random", "max_evals": 4, "final_seeds": [1]}
@@ -616,6 +617,7 @@ def test_two_workers_make_the_same_trials(small, tmp_path):
     assert not (two / "running").exists()
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_bad_trials_end_early_on_workers_too(small, tmp_path):
     said = content(
@@ -636,6 +638,7 @@ def test_bad_trials_end_early_on_workers_too(small, tmp_path):
         assert record["test"] == {}
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_trials_of_a_node_that_dies_are_made_by_another(small, tmp_path):
     from ray.cluster_utils import Cluster
