@@ -12,6 +12,7 @@ import torch
 
 from tests.support.data import write_small
 from tests.support.durations import Durations, Recorder
+from tests.support.shop import write_shop
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script, which children inherit
@@ -69,6 +70,12 @@ def _own_keys(tmp_path_factory):
 def small(tmp_path_factory):
     """The folder that holds the data set ``small``."""
     return write_small(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory):
+    """The folder that holds the data set ``shop``."""
+    return write_shop(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from recbole_mind import InputError
 from recbole_mind.cli import main
 from recbole_mind.config import protocols
 from recbole_mind.config.keys import known_keys
-from recbole_mind.data import splits
 from recbole_mind.data.packed_dataset import PackedDataset, pack_data
 from recbole_mind.training import build, run
 from tests import ROOT
@@ -29,48 +26,6 @@ LENGTHS = [2, 3, 5, 7, 10, 13, 1, 6, 4, 9, 12, 8]
 
 def by_users(ratios=(8, 1, 1), history=0.8, seed=0, **more):
     return {"split": {"US": {"ratios": list(ratios), "history": history, "seed": seed}}, "order": "TO"} | more
-
-
-# -- the split ----------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=60),
-    st.sampled_from([(8, 1, 1), (18, 1, 1), (0.5, 0.2, 0.3), (1, 5, 5)]),
-    st.integers(0, 5),
-)
-def test_users_are_shared_out_by_their_random_numbers(counts, ratios, seed):
-    parts = splits.users(np.array(counts), ratios, seed)
-    present = [user for user, count in enumerate(counts) if count]
-    numbers = dict(zip(present, np.random.PCG64(seed).random_raw(len(present)).tolist(), strict=True))
-    order = sorted(present, key=numbers.__getitem__)
-    valid, test = (math.floor(len(present) * ratio / sum(ratios) + 0.5) for ratio in ratios[1:])
-    first = max(len(present) - valid - test, 0)
-    want = [order[:first], order[first : first + valid], order[first + valid :]]
-    assert [part.tolist() for part in parts] == [sorted(part) for part in want]
-    # what the users did does not matter, as long as they did something
-    again = splits.users(np.array(counts) * 3, ratios, seed)
-    assert [part.tolist() for part in again] == [part.tolist() for part in parts]
-
-
-def test_the_numbers_of_users_are_the_ratios():
-    for n, ratios, sizes in (
-        (100, (8, 1, 1), [80, 10, 10]),
-        (40, (18, 1, 1), [36, 2, 2]),
-        (10, (18, 1, 1), [8, 1, 1]),  # half a user is one
-        (9, (18, 1, 1), [9, 0, 0]),
-        (7, (1, 1, 1), [3, 2, 2]),
-    ):
-        assert [len(part) for part in splits.users(np.ones(n, int), ratios, 0)] == sizes
-    assert [part.tolist() for part in splits.users(np.ones(6, int), (1, 1, 1), 0)] == [[2, 3], [0, 1], [4, 5]]
-
-
-def test_the_cut_by_hand():
-    counts = np.array([0, 1, 2, 3, 4, 5, 6, 9, 10, 100])
-    assert splits.cuts(counts, 0.8).tolist() == [0, 0, 1, 2, 3, 4, 4, 7, 8, 80]
-    assert splits.cuts(counts, 0.29).tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 29]
-    assert splits.cuts(counts, None).tolist() == [0, 0, 1, 2, 3, 4, 5, 8, 9, 99]
 
 
 # -- the samples --------------------------------------------------------------------------------------------------

@@ -6,14 +6,11 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from recbole_mind.errors import InputError
 from recbole_mind.serving.bundle import sealed_folder
 from recbole_mind.serving.bundle.sealed_folder import verify
-from recbole_mind.serving.bundle.token_index import Tokens
-from recbole_mind.util.arrays import open_array, save_array
 from tests import ROOT
 
 # -- whole or not at all ---------------------------------------------------------------------------------------------
@@ -169,55 +166,6 @@ def test_two_exports_to_one_folder_do_not_meet(tmp_path):
 
     sealed_folder.write(folder, fill)
     assert verify(folder)["text"] == "first"
-
-
-# -- arrays and tokens -----------------------------------------------------------------------------------------------
-
-
-def test_an_array_is_mapped_as_it_was_saved(tmp_path):
-    array = np.arange(12, dtype=np.int32).reshape(4, 3)
-    save_array(tmp_path / "a.npy", array)
-    np.testing.assert_array_equal(open_array(tmp_path / "a.npy", np.int32, (4, None)), array)
-    save_array(tmp_path / "none.npy", array[:0])
-    assert open_array(tmp_path / "none.npy", np.int32, (0, 3)).shape == (0, 3)
-    for wanted in ((np.int64, (4, 3)), (np.int32, (3, 4)), (np.int32, (12,))):
-        with pytest.raises(InputError, match=r"'a.npy' holds int32 \[4, 3\] in 48 bytes; allowed: "):
-            open_array(tmp_path / "a.npy", *wanted)
-
-
-def test_tokens_have_rows_and_rows_tokens(tmp_path):
-    words = ["a", "ab", "b", "ä", "日本", "two words", "a" * 5000, "-1", "0", "00"]
-    Tokens.of(words).save(tmp_path, "words")
-    tokens = Tokens.open(tmp_path, "words", len(words))
-    assert tokens.ids(words[::-1]).tolist() == list(range(len(words)))[::-1]
-    assert tokens.tokens([3, 0, 6, 3]) == ["ä", "a", "a" * 5000, "ä"]
-    assert tokens.ids(["", "A", "a\n", "a\nab", "\n", "日", "\udcff", "a" * 4999]).tolist() == [-1] * 8
-    assert tokens.ids([]).tolist() == []
-    assert tokens.tokens([]) == []
-
-
-@pytest.mark.parametrize("words", [["a", ""], ["a\nb"], ["a", "b", "a"]])
-def test_words_that_are_no_tokens_are_refused(words):
-    with pytest.raises(InputError, match="token"):
-        Tokens.of(words)
-
-
-def test_a_token_alone_is_found_where_it_is_among_others():
-    words = ["a", "ab", "ä", "日本", "\udcff", "b" * 64, "b" * 65, "0"]
-    tokens = Tokens.of(words)
-    for word in [*words, "", "A", "a\n", "\n", "日", "b" * 63, "b" * 66, "b" * 5000]:
-        among = tokens.ids([word, *words])[0]
-        assert tokens.ids([word]).tolist() == tokens.ids(["none", word])[1:].tolist() == [among]
-    with pytest.raises(InputError, match="token 1 is not allowed; allowed: text"):
-        tokens.ids([1])
-    assert Tokens.of([]).ids(["a"]).tolist() == [-1]
-
-
-def test_many_tokens_are_found(tmp_path):
-    words = [f"item-{number * 7919}" for number in range(200_000)]
-    tokens = Tokens.of(words)
-    np.testing.assert_array_equal(tokens.ids(words), np.arange(len(words)))
-    assert (tokens.ids([f"{word}x" for word in words[:1000]]) == -1).all()
 
 
 def test_a_bundle_inside_another_is_refused(tmp_path):

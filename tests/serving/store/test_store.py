@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -19,68 +16,7 @@ from recbole_mind.serving.store import gate, self_check
 from recbole_mind.serving.store import store as store_module
 from recbole_mind.serving.store.store import Store
 from recbole_mind.util.files import alone_in
-
-SOUND = gate.Checked((), (), {"index_recall": 1.0})
-
-
-def verify(folder):
-    """What stands in for a bundle's check: every file but the manifest has its hash there, and so has the whole."""
-    try:
-        manifest = json.loads((Path(folder) / "manifest.json").read_text())
-    except FileNotFoundError:
-        raise InputError(f"bundle '{folder}' has no manifest.json") from None
-    for name, digest in manifest["files"].items():
-        path = Path(folder) / name
-        good = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
-        if not good:
-            raise InputError(f"bundle '{folder}' is corrupt: {name}")
-    return manifest
-
-
-def bundle(folder, loss, name=None, **more):
-    """Write a bundle, with a folder in it, whose loss is said."""
-    (folder / "items").mkdir(parents=True)
-    content = {"encoder.onnx": b"e" * 1000, "items/vectors.npy": f"{loss}".encode() * 500}
-    for path, text in content.items():
-        (folder / path).write_bytes(text)
-    files = {path: hashlib.sha256(text).hexdigest() for path, text in content.items()}
-    whole = hashlib.sha256(json.dumps([files, loss, more]).encode()).hexdigest()
-    manifest = {"id": name or whole, "files": files, "loss": loss, "metrics": {"valid": {"recall@10": 0.1}}} | more
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
-
-
-def opened(folder, checks=SOUND):
-    return Store(folder, verify=verify, checks=lambda source, limits: checks)
-
-
-@pytest.fixture
-def made(tmp_path):
-    """Three bundles, and a store in which the first is published."""
-    bundles = [bundle(tmp_path / f"b{place}", 2.0 + place / 100) for place in range(3)]
-    store = opened(tmp_path / "store")
-    store.publish(bundles[0], who="ann")
-    return store, bundles
-
-
-def ids(bundles):
-    return [verify(folder)["id"] for folder in bundles]
-
-
-def consistent(store):
-    """Assert that a store is whole, and return what is current and what happened."""
-    again = opened(store.folder)
-    events, current = again.history(), again.current()
-    switches = [event for event in events if event.event != "blocked"]
-    assert [event.number for event in events] == list(range(1, len(events) + 1))
-    if current is None:
-        assert switches == []
-        return None, events
-    assert verify(current)["id"] == current.name == switches[-1].id
-    for event in switches:
-        assert verify(again.version(event.id))["id"] == event.id
-    return current.name, events
-
+from tests.support.store import SOUND, bundle, consistent, full, ids, opened, verify
 
 # -- what it does ----------------------------------------------------------------------------------------------------
 
@@ -302,69 +238,6 @@ def test_two_writers_do_not_meet(made):
         assert store.current().name == ids(bundles)[0]  # readers may
 
 
-# -- a damaged history -----------------------------------------------------------------------------------------------
-
-
-def lines(store):
-    return (store.folder / "history.jsonl").read_bytes().splitlines(keepends=True)
-
-
-@pytest.mark.parametrize("torn", [b'{"number": 2, "time": "20', b"\0\0\0\0", b"{}\n", b'{"number": 9}\n'])
-def test_a_torn_last_line_is_overlooked_and_then_cut_off(made, torn):
-    store, bundles = made
-    before = store.history()
-    with open(store.folder / "history.jsonl", "ab") as file:
-        file.write(torn)
-    assert store.history() == before
-    store.publish(bundles[1])
-    assert len(lines(store)) == 2
-    assert consistent(store)[0] == ids(bundles)[1]
-
-
-def test_a_damaged_line_that_counts_is_refused(made):
-    store, bundles = made
-    store.publish(bundles[1])
-    whole = lines(store)
-    path = store.folder / "history.jsonl"
-    for wrong, words in (
-        ([b"x" + whole[0], whole[1]], "history.jsonl, line 1 is not event 1"),
-        ([whole[1]], "history.jsonl lacks event 2"),
-        ([whole[0]], "history.jsonl lacks event 2"),
-        ([whole[0], whole[1][:-9]], "history.jsonl lacks event 2"),
-        ([], "history.jsonl lacks event 2"),
-    ):
-        path.write_bytes(b"".join(wrong))
-        for act in (store.history, store.rollback, lambda: store.publish(bundles[2])):
-            with pytest.raises(InputError) as error:
-                act()
-            assert words in str(error.value)
-            assert "\n" not in str(error.value)
-        assert path.read_bytes() == b"".join(wrong)
-        assert store.current().name == ids(bundles)[1]  # what serves goes on
-
-
-def test_a_pointer_that_was_lost_does_not_cost_the_history(made):
-    store, bundles = made
-    store.publish(bundles[1])
-    path = store.folder / "current"
-    content = path.read_text()
-    for damage, words in ((None, "goes on after event 0"), ("", "does not name a version"), ("3", "does not name")):
-        path.unlink() if damage is None else path.write_text(damage)
-        for act in (store.history, lambda: store.publish(bundles[2])):
-            with pytest.raises(InputError, match=words):
-                act()
-        path.touch()
-    assert len(lines(store)) == 2
-    path.write_text('{"id": "../../etc", "event": 1}')
-    with pytest.raises(InputError, match="does not name a version"):
-        store.current()
-    path.write_text(content)
-    assert consistent(store)[0] == ids(bundles)[1]
-    shutil.rmtree(store.version(ids(bundles)[1]))
-    with pytest.raises(InputError, match="which is current, is missing"):
-        store.current()
-
-
 # -- faults at every step --------------------------------------------------------------------------------------------
 
 STEPS = (
@@ -397,10 +270,6 @@ def faulty(monkeypatch, at, strike):
     for owner, name in STEPS:
         wrap(owner, name)
     return taken
-
-
-def full():
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def killed(at, act):
@@ -501,28 +370,6 @@ def test_a_fault_at_any_step_of_the_first_publication(tmp_path, way):
         here.publish(source)
         assert consistent(here)[0] == verify(source)["id"]
     assert at > 10
-
-
-def test_an_event_that_cannot_be_written_whole_is_cut_off(made, monkeypatch):
-    store, bundles = made
-    before = (store.folder / "history.jsonl").read_bytes()
-    fsync = os.fsync
-    calls = []
-
-    def failing(handle):
-        name = os.readlink(f"/proc/self/fd/{handle}")
-        calls.append(name)
-        if name.endswith("history.jsonl"):
-            full()
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", failing)
-    with pytest.raises(InputError, match="cannot be written: No space left on device"):
-        store.publish(bundles[1])
-    monkeypatch.undo()
-    assert any(name.endswith("history.jsonl") for name in calls)
-    assert (store.folder / "history.jsonl").read_bytes() == before
-    assert consistent(store)[0] == ids(bundles)[0]
 
 
 # -- the commands ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
-"""What a library says of itself in a refusal."""
+""""""
+
+from __future__ import annotations
 
 import pytest
 
-from recbole_mind.errors import InputError
+from recbole_mind.errors import InputError, without_places
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,13 @@ from recbole_mind.errors import InputError
 )
 def test_where_a_library_was_built_is_left_out(said, told):
     assert str(InputError(said)) == told
+
+
+def test_the_places_of_a_librarys_source_are_left_out():
+    for text, words in (
+        ("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator", "err == 0. DefaultCPUAllocator"),
+        ("Error in faiss::x at /project/third-party/faiss/Index.cpp:12: d is wrong", "Error in faiss::x d is wrong"),
+        ("/arrow/cpp/src/parquet/thrift.h:99: no more", "no more"),
+        ("'a.c/b' is gone, 3.h is kept", "'a.c/b' is gone, is kept"),
+    ):
+        assert without_places(text) == words

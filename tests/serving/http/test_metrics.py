@@ -1,69 +1,58 @@
-"""What the service tells about itself: log lines, request ids, and that alerts and boards ask for what there is."""
+"""What is counted, and that alerts and boards ask for what there is."""
 
 import json
-import logging
 import re
 import shutil
-import signal
 import subprocess
 from importlib.resources import files
 
 import pytest
 import yaml
 
-from recbole_mind.serving.http.logs import Seldom
 from recbole_mind.serving.http.metrics import Metrics
 from recbole_mind.serving.store.gate import Checked
 from recbole_mind.serving.store.store import Store
-from tests.serving.http.test_hostile import BODY, command
+from tests.support.commands import BODY
+from tests.support.questions import HISTORY
 from tests.support.serving import JSON, running, until
 
-PRODUCTION = files("recbole_mind.properties") / "production"
 
-
-def test_a_line_of_json_tells_of_each_request(two_bundles):
-    with command(two_bundles[0], "--access-log", "--log-format=json") as (served, process):
-        answer = served.post("/recall", BODY, **JSON, **{"X-Request-ID": "a-1:b.C_d"})
-        assert answer.headers["x-request-id"] == "a-1:b.C_d"
-        bundle = answer.json["bundle"]
-        assert served.post("/recall", b'{"history": ["i17"], "n": 0}', **JSON).status == 422
-        assert served.get("/i17?i17").status == 404
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-    lines = [json.loads(line) for line in process.said]
-    for line in lines:
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
-        assert {"level", "logger", "message"} <= set(line)
-    good, refused, lost = (line for line in lines if line["logger"] == "recbole_mind.access")
-    wanted = {"request": "a-1:b.C_d", "bundle": bundle, "method": "POST", "path": "/recall", "status": 200}
-    assert {name: good[name] for name in wanted} == wanted
-    assert 0 < good["ms"] < 20_000
-    assert (refused["status"], refused["bundle"]) == (422, bundle)
-    assert (lost["path"], lost["status"], lost["bundle"]) == ("other", 404, None)
-    assert "i17" not in "".join(process.said)
-
-
-@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "é", 'a"b', "a;b"])
-def test_an_id_that_does_not_fit_into_a_log_is_replaced(two_bundles, name):
+def test_what_happens_is_counted(two_bundles):
     with running(two_bundles[0]) as served:
-        found = [
-            served.get("/health", **{"X-Request-ID": name.encode("latin-1")}).headers["x-request-id"] for _ in "ab"
-        ]
-    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in found)
-    assert found[0] != found[1]
+        for history in (HISTORY, [*HISTORY, "x"], [], ["x", "y"]):
+            served.post("/recall", {"history": history, "n": 5})
+        served.post("/recall", {"history": HISTORY, "allowed": ["i1", "x", "y"], "denied": ["i1", "z"]})
+        served.post("/recall", {"history": 3})
+        served.get("/a/b")
+        wanted = {
+            'requests_total{path="/recall",status="200"}': 5,
+            'requests_total{path="/recall",status="422"}': 1,
+            'requests_total{path="other",status="404"}': 1,
+            'request_seconds_count{path="/recall"}': 6,
+            "recalls_total": 5,
+            "empty_recalls_total": 1,
+            'fallbacks_total{reason="empty history"}': 1,
+            'fallbacks_total{reason="unknown items"}': 1,
+            'candidates_bucket{le="0.0"}': 1,
+            "candidates_sum": 20,
+            "history_items_total": 8 + 9 + 2 + 8,
+            "unknown_items_total": 3,
+            'unknown_listed_items_total{list="allowed"}': 2,
+            'unknown_listed_items_total{list="denied"}': 1,
+            "catalogue_items": 50,
+            "pool_items": 50,
+            "running": 0,
+            'swaps_total{result="done"}': 0,
+        }
+        assert {name: served.figure(f"recbole_mind_{name}") for name in wanted} == wanted
+        steps = ("proposed", "after_pool", "after_seen", "after_denied", "returned")
+        left = [served.figure(f'recbole_mind_funnel_items_total{{stage="{step}"}}') for step in steps]
+        assert left == [5 * 50, 4 * 50 + 1, 2 * (50 - 8) + 2 * 50, 2 * (50 - 8) + 2 * 50, 20]
+        text = served.get("/metrics").body.decode()
+        assert re.search(r'recbole_mind_bundle_info\{.*id="[0-9a-f]{64}".*model="MIND".*\} 1\.0', text)
 
 
-def test_what_a_client_can_cause_is_said_once_a_minute(caplog, monkeypatch):
-    logger = logging.getLogger("recbole_mind.tested")
-    seldom = Seldom()
-    logger.addFilter(seldom)
-    for turn in range(1000):
-        logger.warning("bad %d", turn)
-    logger.warning("something else")
-    assert [record.getMessage() for record in caplog.records] == ["bad 0", "something else"]
-    monkeypatch.setattr("recbole_mind.serving.http.logs.SELDOM", 0.0)
-    logger.warning("bad %d", 1000)
-    assert caplog.records[-1].getMessage() == "bad 1000 (999 more in the last minute)"
+PRODUCTION = files("recbole_mind.properties") / "production"
 
 
 def test_what_the_gate_blocked_is_shown(two_bundles, tmp_path):
