@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint fuzz clean
+.PHONY: demo test quick durations lint fuzz clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
@@ -27,9 +27,19 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# a process for each core, at most four; the tests of a file share what they train, and the long files do not come last
+# a process for each core, at most four; the tests of a file share what they train, and the long files come first
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# in under two minutes on two cores: some of every room, without what starts a command, a Ray or a browser, or takes long
+quick: .venv/installed-dev
+	$(PYTEST) -m 'not (integration or ray or browser or docs or slow)'
+
+# tests/durations.json, by which long files start first and slow tests are known; FILES alone, if they are named
+durations: .venv/installed-dev
+	$(PYTEST) --record-durations $(FILES)
 
 # crafted and mutated files and malformed requests: FUZZ requests of each kind, FUZZ_FILES files of each, which FUZZ_SEED draws
 FUZZ ?= 1000
@@ -38,7 +48,8 @@ FUZZ_SEED ?= 1
 fuzz: .venv/installed-dev
 	RECBOLE_MIND_FUZZ=$(FUZZ) FUZZ_FILES=$(FUZZ_FILES) FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 timeout 7200 \
 		$(BIN)/python -m pytest -n auto --maxprocesses 4 -rP --tb=short --dist worksteal \
-		$(wildcard tests/test_*fuzz*.py tests/test_hostile*.py) tests/test_service_faults.py tests/test_service_shape.py
+		$(shell find tests -name 'test_*fuzz*.py' -o -name 'test_hostile_*.py') tests/serving/http/test_faults.py \
+		tests/serving/http/test_shape.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

@@ -1,4 +1,4 @@
-""""""
+"""Errors of ours and of libraries: one line, without the places of a library's source."""
 
 from __future__ import annotations
 
