@@ -98,3 +98,10 @@ def test_the_files_that_make_names_exist(target):
     said = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "pytest" in said
     assert all((ROOT / path).is_file() for path in re.findall(r"\btests/\S+\.py", said))
+
+
+def test_the_tests_that_pages_name_exist():
+    stems = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    for page in (ROOT / "docs").glob("*.md"):
+        named = set(re.findall(r"`(?:tests/[\w/]*)?(test_\w+)(?:\.py)?`", page.read_text()))
+        assert named - stems == set(), page.name
