@@ -8,7 +8,6 @@ import subprocess
 import pytest
 
 from tests import ROOT
-from tests.support.durations import Durations, file_of
 
 PACKAGE = ROOT / "recbole_mind"
 # modules without a test file of their own name: where they are tested, why there, and which they are
@@ -85,12 +84,6 @@ def test_what_is_tested_elsewhere_is_there_and_has_no_file(module):
     assert module in modules(), f"there is no module {module}: leave it out of ELSEWHERE"
     assert not (ROOT / file_for(module)).exists(), f"{file_for(module)} is there: leave {module} out of ELSEWHERE"
     assert (ROOT / EXCEPTIONS[module]).is_file()
-
-
-def test_recorded_durations_are_of_tests_that_exist():
-    durations = Durations()
-    assert [name for name in durations.files if not (ROOT / name).is_file()] == []
-    assert {file_of(name) for name in (*durations.tests, *durations.fixtures)} <= set(durations.files)
 
 
 @pytest.mark.parametrize("target", ["test", "quick", "durations", "fuzz"])
