@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.durations import SLOW, UNKNOWN, Durations, Recorder
+from tests.support.durations import LEAST, QUICK, SLOW, UNKNOWN, Durations, Recorder
 from tests.support.schedule import makespan
 
 
@@ -44,6 +44,19 @@ def test_a_test_is_slow_with_its_cases_or_by_a_fixture_of_its_file(durations):
     assert durations.slow(item("tests/test_house.py::test_b", "tmp_path", "board"))
     assert not durations.slow(item("tests/test_house.py::test_b", "tmp_path"))
     assert not durations.slow(item("tests/util/test_lazy.py::test_b", "board"))  # of another file
+
+
+def test_the_longest_are_slow_until_the_rest_is_quick(tmp_path):
+    found = Durations(tmp_path / "none.json")
+    assert found.limit == SLOW
+    many = [(f"tests/test_house.py::test_{n}", "tests", 1 + n / 100) for n in range(int(QUICK))]
+    found.update([*many, ("tests/integration/test_docs.py::test_all", "tests", 1000.0)])
+    del found.limit
+    slow = [name for name, _, seconds in many if found.slow(item(name))]
+    left = sum(seconds for name, _, seconds in many if name not in slow)
+    assert QUICK - SLOW < left <= QUICK
+    assert slow == [name for name, *_ in many[-len(slow) :]]
+    assert LEAST < found.limit < SLOW
 
 
 def test_long_files_come_first_and_keep_their_order(durations):

@@ -5,6 +5,7 @@ A time is kept for each file, and for each test and fixture that takes a second;
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -20,8 +21,10 @@ import pytest
 from tests import ROOT
 
 PATH = ROOT / "tests" / "durations.json"
-SLOW = 3.0  # seconds: a test, or a fixture of a file, that takes as long is slow
-LEAST = 1.0  # of a test or a fixture that is kept
+SLOW = 3.0  # seconds: a test, or a fixture of a file, that takes as long is slow,
+QUICK = 160.0  # and so are the longest of the others, until all that is left takes no longer than this in one process
+LEAST = 0.5  # of a test or a fixture that is kept
+ASIDE = "tests/integration/"  # which is not quick, however long it takes
 UNKNOWN = 20.0  # of a file that was never measured
 # imported before the first test is measured, which would else seem to take what they take
 LIBRARIES = (
@@ -54,11 +57,23 @@ class Durations:
         self.tests: dict[str, float] = content.get("tests", {})
         self.fixtures: dict[str, float] = content.get("fixtures", {})
 
+    @functools.cached_property
+    def limit(self) -> float:
+        """From how many seconds on a test is slow."""
+        left = sum(seconds for name, seconds in self.files.items() if not name.startswith(ASIDE))
+        parts = {name: seconds for name, seconds in (self.tests | self.fixtures).items() if not name.startswith(ASIDE)}
+        limit = SLOW
+        for seconds in sorted(parts.values(), reverse=True):
+            if seconds < SLOW and left <= QUICK:
+                break
+            left, limit = left - seconds, min(limit, seconds)
+        return limit
+
     def slow(self, item: pytest.Item) -> bool:
         """Whether a test takes long, or waits for a fixture of its file that does."""
         fixtures = (f"{file_of(item.nodeid)}::{name}" for name in getattr(item, "fixturenames", ()))
         seconds = [self.tests.get(test_of(item.nodeid), 0.0), *(self.fixtures.get(name, 0.0) for name in fixtures)]
-        return max(seconds) >= SLOW
+        return max(seconds) >= self.limit
 
     def longest_first(self, items: list[pytest.Item]) -> None:
         """Sort tests by how long their file takes; the tests of a file keep their order."""
@@ -78,7 +93,7 @@ class Durations:
             sums[kind][test_of(name)] += seconds
         self.files |= {name: round(seconds, 1) for name, seconds in sums["files"].items()}
         for kind, known in (("tests", self.tests), ("fixtures", self.fixtures)):
-            known.update({name: round(seconds, 1) for name, seconds in sums[kind].items() if seconds >= LEAST})
+            known.update({name: round(seconds, 2) for name, seconds in sums[kind].items() if seconds >= LEAST})
 
     def save(self) -> None:
         parts = {"files": self.files, "tests": self.tests, "fixtures": self.fixtures}
