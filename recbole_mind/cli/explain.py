@@ -11,7 +11,7 @@ from recbole_mind.config import loading
 from recbole_mind.errors import InputError
 
 
-def add_parsers(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command's parser to ``recbole-mind``'s."""
     parser = commands.add_parser(
         "explain",

@@ -9,7 +9,7 @@ from typing import Any
 TOKEN = "MILVUS_TOKEN"  # noqa: S105 - the name of the variable that holds it
 
 
-def add_parsers(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the parser of ``milvus`` to ``recbole-mind``'s."""
     milvus = commands.add_parser(
         "milvus",

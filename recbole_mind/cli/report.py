@@ -16,7 +16,7 @@ from recbole_mind.config import loading
 from recbole_mind.errors import require
 
 
-def add_parsers(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
     parser = commands.add_parser(
         "report",

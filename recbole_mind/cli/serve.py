@@ -17,7 +17,7 @@ KEY = "RECBOLE_MIND_API_KEY"
 SWITCH = 0.001  # seconds after which a thread of Python lets another go on: /health does not wait for recalls
 
 
-def add_parsers(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the parser of ``serve`` to ``recbole-mind``'s."""
     serve = commands.add_parser(
         "serve",

@@ -22,7 +22,7 @@ _STYLES = {"published": "green", "forced": "yellow", "blocked": "red", "rolled b
 _COLUMNS, _WIDTH, _REST = 4, 16, 72  # figures in the table of a store's history, letters of each and of the rest
 
 
-def add_parsers(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the parsers of ``publish``, ``rollback`` and ``history`` to ``recbole-mind``'s."""
     publish = commands.add_parser(
         "publish",

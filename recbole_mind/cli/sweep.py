@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recbole_mind.cli.parsing import add_jobs
 from recbole_mind.config import loading
 
 _SHOWN = 5  # trials in the printed table
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
+def add_parser(commands: Any) -> None:
     """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "sweep",
@@ -34,8 +35,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--max-evals", type=int, metavar="N", help="trials (default: 30; exhaustive: all)")
     parser.add_argument("--seed", type=int, help="of the search (default: 1)")
     parser.add_argument("--resume", action="store_true", help="go on with the sweep that is in DIR")
+    add_jobs(parser)
     parser.set_defaults(run=sweep, takes_settings=True)
-    return parser
 
 
 def sweep(known: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -1,43 +1,15 @@
-"""The commands of production: argument parsing and printing, nothing else."""
+"""The command ``recbole-mind recall``: recall for every user of a Parquet file."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
-from recbole_mind.config import loading
 from recbole_mind.serving.progress import UsersProgress
 
 
-def add_parsers(commands: Any) -> None:
-    """Add the parsers of ``export`` and ``recall`` to ``recbole-mind``'s."""
-    export = commands.add_parser(
-        "export",
-        allow_abbrev=False,
-        help="turn a checkpoint into a bundle that recalls: encoder, item index, tokens, popularity",
-        epilog="Settings that win over the checkpoint's, as --key=value: --data_path=data",
-    )
-    export.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a .pth file of MIND, ComiRecSA, ComiRecDR or YouTubeDNN"
-    )
-    export.add_argument(
-        "--output", "-o", required=True, metavar="DIR", help="the bundle; one that is there is replaced"
-    )
-    export.add_argument(
-        "--index", default="auto", metavar="FACTORY", help="exact, auto or a FAISS factory string (default: auto)"
-    )
-    export.add_argument("--parameters", metavar="nprobe=32,...", help="FAISS's search parameters")
-    export.add_argument(
-        "--category", action="append", default=[], metavar="FIELD", help="an item feature for diversity"
-    )
-    export.add_argument("--record", metavar="PATH", help="the run's record, for the metrics on test data")
-    export.add_argument("--sign", metavar="KEY", help="a private key of ssh-keygen -t ed25519, which signs the bundle")
-    export.set_defaults(run=_export, takes_settings=True)
-    _add_recall(commands)
-
-
-def _add_recall(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
+    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
     recall = commands.add_parser(
         "recall",
         allow_abbrev=False,
@@ -60,30 +32,6 @@ def _add_recall(commands: Any) -> None:
     recall.add_argument("--batch", type=int, metavar="N", help="users of a part, held in memory (default: 1024)")
     recall.add_argument("--threads", type=int, metavar="N", help="default: OMP_NUM_THREADS, or the number of cores")
     recall.set_defaults(run=_recall)
-
-
-def _export(known: argparse.Namespace, rest: Sequence[str]) -> int:
-    from recbole_mind.export import export
-
-    manifest = export(
-        known.checkpoint,
-        known.output,
-        factory=known.index,
-        parameters=known.parameters,
-        categories=known.category,
-        record=known.record,
-        overrides=loading.parse_arguments(rest),
-        sign=known.sign,
-    )
-    data, index, files = manifest["data"], manifest["index"], manifest["files"]
-    size = sum(entry["bytes"] for entry in files.values())
-    print(f"{known.output}: {manifest['model']['name']} on {data['name']}, {size / 2**20:,.1f} MiB")
-    trained = f", {data['untrained_items']:,} of them never seen in training" if data["untrained_items"] else ""
-    print(f"{data['items']:,} items{trained}")
-    how = "searched exactly" if index["factory"] == "exact" else f"recall@{index['n']} {index['recall']:.4f} of exact"
-    print(f"index {index['factory']}: {how}")
-    print(f"id {manifest['id']}")
-    return 0
 
 
 def _recall(known: argparse.Namespace) -> int:
