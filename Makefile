@@ -26,6 +26,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	test ! -e $(BIN)/lint-imports || $(BIN)/lint-imports --no-logo setup.cfg
 
 # a process for each core, at most four; the tests of a file share what they train, and the long files do not come last
 test: lint
