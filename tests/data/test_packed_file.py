@@ -371,9 +371,9 @@ def test_what_is_packed_is_what_the_settings_load(odd, tmp_path):
 
 
 def test_files_and_samples_need_no_recbole():
-    modules = "packed", "inter_file", "splits", "sequences"
+    modules = "packed_file", "inter_file", "splits", "history_store"
     code = "; ".join(
-        ["import sys", *(f"import recbole_mind.{name}" for name in modules), "assert 'recbole' not in sys.modules"]
+        ["import sys", *(f"import recbole_mind.data.{name}" for name in modules), "assert 'recbole' not in sys.modules"]
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
