@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.cli.printing import print_results
 from recbole_mind.config import loading
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    demo = commands.add_parser("demo", help="train and test MIND, YouTubeDNN and Pop on ml-100k; one table")
-    demo.add_argument("--output", "-o", default="demo", metavar="DIR", help="where the records go (default: demo)")
-    demo.set_defaults(run=_demo)
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", "-o", default="demo", metavar="DIR", help="where the records go (default: demo)")
 
 
-def _demo(known: argparse.Namespace) -> int:
+def run(known: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run the command."""
     from recbole_mind.training.run import run
 
     protocol, folder = loading.defaults("examples", "demo"), Path(known.output)
@@ -27,3 +26,11 @@ def _demo(known: argparse.Namespace) -> int:
         results.append(run(model, "ml-100k", overrides=overrides, record=folder / f"{name}.json"))
     print_results(results, folder / "record.json")
     return 0
+
+
+COMMAND = Command(
+    "demo",
+    "train and test MIND, YouTubeDNN and Pop on ml-100k; one table",
+    run,
+    _add_arguments,
+)

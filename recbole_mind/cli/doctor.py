@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-
-def add_parser(commands: Any) -> None:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    doctor = commands.add_parser("doctor", help="does RecBole run here, what is mended, which command helps")
-    doctor.set_defaults(run=_doctor)
+from recbole_mind.cli.parsing import Command
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def run(known: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run the command."""
     from recbole_mind.plugin.doctor import examine
 
     report = examine()
@@ -40,3 +37,10 @@ def _doctor(_: argparse.Namespace) -> int:
     if not report.problems:
         console.print("\nRecBole runs here.", style="bold green")
     return 1 if report.problems else 0
+
+
+COMMAND = Command(
+    "doctor",
+    "does RecBole run here, what is mended, which command helps",
+    run,
+)

@@ -5,31 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.cli.printing import print_report, print_results
 from recbole_mind.config import loading
 from recbole_mind.errors import InputError
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    evaluate = commands.add_parser(
-        "evaluate",
-        allow_abbrev=False,
-        help="evaluate a saved model again; which users, items and interests its hits come from",
-        epilog="Other settings, as --key=value: --topk='[20, 50]' --search_parameters=nprobe=32",
-    )
-    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file of run_recbole or of RecBole")
-    evaluate.add_argument("--search", metavar="dense|exact|FACTORY", help="how the catalogue is ranked (eval_search)")
-    evaluate.add_argument(
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file of run_recbole or of RecBole")
+    parser.add_argument("--search", metavar="dense|exact|FACTORY", help="how the catalogue is ranked (eval_search)")
+    parser.add_argument(
         "--mask-history", choices=("true", "false"), type=str.lower, help="keep each user's history out of the ranking"
     )
-    evaluate.add_argument("--record", metavar="PATH", help="write the result as JSON")
-    evaluate.set_defaults(run=_evaluate, takes_settings=True)
+    parser.add_argument("--record", metavar="PATH", help="write the result as JSON")
 
 
-def _evaluate(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command."""
     from recbole_mind.training.run import evaluate
 
     overrides = loading.parse_arguments(rest)
@@ -44,3 +37,13 @@ def _evaluate(known: argparse.Namespace, rest: Sequence[str]) -> int:
     print_results([result], known.record)
     print_report(result)
     return 0
+
+
+COMMAND = Command(
+    "evaluate",
+    "evaluate a saved model again; which users, items and interests its hits come from",
+    run,
+    _add_arguments,
+    epilog="Other settings, as --key=value: --topk='[20, 50]' --search_parameters=nprobe=32",
+    takes_settings=True,
+)

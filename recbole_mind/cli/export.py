@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.config import loading
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    export = commands.add_parser(
-        "export",
-        allow_abbrev=False,
-        help="turn a checkpoint into a bundle that recalls: encoder, item index, tokens, popularity",
-        epilog="Settings that win over the checkpoint's, as --key=value: --data_path=data",
-    )
-    export.add_argument(
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a .pth file of MIND, ComiRecSA, ComiRecDR or YouTubeDNN"
     )
-    export.add_argument(
+    parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="the bundle; one that is there is replaced"
     )
-    export.add_argument(
+    parser.add_argument(
         "--index", default="auto", metavar="FACTORY", help="exact, auto or a FAISS factory string (default: auto)"
     )
-    export.add_argument("--parameters", metavar="nprobe=32,...", help="FAISS's search parameters")
-    export.add_argument(
+    parser.add_argument("--parameters", metavar="nprobe=32,...", help="FAISS's search parameters")
+    parser.add_argument(
         "--category", action="append", default=[], metavar="FIELD", help="an item feature for diversity"
     )
-    export.add_argument("--record", metavar="PATH", help="the run's record, for the metrics on test data")
-    export.add_argument("--sign", metavar="KEY", help="a private key of ssh-keygen -t ed25519, which signs the bundle")
-    export.set_defaults(run=_export, takes_settings=True)
+    parser.add_argument("--record", metavar="PATH", help="the run's record, for the metrics on test data")
+    parser.add_argument("--sign", metavar="KEY", help="a private key of ssh-keygen -t ed25519, which signs the bundle")
 
 
-def _export(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command."""
     from recbole_mind.export import export
 
     manifest = export(
@@ -57,3 +50,13 @@ def _export(known: argparse.Namespace, rest: Sequence[str]) -> int:
     print(f"index {index['factory']}: {how}")
     print(f"id {manifest['id']}")
     return 0
+
+
+COMMAND = Command(
+    "export",
+    "turn a checkpoint into a bundle that recalls: encoder, item index, tokens, popularity",
+    run,
+    _add_arguments,
+    epilog="Settings that win over the checkpoint's, as --key=value: --data_path=data",
+    takes_settings=True,
+)

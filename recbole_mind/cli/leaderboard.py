@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from recbole_mind.cli.parsing import add_jobs
+from recbole_mind.cli.parsing import Command, add_jobs
 from recbole_mind.errors import InterruptedRun
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    board = commands.add_parser(
-        "leaderboard",
-        allow_abbrev=False,
-        help="models × data sets × protocols × seeds: run what is missing, one table with significance",
-        epilog="The same command goes on where it was stopped. A run that is done is made again only if its settings, "
-        "the code's version or the data changed.",
-    )
-    board.add_argument(
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "spec", metavar="FILE.yaml", help="models, datasets, data_path, protocols, seeds, baseline, settings"
     )
-    board.add_argument(
+    parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="records/ and leaderboard.md, .tex, .csv, .html"
     )
-    add_jobs(board)
-    board.set_defaults(run=_leaderboard)
+    add_jobs(parser)
 
 
-def _leaderboard(known: argparse.Namespace) -> int:
+def run(known: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run the command."""
     from recbole_mind.experiments.leaderboard.render import write
     from recbole_mind.experiments.leaderboard.runner import Leaderboard
     from recbole_mind.experiments.leaderboard.spec import read_spec
@@ -59,3 +51,13 @@ def _leaderboard(known: argparse.Namespace) -> int:
     for cell, error in failed.items():
         print(f"error: {cell}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+COMMAND = Command(
+    "leaderboard",
+    "models × data sets × protocols × seeds: run what is missing, one table with significance",
+    run,
+    _add_arguments,
+    epilog="The same command goes on where it was stopped. A run that is done is made again only if its settings, "
+    "the code's version or the data changed.",
+)

@@ -13,20 +13,38 @@ from recbole_mind.cli import (
     evaluate,
     explain,
     export,
+    history,
     leaderboard,
     milvus,
     pack,
+    publish,
     recall,
     report,
+    rollback,
     serve,
-    store,
     sweep,
     train,
 )
 from recbole_mind.cli.parsing import Parser
 from recbole_mind.errors import InputError, InterruptedRun
 
-_COMMANDS = (doctor, demo, evaluate, pack, leaderboard, sweep, export, recall, store, serve, milvus, explain, report)
+_COMMANDS = (
+    doctor,
+    demo,
+    evaluate,
+    pack,
+    leaderboard,
+    sweep,
+    export,
+    recall,
+    publish,
+    rollback,
+    history,
+    serve,
+    milvus,
+    explain,
+    report,
+)
 
 
 def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None) -> int:
@@ -59,12 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="recbole-mind", allow_abbrev=False, description="MIND for RecBole.")
     parser.add_argument("--version", action="version", version=__version__)
-    parser.set_defaults(takes_settings=False)  # a command that does is given the arguments that it does not name
     commands = parser.add_subparsers(dest="command", required=True)
     for command in _COMMANDS:
-        command.add_parser(commands)
+        command.COMMAND.add_to(commands)
     known, rest = parser.parse_known_args(arguments)
     if rest and not known.takes_settings:
         raise InputError(f"argument '{rest[0]}' is not understood")
-    status: int = known.run(known, rest) if known.takes_settings else known.run(known)
+    status: int = known.run(known, rest)
     return status

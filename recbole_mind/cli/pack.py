@@ -9,24 +9,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.config import loading
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    pack = commands.add_parser(
-        "pack",
-        allow_abbrev=False,
-        help="write a data set's .inter file as sorted columns, for data larger than memory",
-        epilog="Settings that say what is read, as --key=value: --data_path=data --load_col='{inter: [user_id, "
-        "item_id, timestamp]}'. Runs take the folder by themselves while the file does not change.",
-    )
-    pack.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
-    pack.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
-    pack.set_defaults(run=_pack, takes_settings=True)
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", help="its name, a folder under data_path")
+    parser.add_argument("--output", "-o", metavar="DIR", help="the folder (default: DATASET.packed beside the file)")
 
 
-def _pack(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run the command."""
     from recbole_mind.data.packed_dataset import pack_data
     from recbole_mind.training.build import build_config
 
@@ -45,3 +38,16 @@ def _pack(known: argparse.Namespace, rest: Sequence[str]) -> int:
     users, items = (f"{pack.tokens[field]:,}" for field in (pack.user, pack.item))
     print(f"{pack.interactions:,} interactions of {users} users with {items} items in {pack.folder}")
     return 0
+
+
+COMMAND = Command(
+    "pack",
+    "write a data set's .inter file as sorted columns, for data larger than memory",
+    run,
+    _add_arguments,
+    epilog=(
+        "Settings that say what is read, as --key=value: --data_path=data --load_col='{inter: [user_id, "
+        "item_id, timestamp]}'. Runs take the folder by themselves while the file does not change."
+    ),
+    takes_settings=True,
+)

@@ -68,7 +68,7 @@ def test_layers_and_checkpoints_import_without_recbole(tmp_path):
         "plugin.doctor",
         "serving.store.gate",
         "serving.store.store",
-        "cli.store",
+        "cli.publish",
         "serving.milvus",
         "cli.milvus",
     ]
