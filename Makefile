@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test quick durations lint fuzz clean
+.PHONY: demo test quick durations lint fuzz dist clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
@@ -26,6 +26,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	test ! -e $(BIN)/lint-imports || $(BIN)/lint-imports --no-logo setup.cfg
 
 # a process for each core, at most four; the tests of a file share what they train, and the long files come first
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -50,6 +51,11 @@ fuzz: .venv/installed-dev
 		$(BIN)/python -m pytest -n auto --maxprocesses 4 -rP --tb=short --dist worksteal \
 		$(shell find tests -name 'test_*fuzz*.py' -o -name 'test_hostile_*.py') tests/serving/http/test_faults.py \
 		tests/serving/http/test_shape.py
+
+# the packages of a release, in dist/
+dist: .venv/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

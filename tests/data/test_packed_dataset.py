@@ -14,7 +14,8 @@ import torch
 from recbole_mind import InputError
 from recbole_mind.cli import main
 from recbole_mind.data.packed_dataset import PackedDataset
-from recbole_mind.data.packed_file import Pack, pack
+from recbole_mind.data.packed_file import Pack
+from recbole_mind.data.packing import pack
 from recbole_mind.training import build, load, run
 from tests.support.data import small_settings, write_small
 from tests.support.odd import PLAIN, SOME, batches, both, layout, prepare, protocol, same, whole

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from recbole_mind import InputError
-from recbole_mind.data import atomic_file, inter_file, packed_file
+from recbole_mind.data import atomic_file, inter_file, packing
 from recbole_mind.data.atomic_file import Format
 from recbole_mind.data.packed_dataset import pack_data
-from recbole_mind.data.packed_file import Layout, Pack, pack
+from recbole_mind.data.packed_file import Layout, Pack
+from recbole_mind.data.packing import pack
 from recbole_mind.training import build
 from tests.support.data import LEAVE_ONE_OUT, write_small
 from tests.support.odd import PLAIN, layout, whole
@@ -33,8 +34,8 @@ def odd(tmp_path_factory):
 def test_rows_that_go_through_many_blocks_and_buckets_are_sorted_stably(tmp_path, monkeypatch, seed):
     path = whole(tmp_path, seed) / "odd/odd.inter"
     want = pack(path, tmp_path / "one", layout(path))
-    monkeypatch.setattr(packed_file, "BUCKET", 11)
-    monkeypatch.setattr(packed_file, "BLOCK", 7)
+    monkeypatch.setattr(packing, "BUCKET", 11)
+    monkeypatch.setattr(packing, "BLOCK", 7)
     monkeypatch.setattr(inter_file, "BLOCK", 300)
     seen = []
     got = pack(path, tmp_path / "many", layout(path), lambda *done: seen.append(done))
@@ -176,7 +177,7 @@ def test_a_pack_replaces_a_pack_and_nothing_else(own, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed_file.os, "fsync", full)
+    monkeypatch.setattr(packing.os, "fsync", full)
     with pytest.raises(InputError, match=r"cannot be packed into '.*odd.packed': No space left on device"):
         pack(source, folder, layout(source))
     assert Pack.open(folder) == again

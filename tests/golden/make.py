@@ -20,7 +20,8 @@ import yaml
 
 from recbole_mind.cli import main
 from recbole_mind.data import atomic_file
-from recbole_mind.data.packed_file import Layout, Pack, pack
+from recbole_mind.data.packed_file import Layout, Pack
+from recbole_mind.data.packing import pack
 from recbole_mind.evaluation.hits import Hits, per_user
 from recbole_mind.experiments.sweep import runner
 from recbole_mind.export import export
