@@ -243,7 +243,7 @@ def _write_index(
     index = MultiVectorIndex.build(items, factory, device="cpu")
     index.set_parameters(**faiss_backend.parse(parameters))
     n = min(DEPTH, len(index))
-    recall = 1.0 if index.factory == "exact" else index.recall(*wanted, n)
+    recall = 1.0 if index.is_exact else index.recall(*wanted, n)
     while factory == "auto" and not parameters and recall < ENOUGH and (index.nprobe or 0) < index.lists:
         index.nprobe = min(2 * index.nprobe, index.lists)  # one that nobody has chosen visits more of its lists
         recall = index.recall(*wanted, n)
