@@ -15,7 +15,8 @@ import pytest
 
 from recbole_mind.errors import InputError
 from recbole_mind.retrieval.item_index import METRICS, ItemIndex
-from recbole_mind.retrieval.types import Bools, Exclusions, Floats, Found
+from recbole_mind.retrieval.types import Bools, Exclusions, Floats, Found, empty
+from recbole_mind.retrieval.validation import normalized
 
 N, D, B, K = 120, 8, 6, 3
 LEFT_OUT = [[], [7], [3, 50, 7], list(range(0, N, 2)), list(range(100)), list(range(N))]  # of each user
@@ -30,11 +31,7 @@ def by_loops(
     allowed: Sequence[int] | None = None,
 ) -> Found:
     """Search ``items`` [N, D] with ``interests`` [B, K, D]; see :meth:`ItemIndex.search`."""
-    found = Found(
-        np.full((len(interests), n), -1),
-        np.full((len(interests), n), -np.inf, np.float32),
-        np.full((len(interests), n), -1),
-    )
+    found = empty(len(interests), n)
     for user, vectors in enumerate(interests):
         candidates = []
         for item, vector in enumerate(items):
@@ -79,14 +76,12 @@ class ItemIndexContract:
     @pytest.fixture
     def items(self) -> Floats:
         """Item vectors ``[120, 8]`` of length 1, no two scores of which are close."""
-        drawn = np.random.default_rng(0).standard_normal((N, D))
-        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+        return normalized(np.random.default_rng(0).standard_normal((N, D), np.float32))
 
     @pytest.fixture
     def interests(self) -> Floats:
         """Interests ``[6, 3, 8]`` of length 1."""
-        drawn = np.random.default_rng(1).standard_normal((B, K, D))
-        return (drawn / np.linalg.norm(drawn, axis=2, keepdims=True)).astype(np.float32)
+        return normalized(np.random.default_rng(1).standard_normal((B, K, D), np.float32))
 
     @pytest.fixture
     def active(self) -> Bools:
@@ -179,7 +174,8 @@ class ItemIndexContract:
             self.same(again.search(interests, active, 10, exclude=LEFT_OUT), whole)
         for user in range(B):
             alone = index.search(interests[user : user + 1], active[user : user + 1], 10, exclude=[LEFT_OUT[user]])
-            self.same(alone, Found(*(part[user : user + 1] for part in whole)))
+            one = slice(user, user + 1)
+            self.same(alone, Found(whole.ids[one], whole.scores[one], whole.interests[one]))
             if index.is_exact:
                 np.testing.assert_array_equal(alone.scores[0], whole.scores[user])
 
@@ -217,7 +213,7 @@ class ItemIndexContract:
     def test_what_cannot_be_used_is_refused(
         self, index: ItemIndex, interests: Floats, active: Bools, wrong: dict[str, Any]
     ) -> None:
-        given = {"interests": interests, "active": active, "n": 3} | wrong
+        given: dict[str, Any] = {"interests": interests, "active": active, "n": 3} | wrong
         with pytest.raises(InputError):
             index.search(**given)
 

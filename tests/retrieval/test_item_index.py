@@ -5,15 +5,27 @@ import pytest
 
 from recbole_mind.retrieval import ItemIndex
 from recbole_mind.testing import ItemIndexContract
+from tests.support.documents import blocks
 from tests.support.vectors import build
 
 
-@pytest.mark.parametrize("factory", ["exact", "Flat", "IVF4,Flat", "IVF4,SQ8", "HNSW16"])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("factory", "threads"),
+    [("exact", 1), ("exact", 2), ("Flat", 1), ("IVF4,Flat", 2), ("IVF4,SQ8", 1), ("HNSW16", 1)],
+)
 class TestMultiVectorIndex(ItemIndexContract):
     @pytest.fixture
     def make_index(self, factory, threads):
         return lambda items: build(items, factory, threads=threads)
+
+
+class TestOneOfThePages(ItemIndexContract):
+    @pytest.fixture
+    def make_index(self):
+        text = next(block.text for block in blocks("docs/production.md") if "(ItemIndex)" in block.text)
+        names = {}
+        exec(text.partition("\n\n\nrecaller")[0], names)
+        return names["MyIndex"]
 
 
 def test_an_index_that_cannot_search_cannot_be_made():
