@@ -83,10 +83,20 @@ def is_model(name: object) -> bool:
     return name in MODELS or name in _REGISTERED or name in _installed().targets
 
 
+def _target(name: str) -> str:
+    return MODELS.get(name) or _REGISTERED.get(name) or _installed().targets[name]
+
+
 def check_clash(name: str) -> None:
     """Raise :class:`InputError` for a name that an entry point of another package claims and must not."""
     reason = _installed().refused.get(name)
     require(reason is None, f"model: {reason}")
+
+
+def check_known(name: str) -> None:
+    """Raise :class:`InputError` for a class on ``RetrievalModel``, called ``name``, that nobody has made known."""
+    message = f"model: '{name}' is not registered; recbole_mind.register_model('{name}', 'package.module') does it"
+    require(is_model(name), message)
 
 
 def load_class(name: str) -> Any:
@@ -95,7 +105,7 @@ def load_class(name: str) -> Any:
     Raises:
         InputError: the module cannot be found or holds no such class; or the class is not on ``RetrievalModel``.
     """
-    module, _, attribute = models()[name].partition(":")
+    module, _, attribute = _target(name).partition(":")
     attribute = attribute or name
     try:
         found = getattr(importlib.import_module(module), attribute, None)
@@ -115,7 +125,7 @@ def module_file(name: str) -> Path:
     Raises:
         InputError: the module cannot be found.
     """
-    module = models()[name].partition(":")[0]
+    module = _target(name).partition(":")[0]
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:

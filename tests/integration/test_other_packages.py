@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from recbole_mind import register_model
+from recbole_mind import InputError, register_model
 from recbole_mind.cli import main
 from recbole_mind.config import model_names
 from recbole_mind.experiments import trial
+from recbole_mind.models import RetrievalModel
 from recbole_mind.training import build, launch, run
 from tests.support.data import small_settings
 from tests.support.packages import last_items
@@ -45,6 +46,19 @@ def test_its_trainer_is_that_of_our_models(place, small):
         _, train, _, _ = build.build_data(config)
         trainers.append(type(build.build_trainer(config, build.build_model(config, train))))
     assert trainers[0] is trainers[1]
+
+
+def test_a_class_that_nobody_registered_is_refused_by_name(place, small, monkeypatch):
+    from recbole.config import Config
+
+    class Unknown(RetrievalModel):
+        pass
+
+    monkeypatch.setattr(sys, "argv", ["script"])
+    with pytest.raises(
+        InputError, match=r"^model: 'Unknown' is not registered; recbole_mind.register_model\('Unknown', "
+    ):
+        Config(model=Unknown, dataset="small", config_dict=small_settings(small))
 
 
 def test_it_stands_in_sweeps_and_leaderboards(place, small):
