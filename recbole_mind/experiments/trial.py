@@ -8,7 +8,7 @@ import json
 import shutil
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import numpy as np
 
+from recbole_mind.config import model_names
 from recbole_mind.config.keys import WINDOW_KEYS
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.util.files import JSON, parse_json, read_text, sha256, write_atomic
@@ -44,6 +45,7 @@ class Trial:
         about: what the record says beside the result, ``fingerprint`` among it (:func:`fingerprint`).
         threads: of torch.
         test: whether the test set is looked at; otherwise the record has figures of the validation set alone.
+        registered: models of other packages that the worker is to know too.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Trial:
     about: dict[str, Any]
     threads: int
     test: bool = True
+    registered: dict[str, str] = field(default_factory=model_names.registered)
 
     @property
     def hits(self) -> Path:
@@ -126,9 +129,13 @@ def fingerprint(config: Any, threads: int) -> dict[str, str]:
     if "item_pool" in settings and Path(settings["item_pool"]).is_file():
         settings["item_pool"] = sha256(settings["item_pool"])
     found = versions()
+    code = [f"{name} {found[name]}" for name in _CODE if name in found]
+    name = str(config["model"])
+    if model_names.is_model(name) and name not in model_names.MODELS:  # whose package may have no versions
+        code.append(f"{name} {sha256(model_names.module_file(name))}")
     return {
         "settings": _hash(to_json(settings)),
-        "code": " ".join(f"{name} {found[name]}" for name in _CODE if name in found),
+        "code": " ".join(code),
         "data": data_hash(config["data_path"], config["dataset"]),
     }
 
@@ -174,6 +181,7 @@ def execute(trial: Trial, epoch_done: Callable[[dict[str, Any]], bool] | None = 
             return done
         torch.set_num_threads(trial.threads)
         try:
+            model_names.register_all(trial.registered)
             record = _run(trial, epoch_done)
         except InterruptedRun:
             raise  # its checkpoint stays, to go on from

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class RetrievalModel(SequentialRecommender):
     RecBole's ``config`` is read here, once; ``properties/model/*.yaml`` documents the keys.
     """
 
+    is_retrieval_model: ClassVar[bool] = True  # what :func:`recbole_mind.config.model_names.is_ours` asks for
     num_interests: int | None = None  # K, for a model that has interests
 
     def __init__(self, config: Any, dataset: Any) -> None:

@@ -29,7 +29,7 @@ from recbole_mind.config import (
     window,
     without_effect,
 )
-from recbole_mind.config.model_names import MODELS, is_ours
+from recbole_mind.config.model_names import MODELS, check_known, is_ours
 from recbole_mind.data import columns, splits
 from recbole_mind.data.history_mask import HISTORY_ROW
 from recbole_mind.errors import InputError, require
@@ -136,6 +136,7 @@ def _mend_config(Config: Any) -> None:
         if model.lower() in ("lightgbm", "xgboost"):  # RecBole's files of defaults are not spelt as its classes
             self.internal_config_dict.update(copy.deepcopy(keys.model_defaults(model)))
         if is_ours(model_class):
+            check_known(model)
             self.internal_config_dict.update(loading.defaults("model", model))
             self.internal_config_dict.update(
                 {k: v for k, v in loading.defaults("dataset", dataset).items() if k in keys.known_keys(model)}
