@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_mind.config import loading
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config import keys, loading
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.layers.embeddings import FeatureEmbedding
 from recbole_mind.models.base import RetrievalModel
@@ -27,7 +26,7 @@ from recbole_mind.retrieval.types import Bools, Floats
 from recbole_mind.serving.bundle import sealed_folder, signing
 from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
 from recbole_mind.serving.bundle.token_index import Tokens
-from recbole_mind.training import checkpoint, load, run
+from recbole_mind.training import checkpoint, describe, load
 from recbole_mind.training.result import versions
 from recbole_mind.util.arrays import save_array
 from recbole_mind.util.files import JSON, parse_json, read_text, sha256
@@ -55,7 +54,7 @@ def export(
     """Write the bundle of a checkpoint; one that is there is replaced at one stroke.
 
     Args:
-        path: a checkpoint of MIND, ComiRecSA, ComiRecDR or YouTubeDNN.
+        path: a checkpoint of MIND, ComiRecSA, ComiRecDR, YouTubeDNN or another model on ``RetrievalModel``.
         folder: where the bundle goes.
         factory: of the item index: ``"exact"``, a FAISS factory string or ``"auto"``
             (:meth:`~recbole_mind.retrieval.index.MultiVectorIndex.build`).
@@ -76,7 +75,7 @@ def export(
     signer = None if sign is None else signing.signer(sign)
     content = checkpoint.load(path)
     name = content["settings"]["model"]
-    require(name in MODELS, f"model: '{name}' has no interests to export; allowed: {', '.join(MODELS)}")
+    keys.check_has_interests(name, "to export")
     _onnx()
     metrics = {"valid": _finite(content["best_valid_result"] or {}), "test": _tested(record, path)}
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
@@ -244,7 +243,7 @@ def _write_index(
     index = MultiVectorIndex.build(items, factory, device="cpu")
     index.set_parameters(**faiss_backend.parse(parameters))
     n = min(DEPTH, len(index))
-    recall = 1.0 if index.factory == "exact" else index.recall(*wanted, n)
+    recall = 1.0 if index.is_exact else index.recall(*wanted, n)
     while factory == "auto" and not parameters and recall < ENOUGH and (index.nprobe or 0) < index.lists:
         index.nprobe = min(2 * index.nprobe, index.lists)  # one that nobody has chosen visits more of its lists
         recall = index.recall(*wanted, n)
@@ -254,7 +253,7 @@ def _write_index(
 
 def _write_popularity(target: Path, loaded: load.Loaded) -> Any:
     """Write how often each item stands in the training data, and the rows by it; ties go to the lower row."""
-    counts = run.popularity(loaded.train_data)[1:].astype(np.int64)
+    counts = describe.popularity(loaded.train_data)[1:].astype(np.int64)
     save_array(target / "counts.npy", counts)
     save_array(target / "popularity.npy", np.argsort(-counts, kind="stable").astype(np.int32))
     return counts
@@ -307,8 +306,8 @@ def _write_categories(target: Path, loaded: load.Loaded, asked: Sequence[str]) -
 
 def _settings(own: Mapping[str, Any]) -> dict[str, Any]:
     """The model's settings and the training's, as the checkpoint has them, without any folder."""
-    keys = [*loading.defaults("model", own["model"]), *_TRAINING]
-    found = {key: own[key] for key in sorted(keys) if key in own and key != "packed"}
+    names = [*loading.defaults("model", own["model"]), *_TRAINING]
+    found = {key: own[key] for key in sorted(names) if key in own and key != "packed"}
     pool = found.get("item_pool")
     return found | ({"item_pool": Path(pool).name} if pool else {})
 

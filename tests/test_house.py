@@ -19,22 +19,25 @@ ELSEWHERE = [
      "cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train "
      "plugin/doctor"),
     ("tests/plugin/test_recbole.py", "what the import hook and the patches do shows in RecBole alone",
-     "config/model_names data/history_mask plugin/import_hook plugin/patches/case_study plugin/patches/catalogue "
+     "data/history_mask plugin/import_hook plugin/patches/case_study plugin/patches/catalogue "
      "plugin/patches/recbole"),
     ("tests/models/test_models.py", "every model runs through one contract",
      "models/base models/mind models/settings models/youtube_dnn"),
     ("tests/models/test_comirec.py", "the routing of ComiRec beside its models", "layers/comirec_routing"),
     ("tests/training/test_training.py", "the parts of a run show in a run",
-     "training/build training/checkpoint training/load training/loop training/progress training/result training/run "
-     "training/trainer"),
+     "training/build training/checkpoint training/checkpointer training/describe training/gradients "
+     "training/hits_recorder training/interests_watch training/interrupts training/load training/progress "
+     "training/result training/run training/steps training/stopwatch training/trainer"),
     ("tests/training/test_hostile_checkpoints.py", "both readers are held against every crafted file",
      "training/archive training/recbole_checkpoint"),
     ("tests/integration/test_commands.py", "it starts processes of the command", "training/launch"),
     ("tests/evaluation/test_evaluator.py", "an evaluation and what is made of it",
-     "evaluation/breakdown evaluation/vectors"),
+     "evaluation/breakdown evaluation/index_cache evaluation/vectors"),
     ("tests/retrieval/test_index.py", "every way to search runs through one suite, against loops",
      "retrieval/exact retrieval/faiss_backend retrieval/gpu retrieval/pool retrieval/rescoring retrieval/types "
      "retrieval/validation"),
+    ("tests/retrieval/test_item_index.py", "our own indexes run through the contract", "testing/item_index"),
+    ("tests/testing/test_model.py", "the data that the contract trains on", "testing/small_data"),
     ("tests/serving/bundle/test_bundle.py", "what is exported is what a bundle holds", "export serving/bundle/encoder"),
     ("tests/serving/test_recaller.py", "types alone", "serving/results"),
     ("tests/serving/test_batch.py", "the line of a recall for many", "serving/progress"),

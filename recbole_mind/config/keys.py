@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from recbole_mind.config.loading import _Loader, defaults
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config.model_names import check_clash, is_model, models
 from recbole_mind.errors import InputError, nearest, require
 
 # What every model takes through our commands; MIND's YAML describes them.
@@ -52,10 +52,14 @@ def recbole_folder() -> Path:
     return Path(spec.origin).parent
 
 
-@cache
 def known_models() -> frozenset[str]:
-    """Names of the models that RecBole ships, as its classes are spelt, and of ours."""
-    found = set(MODELS)
+    """Names of the models that RecBole ships, as its classes are spelt, of ours and of other packages'."""
+    return _recbole_models() | set(models())
+
+
+@cache
+def _recbole_models() -> frozenset[str]:
+    found: set[str] = set()
     for path in (recbole_folder() / "model").glob("*_recommender/*.py"):
         classes = re.findall(r"^class (\w+)\(", path.read_text("utf-8"), re.MULTILINE)
         found.update(name for name in classes if name.lower() == path.stem)
@@ -76,12 +80,19 @@ def check_model(name: object) -> str:
         for library in sorted(trees, key=name.lower().__ne__):
             found = importlib.util.find_spec(library) is not None
             require(found, f"model: '{name}' needs {library}; pip install {library}")
+    check_clash(name)
     if name not in known_models():
-        ours = ", ".join(MODELS)
+        ours = ", ".join(models())
         raise InputError(
             f"model: '{name}' is unknown{nearest(name, known_models())}; allowed: {ours}, RecBole's models"
         )
     return name
+
+
+def check_has_interests(name: object, what: str) -> None:
+    """Raise :class:`InputError`, for a purpose such as ``"to export"``, unless a model is one on ``RetrievalModel``."""
+    known = is_model(check_model(name))
+    require(known, f"model: '{name}' has no interests {what}; allowed: {', '.join(models())}")
 
 
 @cache

@@ -12,8 +12,11 @@ from typing import Any
 
 import yaml
 
+from recbole_mind.config.model_names import MODELS, defaults_file, is_model
 from recbole_mind.errors import InputError, require
 from recbole_mind.util.files import read_text
+
+_PROPERTIES = Path(str(resources("recbole_mind.properties")))  # what is installed is no archive
 
 _LARGEST = 2**21  # bytes of a file of settings: 20 s to read
 
@@ -172,10 +175,34 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, Any]:
     return result
 
 
-@cache
 def defaults(kind: str, name: str) -> dict[str, Any]:
-    """Our defaults from ``properties/<kind>/<name>.yaml``, empty where there are none."""
-    path = resources("recbole_mind.properties") / kind / f"{name}.yaml"
+    """Our defaults from ``properties/<kind>/<name>.yaml``, empty where there are none.
+
+    Those of a model of another package are what all our models share, under what its own file says.
+    """
+    if kind == "model" and name not in MODELS and is_model(name):
+        return shared_defaults() | _read_file(defaults_file(name))
+    return _read_defaults(_PROPERTIES / kind / f"{name}.yaml")
+
+
+def shared_defaults() -> dict[str, Any]:
+    """The settings that all our models have, as YouTubeDNN has them: its class adds least to the base."""
+    every = [defaults("model", name) for name in MODELS]
+    return {key: value for key, value in defaults("model", "YouTubeDNN").items() if all(key in own for own in every)}
+
+
+def model_files(name: str) -> list[Path]:
+    """The files of ours that say what the settings of a model are, the last one first in force."""
+    if name in MODELS or not is_model(name):
+        return [_PROPERTIES / f"model/{name}.yaml"]
+    return [_PROPERTIES / "model/YouTubeDNN.yaml", defaults_file(name)]
+
+
+_read_file = cache(read_file)
+
+
+@cache
+def _read_defaults(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return dict(yaml.load(path.read_text("utf-8"), Loader=_Loader))  # noqa: S506 - a safe loader

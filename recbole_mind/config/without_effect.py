@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from recbole_mind.config import checks, loading
 from recbole_mind.config import keys as setting_keys
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config.model_names import MODELS, is_model
 from recbole_mind.errors import InputError
 from recbole_mind.util.json_text import same
 
@@ -142,8 +142,15 @@ TRAINING_OF_OURS = TRAINING | {
 
 
 def rules(model: str) -> dict[str, tuple[Need, ...]]:
-    """What the settings of ``model`` need to be read, for those that are not always read."""
-    return EVERY | (OURS if model in MODELS else {})
+    """What the settings of ``model`` need to be read, for those that are not always read.
+
+    A model of another package may lack what decides over a setting of ours: it then reads that setting always.
+    """
+    if model in MODELS or not is_model(model):
+        return EVERY | (OURS if model in MODELS else {})
+    ours, own = set().union(*(loading.defaults("model", name) for name in MODELS)), loading.defaults("model", model)
+    lacking = ours - set(own)
+    return EVERY | {key: needs for key, needs in OURS.items() if not any(lacking & set(need.keys) for need in needs)}
 
 
 def unread(model: str, values: Mapping[str, Any]) -> dict[str, str]:
@@ -167,7 +174,7 @@ def unread(model: str, values: Mapping[str, Any]) -> dict[str, str]:
 
 def refuse_training(given: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` for a setting of training that is ``given`` for a model ``trained`` with another."""
-    keys = TRAINING_OF_OURS if trained["model"] in MODELS else TRAINING
+    keys = TRAINING_OF_OURS if is_model(trained["model"]) else TRAINING
     for key in sorted(keys & set(given)):
         if same(given[key]) != same(trained.get(key)):
             raise InputError(f"{key}: {given[key]!r} has no effect: the model is trained already; leave it out")

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from recbole_mind.config import in_force, keys, loading
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config.model_names import is_model
 from recbole_mind.errors import InputError, require
 from recbole_mind.util import json_text
 from recbole_mind.util.files import JSON, parse_json, read_bytes, sha256, write_atomic
@@ -188,7 +188,7 @@ def _settings(config: Any, *, of_loaders: bool) -> dict[str, Any]:
     overall = loading.read_file(keys.recbole_folder() / "properties/overall.yaml")
     own = set(loading.defaults("model", config["model"])) - {*keys.DATA_KEYS, "packed", "item_features"}
     gone = (set(overall) - _SEEDED) | (own - {"user_features"})
-    if config["model"] in MODELS:
+    if is_model(config["model"]):
         gone.add("model")  # our models share a data set
     return {key: value for key, value in found.items() if key not in gone}
 

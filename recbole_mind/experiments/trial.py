@@ -8,7 +8,7 @@ import json
 import shutil
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import numpy as np
 
+from recbole_mind.config import model_names
 from recbole_mind.config.keys import WINDOW_KEYS
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.util.files import JSON, parse_json, read_text, sha256, write_atomic
@@ -24,6 +25,7 @@ from recbole_mind.util.library_errors import NO_MEMORY
 
 if TYPE_CHECKING:
     from recbole_mind.training.result import RunResult
+    from recbole_mind.training.steps import Evaluated
 
 # Settings that say where and how a run happens, not what comes out of it.
 _ELSEWHERE = {
@@ -44,6 +46,7 @@ class Trial:
         about: what the record says beside the result, ``fingerprint`` among it (:func:`fingerprint`).
         threads: of torch.
         test: whether the test set is looked at; otherwise the record has figures of the validation set alone.
+        registered: models of other packages that the worker is to know too.
     """
 
     model: str
@@ -54,6 +57,7 @@ class Trial:
     about: dict[str, Any]
     threads: int
     test: bool = True
+    registered: dict[str, str] = field(default_factory=model_names.registered)
 
     @property
     def hits(self) -> Path:
@@ -126,9 +130,13 @@ def fingerprint(config: Any, threads: int) -> dict[str, str]:
     if "item_pool" in settings and Path(settings["item_pool"]).is_file():
         settings["item_pool"] = sha256(settings["item_pool"])
     found = versions()
+    code = [f"{name} {found[name]}" for name in _CODE if name in found]
+    name = str(config["model"])
+    if model_names.is_model(name) and name not in model_names.MODELS:  # whose package may have no versions
+        code.append(f"{name} {sha256(model_names.module_file(name))}")
     return {
         "settings": _hash(to_json(settings)),
-        "code": " ".join(f"{name} {found[name]}" for name in _CODE if name in found),
+        "code": " ".join(code),
         "data": data_hash(config["data_path"], config["dataset"]),
     }
 
@@ -174,6 +182,7 @@ def execute(trial: Trial, epoch_done: Callable[[dict[str, Any]], bool] | None = 
             return done
         torch.set_num_threads(trial.threads)
         try:
+            model_names.register_all(trial.registered)
             record = _run(trial, epoch_done)
         except InterruptedRun:
             raise  # its checkpoint stays, to go on from
@@ -211,10 +220,10 @@ def _run(trial: Trial, epoch_done: Callable[[dict[str, Any]], bool] | None) -> d
             more["stopped"] = result.epochs
         return stops
 
-    def observe(trainer: Any, test_data: Any) -> None:
-        describe(trainer)
-        if trainer.found is not None:
-            _write_hits(trial.hits, trainer.found.numpy(), tokens_of(test_data))
+    def observe(tested: Evaluated) -> None:
+        describe(tested.trainer)
+        if tested.result.topk is not None:
+            _write_hits(trial.hits, tested.result.topk.numpy(), tokens_of(tested.eval_data))
             more["hits"] = sha256(trial.hits)
 
     mark, now = trial.folder / "fingerprint", json.dumps([trial.about["fingerprint"], trial.overrides], default=str)

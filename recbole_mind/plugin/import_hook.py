@@ -1,9 +1,9 @@
 """How RecBole finds our models: standard library only, so that registering costs nothing.
 
 RecBole looks a model up as ``recbole.model.sequential_recommender.<name in lower case>``. A finder on
-``sys.meta_path`` serves those module names, and runs :mod:`recbole_mind.plugin.patches.recbole` as soon as RecBole's
-configuration is imported (at once if it already is). It holds for one process; workers that import this package
-register again.
+``sys.meta_path`` serves those module names, for our models and for those of other packages. It runs
+:mod:`recbole_mind.plugin.patches.recbole` as soon as RecBole's configuration is imported (at once if it already is). It
+holds for one process; workers that import this package register again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config.model_names import MODELS, load_class, models, register_model
+
+__all__ = ["register", "register_model"]
 
 _PREFIX = "recbole.model.sequential_recommender."
-_ALIASES = {_PREFIX + name.lower(): (name, module) for name, module in MODELS.items()}
 _HOOKS = {
     "recbole.config": "mend_recbole",
     "recbole.quick_start": "mend_quick_start",
@@ -27,14 +28,20 @@ _HOOKS = {
 
 
 class _AliasLoader(Loader):
-    """Load ``recbole.model.sequential_recommender.mind`` as a module that holds our class."""
+    """Load ``recbole.model.sequential_recommender.mind`` as a module that holds the class of this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        name, source = _ALIASES[module.__name__]
-        setattr(module, name, getattr(importlib.import_module(source), name))
+        setattr(module, self.name, load_class(self.name))
+        if self.name not in MODELS:  # every model on our base is trained as ours are
+            importlib.import_module("recbole.config")  # has RecBole patched, if it is not yet
+            trainers = importlib.import_module("recbole.trainer")
+            setattr(trainers, f"{self.name}Trainer", vars(trainers)["MINDTrainer"])
 
 
 class _HookLoader(Loader):
@@ -55,14 +62,26 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in _ALIASES:
-            return ModuleSpec(fullname, _AliasLoader())
+        name = _model_of(fullname, path)
+        if name is not None:
+            return ModuleSpec(fullname, _AliasLoader(name))
         if fullname in _HOOKS:
             spec = PathFinder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 spec.loader = _HookLoader(spec.loader, _HOOKS[fullname])
             return spec
         return None
+
+
+def _model_of(fullname: str, path: Sequence[str] | None) -> str | None:
+    """The model that RecBole looks for under this module's name, if it is one of ours or of another package."""
+    if not fullname.startswith(_PREFIX):
+        return None
+    alias = fullname.removeprefix(_PREFIX)
+    name = next((name for name in MODELS if name.lower() == alias), None)
+    if name is None and PathFinder.find_spec(fullname, path) is None:  # entry points are read for nobody else
+        name = next((name for name in models() if name.lower() == alias), None)
+    return name
 
 
 def _run(mend: str) -> None:

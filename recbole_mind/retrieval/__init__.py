@@ -9,9 +9,11 @@ from recbole_mind.util.lazy import lazily
 
 if TYPE_CHECKING:
     from recbole_mind.retrieval.index import MultiVectorIndex
+    from recbole_mind.retrieval.item_index import ItemIndex
 else:
-    __getattr__ = lazily(__name__, {"MultiVectorIndex": "index"})
+    __getattr__ = lazily(__name__, {"ItemIndex": "item_index", "MultiVectorIndex": "index"})
 
 __all__ = [
+    "ItemIndex",
     "MultiVectorIndex",
 ]

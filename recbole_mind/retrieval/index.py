@@ -21,13 +21,11 @@ import numpy as np
 from recbole_mind.errors import nearest, require
 from recbole_mind.retrieval import exact, faiss_backend, rescoring, storage
 from recbole_mind.retrieval.gpu import device_of, on_device
-from recbole_mind.retrieval.pool import Pool, pool_of
+from recbole_mind.retrieval.item_index import METRICS, ItemIndex
+from recbole_mind.retrieval.pool import Pool
 from recbole_mind.retrieval.rescoring import Propose
 from recbole_mind.retrieval.types import Bools, Exclusions, Floats, Found, Ints
 from recbole_mind.retrieval.validation import LARGEST, as_array, as_exclusions, as_vectors, is_whole, normalized
-
-METRICS = ("ip", "cosine")
-
 
 MEMORY = 256 * 2**20  # bytes
 
@@ -38,8 +36,8 @@ _NAMES = ("factory", "metric", "device", "threads", "memory", "nprobe", "efSearc
 logger = logging.getLogger(__name__)
 
 
-class MultiVectorIndex:
-    """Item vectors that are searched with several interests a user.
+class MultiVectorIndex(ItemIndex):
+    """The index of this package: exact, or any that a FAISS factory string describes.
 
     Attributes:
         factory: ``"exact"`` or the FAISS factory string.
@@ -171,18 +169,13 @@ class MultiVectorIndex:
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @property
-    def size(self) -> int:
-        """D, the size of a vector."""
-        return int(self._items.shape[1])
-
     @property
     def vectors(self) -> Floats:
-        """``[N, D]``, read-only."""
         return self._items
+
+    @property
+    def is_exact(self) -> bool:
+        return self.factory == "exact"
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -213,44 +206,20 @@ class MultiVectorIndex:
     )
 
     def on_one_thread(self) -> MultiVectorIndex:
-        """This index for one of several threads that search at once: a search takes no other thread."""
         index = copy.copy(self)
         index.threads = 1
         return index
-
-    def pool(self, allowed: Any) -> Pool:
-        """Prepare a part of the catalogue, to be given to :meth:`search` many times.
-
-        Args:
-            allowed: ids ``[M]``, or ``[N]`` booleans.
-
-        Raises:
-            InputError: an id is out of range.
-        """
-        return pool_of(allowed, self._items)
 
     # -- searching -------------------------------------------------------------------------------------------------
 
     def search(
         self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None, **parameters: Any
     ) -> Found:
-        """The n best items of each user by the maximum over the active interests.
+        """Search as :meth:`~recbole_mind.retrieval.item_index.ItemIndex.search` says.
 
         Args:
-            interests: ``[B, K, D]`` float32.
-            active: ``[B, K]`` booleans; inactive interests are not searched. ``None``: all are active.
-            n: how many, at least 1.
-            exclude: for each user the ids to leave out: ``[B, H]`` padded with -1, B sequences, or
-                :class:`~recbole_mind.retrieval.types.Exclusions`.
-            allowed: the items that may be returned, for all users: a :class:`Pool`, ids, or ``[N]`` booleans.
+            interests, active, n, exclude, allowed: see there.
             parameters: FAISS's search parameters for this call alone.
-
-        Returns:
-            ``(ids, scores, interests)``, each ``[B, n]``: ids by descending score, ties by the lower id, and the
-            interest that reaches the score, the first of equals; -1, -inf and -1 where fewer than n are allowed.
-
-        Raises:
-            InputError: shapes, types or values that cannot be used.
         """
         return self._searched(interests, active, n, exclude, allowed, parameters, complete=True)
 

@@ -18,7 +18,7 @@ SMALL_POOL = 0.2  # below this share of the catalogue a pool is searched exactly
 
 
 class Pool(NamedTuple):
-    """A part of the catalogue that may be returned; ``MultiVectorIndex.pool`` makes it.
+    """A part of the catalogue that may be returned; ``ItemIndex.pool`` makes it.
 
     Attributes:
         ids: ``[M]``, ascending.

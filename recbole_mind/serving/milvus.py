@@ -32,6 +32,7 @@ import numpy as np
 
 from recbole_mind.errors import InputError, require
 from recbole_mind.retrieval import exact, faiss_backend
+from recbole_mind.retrieval.item_index import ItemIndex
 from recbole_mind.retrieval.pool import Pool
 from recbole_mind.retrieval.types import Floats, Found, Ints
 from recbole_mind.serving.bundle.bundle import Bundle
@@ -142,7 +143,7 @@ def load(
     return Loaded(collection, kind, inserted, None if before == collection else before, tuple(dropped))
 
 
-class MilvusIndex:
+class MilvusIndex(ItemIndex):
     """A bundle's items in Milvus, searched like the bundle's own index; for ``Recaller``.
 
     It searches the bundle's collection by its name, so that a switch of the alias to another bundle does not change
@@ -163,6 +164,7 @@ class MilvusIndex:
         self, bundle: Bundle, uri: str, alias: str = ALIAS, *, parameters: object = None, token: str = ""
     ) -> None:
         self._own, self._uri = bundle.index, uri
+        self.metric, self.threads = bundle.index.metric, bundle.index.threads
         self.collection = collection_of(bundle, alias)
         with _asking(uri):
             self._client = _client(uri, token)
@@ -181,28 +183,15 @@ class MilvusIndex:
         defaults = SEARCHING.get(str(kind), {})
         self._parameters = defaults | faiss_backend.check(faiss_backend.parse(parameters), defaults, self.factory)
 
-    def __len__(self) -> int:
-        return len(self._own)
+    @property
+    def vectors(self) -> Floats:
+        return self._own.vectors
 
     @property
-    def threads(self) -> int:
-        """How many requests of a batch are searched at once."""
-        return self._own.threads
-
-    def on_one_thread(self) -> MilvusIndex:
-        """Itself: the server has its own threads."""
-        return self
-
-    def pool(self, allowed: Any) -> Pool:
-        """See :meth:`recbole_mind.retrieval.index.MultiVectorIndex.pool`."""
-        return self._own.pool(allowed)
+    def parameters(self) -> dict[str, float]:
+        return dict(self._parameters)
 
     def search(self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None) -> Found:
-        """See :meth:`recbole_mind.retrieval.index.MultiVectorIndex.search`.
-
-        Raises:
-            InputError: also where the server fails.
-        """
         return self._own.search_by(self._propose, interests, active, n, exclude, allowed)
 
     def _propose(self, vectors: Floats, m: int, pool: Pool | None) -> Ints:

@@ -15,7 +15,8 @@ import numpy as np
 
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.retrieval import exact
-from recbole_mind.retrieval.types import Exclusions, Floats, Found, Ints
+from recbole_mind.retrieval.item_index import ItemIndex
+from recbole_mind.retrieval.types import Exclusions, Floats, Ints
 from recbole_mind.retrieval.validation import is_whole
 from recbole_mind.serving.bundle.bundle import Bundle
 from recbole_mind.serving.bundle.token_index import Tokens
@@ -46,12 +47,20 @@ class Recaller:
 
     Args:
         bundle: an open bundle.
-        index: what is searched in place of the bundle's own index, with the same methods and rows.
+        index: what is searched in place of the bundle's own index, of the same item vectors.
+
+    Raises:
+        InputError: the index is of other items.
     """
 
-    def __init__(self, bundle: Bundle, index: Any = None) -> None:
+    def __init__(self, bundle: Bundle, index: ItemIndex | None = None) -> None:
         self.bundle = bundle
-        self.index = bundle.index if index is None else index
+        self.index: ItemIndex = bundle.index if index is None else index
+        held, wanted = (len(self.index), self.index.size), (len(bundle.index), bundle.index.size)
+        message = (
+            f"index: its {held[0]} vectors of size {held[1]} are not the {wanted[0]} of size {wanted[1]} of the bundle"
+        )
+        require(held == wanted, message)
         self._vectors, self._norms = bundle.index.vectors, bundle.norms
         self._longest = int(bundle.manifest["preprocessing"]["max_history"])
         self._user_field = str(bundle.manifest["preprocessing"]["user_field"])
@@ -334,7 +343,7 @@ class Recaller:
         if not vectors or not len(pool.rows):
             empty = np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64)
             return [empty for _ in vectors]
-        if self.index.factory == "exact":  # whose answer does not depend on company
+        if self.index.is_exact:  # whose answer does not depend on company
             return self._together(self.index, vectors, depths, left_out, pool)
         work = [([one], [depth], [out], pool) for one, depth, out in zip(vectors, depths, left_out, strict=True)]
         if len(work) == 1 or self.index.threads == 1:
@@ -344,7 +353,12 @@ class Recaller:
             return [part[0] for part in threads.map(lambda arguments: self._together(index, *arguments), work)]
 
     def _together(
-        self, index: Any, vectors: Sequence[Floats], depths: Sequence[int], left_out: Sequence[Ints], pool: ItemPool
+        self,
+        index: ItemIndex,
+        vectors: Sequence[Floats],
+        depths: Sequence[int],
+        left_out: Sequence[Ints],
+        pool: ItemPool,
     ) -> list[tuple[Ints, Floats, Ints]]:
         B, K = len(vectors), max(map(len, vectors))
         stacked = np.zeros((B, K, self._vectors.shape[1]), np.float32)
@@ -352,7 +366,7 @@ class Recaller:
         for row, own in enumerate(vectors):
             stacked[row, : len(own)], active[row, : len(own)] = own, True
         pairs = Exclusions(np.repeat(np.arange(B), [len(rows) for rows in left_out]), np.concatenate(left_out))
-        found: Found = index.search(stacked, active, max(depths), exclude=pairs, allowed=pool.pool)
+        found = index.search(stacked, active, max(depths), exclude=pairs, allowed=pool.pool)
         results = []
         for row, depth in enumerate(depths):
             many = min(depth, int((found.ids[row] >= 0).sum()))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
+from recbole_mind.config.model_names import register_all, registered
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.training.result import RunResult
 from recbole_mind.training.run import run as train
@@ -38,7 +39,7 @@ def run(
     group = {"nproc": nproc, "world_size": world, "ip": ip, "port": port, "offset": group_offset}
     queue = multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        spawn(_work, args=(arguments, group, queue), nprocs=nproc, join=True)  # type: ignore[no-untyped-call]
+        spawn(_work, args=(arguments, group, registered(), queue), nprocs=nproc, join=True)  # type: ignore[no-untyped-call]
     except KeyboardInterrupt:
         folder = (arguments.get("overrides") or {}).get("checkpoint_dir", "saved")
         raise InterruptedRun(
@@ -51,11 +52,12 @@ def run(
     return None if queue.empty() else queue.get()
 
 
-def _work(rank: int, arguments: dict[str, Any], group: dict[str, Any], queue: Any) -> None:
+def _work(rank: int, arguments: dict[str, Any], group: dict[str, Any], others: dict[str, str], queue: Any) -> None:
     """One process; spawned afresh, it registers our models by importing this module."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // group["nproc"]))
     overrides = dict(arguments.get("overrides") or {}) | group | {"local_rank": rank}
     try:
+        register_all(others)
         result = train(**(arguments | {"overrides": overrides}))
     except InputError as error:
         queue.put(str(error))

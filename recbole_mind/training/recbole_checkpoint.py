@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from recbole_mind.config.keys import recbole_folder
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config.model_names import models
 from recbole_mind.training.archive import Archive, BadArchiveError, RefusedError
 
 BUDGET = 50_000_000  # values and characters that a file may come to; a list that stands twice counts twice
@@ -89,14 +89,20 @@ def read(archive: Archive, device: torch.device | str) -> dict[str, Any]:
         raise BadArchiveError("is truncated, corrupt or not a checkpoint") from None
 
 
-@cache
 def _kinds() -> dict[str, type[_Record]]:
     """Every name that a checkpoint may hold, ``module name``, and the class of its records."""
+    return _kinds_with(tuple(models().items()))
+
+
+@cache
+def _kinds_with(targets: tuple[tuple[str, str], ...]) -> dict[str, type[_Record]]:
     known = dict(_KINDS) | dict.fromkeys(STORAGES, "storage")
     for path in (recbole_folder() / "model").glob("*_recommender/*.py"):  # a model's class, which Config names
         for name in re.findall(r"^class (\w+)\(", path.read_text("utf-8"), re.MULTILINE):
             known[f"recbole.model.{path.parent.name}.{path.stem} {name}"] = "left out"
-    known |= dict.fromkeys((f"{module} {name}" for name, module in MODELS.items()), "left out")
+    for name, target in targets:
+        module, _, attribute = target.partition(":")
+        known[f"{module} {attribute or name}"] = "left out"
     for form in ("csr", "csc", "coo", "lil"):
         known |= dict.fromkeys((f"scipy.sparse.{mark}{form} {form}_matrix" for mark in ("", "_")), "matrix")
     return {

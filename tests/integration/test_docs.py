@@ -25,10 +25,11 @@ import pytest
 
 from recbole_mind import InputError
 from recbole_mind.cli import main
-from recbole_mind.config import keys, loading
+from recbole_mind.config import keys, loading, model_names
 from recbole_mind.training import run
 from tests.support.data import write_small
-from tests.support.documents import NAMES, ROOT, anchors, blocks, links, patched, prose
+from tests.support.documents import NAMES, ROOT, anchors, blocks, links, prose
+from tests.support.packages import installed
 
 BIN = Path(sys.executable).parent
 OURS = {"run_recbole": main.run_recbole, "recbole-mind": main.main}
@@ -229,10 +230,11 @@ class Page:
 
     def run(self, block):
         text = self.changed(block.text)
-        if block.language == "diff":
-            patched(text, Path.cwd())
-        elif block.file:
+        if block.file:
+            Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(text, "utf-8")
+            if block.language == "toml":
+                installed(text, Path.cwd())
         elif block.language == "python":
             exec(compile("\n" * block.line + text, self.name, "exec"), self.names)
         for command in block.commands:
@@ -305,12 +307,10 @@ def test_every_block_of_a_page_runs(name, work, tmp_path, monkeypatch, logging_a
     folder, paths = work
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("saved", "log*"))
     apart = name == "docs/adding-a-model.md"
-    if apart:  # in a checkout of its own
-        for part in ("recbole_mind", "properties", "tests"):
-            shutil.copytree(ROOT / part, part, ignore=shutil.ignore_patterns("__pycache__", "properties"))
-        Path("recbole_mind/properties").symlink_to("../properties")
-        shutil.copy(ROOT / "setup.cfg", tmp_path)
+    if apart:  # the package of the page is installed there, and told to this process by a call
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(model_names, "_REGISTERED", {})
     monkeypatch.setattr(sys, "argv", ["docs"])  # RecBole reads it
     page = Page(name, paths, apart)
     with page.services:
@@ -324,7 +324,7 @@ def test_every_block_of_a_page_runs(name, work, tmp_path, monkeypatch, logging_a
 @pytest.mark.parametrize("name", NAMES)
 def test_every_block_says_what_it_is(name):
     for block in blocks(name):
-        assert block.language in ("sh", "python", "yaml", "diff", "text"), f"{name}:{block.line}"
+        assert block.language in ("sh", "python", "yaml", "toml", "text"), f"{name}:{block.line}"
         assert block.language != "yaml" or block.file, f"{name}:{block.line}: which file is it?"
 
 

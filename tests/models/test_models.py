@@ -1,18 +1,16 @@
-"""The contract that every model of this package keeps, through RecBole's own interface."""
+"""Our models keep the contract of every model, and what each promises beside it."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
 import torch
-from recbole.data.interaction import Interaction
 
-from recbole_mind import InputError
 from recbole_mind.config.model_names import MODELS
 from recbole_mind.layers.losses import routing_regularization
-from recbole_mind.training import build, run
+from recbole_mind.testing import ModelContract
+from recbole_mind.training import build, describe
 from tests.support import references
 from tests.support.data import small_settings
 
@@ -48,126 +46,23 @@ def test_every_model_is_under_contract():
     assert {name for name, _ in CASES.values()} == set(MODELS)
 
 
-@pytest.fixture(scope="module", params=CASES)
-def contract(request, small):
-    """(model, a batch of training rows, the test loader) of each model, trained for a few steps."""
-    _, model, train, _, test = built(small, request.param)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+class TestContract(ModelContract):
+    pass
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_interests_have_unit_length_unless_capsules_weigh_them(small, case):
+    _, model, train, _, _ = built(small, case)
     batch = next(iter(train))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-    for _ in range(20):
-        optimizer.zero_grad()
-        model.calculate_loss(batch).backward()
-        optimizer.step()
-    return model, batch, test
-
-
-def histories(model, batch, rows=slice(None), padded_to=None):
-    """The batch's histories, padded anew."""
-    seq = batch[model.ITEM_SEQ][rows]
-    if padded_to:
-        seq = torch.nn.functional.pad(seq, (0, padded_to - seq.shape[1]))
-    return Interaction(
-        {
-            model.ITEM_SEQ: seq,
-            model.ITEM_SEQ_LEN: batch[model.ITEM_SEQ_LEN][rows],
-            model.USER_ID: batch[model.USER_ID][rows],
-            model.ITEM_ID: batch[model.ITEM_ID][rows],
-        }
-    )
-
-
-def test_interests_have_the_promised_shape_and_unit_length(contract):
-    model, batch, _ = contract
+    model.calculate_loss(batch).backward()
     interests, active = model.interests(batch)
-    assert interests.shape == (len(batch), active.shape[1], 16)
-    assert active[:, 0].all()
     lengths = interests.norm(dim=2)
     if getattr(model, "log_power", None) is not None:  # of unit length is each user's longest
-        assert (lengths[active] > 0).all()
         assert (lengths[active] < 0.99).any()
-        torch.testing.assert_close(lengths.amax(1), torch.ones(len(batch)))
         assert model.log_power.grad is not None
     else:
         torch.testing.assert_close(lengths[active], torch.ones(int(active.sum())))
-    assert (interests[~active] == 0).all()
-
-
-def test_predict_full_sort_and_interests_agree_by_hand(contract):
-    model, batch, _ = contract
-    interests, active = model.interests(batch)
-    items = model.item_vectors().detach()
-    full = model.full_sort_predict(batch)
-    assert full.shape == (len(batch), model.n_items)
-    for row in range(0, len(batch), 7):
-        for item in range(1, model.n_items, 5):
-            by_hand = max(
-                float(interests[row, k] @ items[item]) for k in range(active.shape[1]) if bool(active[row, k])
-            )
-            assert math.isclose(float(full[row, item]), by_hand, abs_tol=1e-5)
-    target = batch[model.ITEM_ID]
-    torch.testing.assert_close(model.predict(batch), full[torch.arange(len(batch)), target], atol=1e-5, rtol=0)
-
-
-def test_two_evaluations_are_bit_equal(contract):
-    model, batch, _ = contract
-    model.train()
-    first, _ = model.interests(batch)
-    model.calculate_loss(batch)  # draws random numbers in between
-    second, _ = model.interests(batch)
-    assert torch.equal(first, second)
-
-
-def test_interests_depend_neither_on_the_batch_nor_on_the_padding(contract):
-    model, batch, _ = contract
-    whole, _ = model.interests(histories(model, batch))
-    for row in range(0, len(batch), 9):
-        alone, _ = model.interests(histories(model, batch, slice(row, row + 1)))
-        torch.testing.assert_close(alone[0], whole[row], atol=2e-6, rtol=0)
-    longest = int(batch[model.ITEM_SEQ_LEN].max())
-    short = histories(model, batch)
-    short.interaction[model.ITEM_SEQ] = short[model.ITEM_SEQ][:, :longest]
-    torch.testing.assert_close(model.interests(short)[0], whole, atol=2e-6, rtol=0)
-    many = histories(model, batch, torch.arange(512) % len(batch))
-    torch.testing.assert_close(model.interests(many)[0][: len(batch)], whole, atol=2e-6, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        {"loss_type": "CE"},
-        {"loss_type": "full"},
-        {"loss_type": "sampled", "negatives": "uniform", "num_negatives": 20},
-        {"loss_type": "sampled", "negatives": "popularity", "num_negatives": 20},
-        {"loss_type": "sampled", "negatives": "log_uniform", "num_negatives": 20},
-        {"loss_type": "sampled", "negatives": "in_batch"},
-        {"loss_type": "BPR"},
-        {"loss_type": "bpr", "train_neg_sample_args": {"distribution": "popularity", "sample_num": 3}},
-        {"loss_type": "sampled", "negatives": "sampler", "train_neg_sample_args": {"sample_num": 4}},
-        {
-            "loss_type": "sampled",
-            "negatives": "sampler",
-            "train_neg_sample_args": {"distribution": "popularity", "sample_num": 4, "alpha": 0.5},
-        },
-        {"loss_type": "CE", "similarity": "dot", "temperature": 1.0},
-    ],
-    ids=lambda value: "-".join(str(v) for v in value.values())[:40],
-)
-@pytest.mark.parametrize("case", CASES)
-def test_every_loss_reaches_every_parameter_and_goes_down(small, case, loss):
-    _, model, train, _, _ = built(small, case, dropout=0, **loss)
-    batch = next(iter(train))
-    model.calculate_loss(batch).backward()
-    untouched = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.abs().sum()]
-    assert untouched == []
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    first = last = None
-    for _ in range(30):
-        optimizer.zero_grad()
-        last = model.calculate_loss(batch)
-        last.backward()
-        optimizer.step()
-        first = last.item() if first is None else first
-    assert last.item() < 0.9 * first
 
 
 def test_sampler_fed_negatives_belong_to_their_row(small):
@@ -241,23 +136,9 @@ def test_comirec_uses_an_interest_as_it_is_unless_layers_or_a_profile_are_asked_
 
 
 @several
-def test_histories_read_together_and_one_by_one_give_the_same(small, case):
-    """Training reads histories of like length together; a padded batch as a whole gives the same."""
-    _, model, train, _, _ = built(small, case, dropout=0)
-    batch = next(iter(train))
-    lengths, users = batch[model.ITEM_SEQ_LEN], batch[model.USER_ID]
-    vectors, place = model.behaviors(batch[model.ITEM_SEQ])
-    whole, _ = model.eval().read(vectors, place, lengths, users)
-    for row in range(0, len(batch), 11):
-        length = int(lengths[row])
-        alone, _ = model.read(vectors, place[row : row + 1, :length], lengths[row : row + 1], users[row : row + 1])
-        torch.testing.assert_close(alone[0], whole[row], atol=2e-6, rtol=0)
-
-
-@several
 def test_records_describe_the_interests(small, case):
     _, model, _, _, test = built(small, case)
-    found = run.describe_interests(model, test)
+    found = describe.describe_interests(model, test)
     rows = [model.interests(batch[0]) for batch in test]
     cosines = [
         references.pairwise_cosines(v, f)
@@ -288,7 +169,7 @@ def test_the_mean_of_a_history_by_recency(small):
 
 def test_a_single_vector_has_no_interests_to_describe(small):
     _, model, _, _, test = built(small, "YouTubeDNN")
-    assert run.describe_interests(model, test) == {}
+    assert describe.describe_interests(model, test) == {}
 
 
 @several
@@ -302,41 +183,6 @@ def test_profile_and_item_features_change_the_result(small, case, key, field):
     encoder.features[0].embedding.weight.data += torch.randn_like(encoder.features[0].embedding.weight)
     model.interest_layers.layers[0].weight.data += 0.1
     assert not torch.allclose(before, model.full_sort_predict(batch))
-
-
-def test_the_model_survives_a_copy(contract):
-    """RecBole counts FLOPs on a deep copy."""
-    model, batch, _ = contract
-    model.train()
-    model.calculate_loss(batch)
-    twin = copy.deepcopy(model)
-    assert torch.equal(model.interests(batch)[0], twin.interests(batch)[0])
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda m, b: b[m.ITEM_SEQ_LEN].fill_(0), "empty history"),
-        (lambda m, b: b[m.ITEM_SEQ].fill_(0), "only padding"),
-        (lambda m, b: b[m.ITEM_SEQ_LEN].fill_(99), "longer than the history of 10"),
-        (lambda m, b: b[m.ITEM_SEQ].fill_(m.n_items), "out of range 1 to"),
-        (lambda m, b: b[m.ITEM_SEQ].fill_(-1), "out of range 1 to"),
-    ],
-)
-def test_a_history_that_cannot_be_read_is_refused(contract, change, message):
-    model, batch, _ = contract
-    bad = copy.deepcopy(histories(model, batch))
-    change(model, bad)
-    with pytest.raises(InputError, match=message):
-        model.full_sort_predict(bad)
-
-
-def test_a_candidate_out_of_range_is_refused(contract):
-    model, batch, _ = contract
-    bad = copy.deepcopy(histories(model, batch))
-    bad[model.ITEM_ID].fill_(model.n_items + 3)
-    with pytest.raises(InputError, match=f"item_id: item id {model.n_items + 3} is out of range"):
-        model.predict(bad)
 
 
 @pytest.mark.parametrize("loss", ["CE", "sampled", "BPR"])
@@ -379,33 +225,3 @@ def test_regularized_weights_of_comirec_add_their_mean_to_the_loss(small):
     mask = torch.arange(weights.shape[2]) < batch[model.ITEM_SEQ_LEN][:, None]
     torch.testing.assert_close(found - plain, 10 * routing_regularization(weights, mask).mean(), atol=1e-6, rtol=1e-4)
     assert found > plain + 0.01
-
-
-# -- new users ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_history_alone_will_do_where_no_user_feature_is_used(small, case):
-    """RecBole's own sequential models ask for no user either: a new user has none."""
-    _, model, _, _, test = built(small, case, user_features=[])
-    batch = next(iter(test))[0]
-    whole = histories(model, batch)
-    bare = Interaction({field: whole[field] for field in (model.ITEM_SEQ, model.ITEM_SEQ_LEN)})
-    assert torch.equal(model.full_sort_predict(bare), model.full_sort_predict(whole))
-    assert torch.equal(model.encoded(bare).interests, model.encoded(whole).interests)
-    scored = Interaction({**bare.interaction, model.ITEM_ID: whole[model.ITEM_ID]})
-    assert torch.equal(model.predict(scored), model.predict(whole))
-    with pytest.raises(InputError, match=r"^the interaction has no field 'item_id', the items to score$"):
-        model.predict(bare)
-    with pytest.raises(InputError, match=r"^the interaction has no field 'item_length', which makes the history$"):
-        model.full_sort_predict(Interaction({model.ITEM_SEQ: whole[model.ITEM_SEQ]}))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_user_features_need_the_user_and_are_named(small, name):
-    _, model, _, _, test = built(small, name)
-    whole = histories(model, next(iter(test))[0])
-    bare = Interaction({field: whole[field] for field in (model.ITEM_SEQ, model.ITEM_SEQ_LEN, model.ITEM_ID)})
-    for ask in (model.predict, model.full_sort_predict, model.interests, model.encoded):
-        with pytest.raises(InputError, match=r"has no field 'user_id': the model uses the user features job; .*\[\]"):
-            ask(bare)

@@ -1,20 +1,24 @@
 """A bundle in Milvus answers as its own exact index does; what is loaded is whole or not used."""
 
+import hashlib
 import io
 import logging
 import shutil
 import socket
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from recbole_mind.cli import main
 from recbole_mind.errors import InputError
+from recbole_mind.retrieval import MultiVectorIndex
 from recbole_mind.serving import milvus
 from recbole_mind.serving.bundle.bundle import Bundle
 from recbole_mind.serving.milvus import MilvusIndex, collection_of, load
 from recbole_mind.serving.recaller import Recaller
+from recbole_mind.testing import ItemIndexContract
 from recbole_mind.util.arrays import save_array
 from tests.support.bundles import exported, reseal, trained
 
@@ -65,6 +69,20 @@ def assert_same(found, wanted):
     assert found.interests == wanted.interests
     assert found.fallback == wanted.fallback
     assert [alone.items for alone in found.by_interest] == [alone.items for alone in wanted.by_interest]
+
+
+def put(server, items):
+    """An index of ``items`` [N, D] in Milvus, of a bundle that has nothing else."""
+    index = MultiVectorIndex.build(items, device="cpu", threads=2)
+    held = SimpleNamespace(index=index, id=hashlib.sha256(items.tobytes()).hexdigest(), folder="bundle")
+    load(held, server, "contract", index_type="FLAT")
+    return MilvusIndex(held, server, "contract")
+
+
+class TestContract(ItemIndexContract):
+    @pytest.fixture
+    def make_index(self, server):
+        return lambda items: put(server, items)
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from tests import ROOT
@@ -23,7 +22,7 @@ class Block(NamedTuple):
     @property
     def file(self) -> str | None:
         """The file that its first line names: ``# board.yaml``."""
-        found = re.match(r"# (\S+\.(?:py|yaml))\n", self.text)
+        found = re.match(r"# (\S+\.(?:py|yaml|toml))\n", self.text)
         return found and found[1]
 
     @property
@@ -52,15 +51,3 @@ def anchors(name: str) -> set[str]:
     """What a page's headings are called in a link, by GitHub's rule."""
     headings = re.findall(r"^#+ (.*)$", prose(name), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def patched(diff: str, folder: Path) -> None:
-    """Apply a diff of one file and one place; what it takes away must stand there once."""
-    head, _, change = diff.partition("@@\n")
-    path = folder / re.findall(r"^\+\+\+ b/(\S+)$", head, re.MULTILINE)[0]
-    before, after = (
-        "".join(f"{line[1:]}\n" for line in change.splitlines() if line[:1] in (" ", sign, "")) for sign in "-+"
-    )
-    text = path.read_text("utf-8")
-    assert text.count(before) == 1, f"{path}: a diff does not fit"
-    path.write_text(text.replace(before, after), "utf-8")

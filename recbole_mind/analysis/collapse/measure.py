@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from recbole_mind.analysis.collapse import categories as item_categories
 from recbole_mind.analysis.collapse.categories import Categories
 from recbole_mind.analysis.collapse.mutual_information import agreement
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config.model_names import MODELS, models
 from recbole_mind.errors import InputError, require
 from recbole_mind.evaluation.breakdown import overlaps
 from recbole_mind.evaluation.evaluator import SAMPLE, kept_out
@@ -33,7 +33,7 @@ from recbole_mind.training.load import Loaded
 from recbole_mind.training.result import versions
 
 ROWS = 512  # users of a batch
-WITH_INTERESTS = ("MIND", "ComiRecSA", "ComiRecDR")
+WITH_INTERESTS = tuple(name for name in MODELS if name != "YouTubeDNN")  # of ours
 
 
 @torch.no_grad()
@@ -67,9 +67,11 @@ def build(
         InputError: input that cannot be used, or a baseline on other data.
     """
     name = checkpoint.load(path)["settings"].get("model")
-    allowed = ", ".join(WITH_INTERESTS)
-    require(name in WITH_INTERESTS, f"report: '{name}' has no interests to report on; allowed: {allowed}")
+    allowed = [known for known in models() if known in WITH_INTERESTS or known not in MODELS]
+    message = f"report: '{name}' has no interests to report on; allowed: {', '.join(allowed)}"
+    require(name in allowed, message)
     loaded = _load(path, overrides, "report")
+    require(getattr(loaded.model, "num_interests", None) is not None, message)
     require(1 <= n < loaded.dataset.item_num, f"n: {n} is not allowed; it is 1 to {loaded.dataset.item_num - 1}")
     categories = item_categories.read(loaded.dataset, category)
     other = None if baseline is None else _load(baseline, overrides, "baseline")
@@ -317,7 +319,7 @@ def _load(path: str | Path, overrides: Mapping[str, Any] | None, key: str) -> Lo
     mode = loaded.config["eval_args"]["mode"]
     require(full, f"{key}: '{path}' is tested with eval_args mode '{mode}'; allowed: full")
     sequential = loaded.config["MODEL_TYPE"].name == "SEQUENTIAL"
-    require(sequential, f"{key}: '{loaded.config['model']}' reads no histories; allowed: {', '.join(MODELS)}")
+    require(sequential, f"{key}: '{loaded.config['model']}' reads no histories; allowed: {', '.join(models())}")
     return loaded
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_mind.analysis.explain.case_study import Explained, Item, Recommended
-from recbole_mind.config.model_names import MODELS
+from recbole_mind.config import keys
 from recbole_mind.errors import InputError, require
 from recbole_mind.training import checkpoint, load
 from recbole_mind.training.load import Loaded
@@ -26,7 +26,7 @@ def open_model(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
         InputError: no such checkpoint, or a model without interests.
     """
     name = checkpoint.load(path)["settings"]["model"]
-    require(name in MODELS, f"model: '{name}' has no interests to explain; allowed: {', '.join(MODELS)}")
+    keys.check_has_interests(name, "to explain")
     return load.load(path, {"checkpoint_dir": str(Path(path).parent), "use_gpu": False} | dict(overrides or {}))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from recbole_mind.config import keys, loading
@@ -31,8 +30,8 @@ _TYPES: dict[str, tuple[str, Any]] = {
 @cache
 def types(model: str) -> dict[str, str]:
     """What each setting of ``model`` is, of those whose default agrees with what its file says of it."""
-    ours, recbole = files("recbole_mind.properties"), keys.recbole_folder() / "properties"
-    paths = (recbole / "overall.yaml", recbole / f"model/{model}.yaml", ours / f"model/{model}.yaml")
+    recbole = keys.recbole_folder() / "properties"
+    paths = (recbole / "overall.yaml", recbole / f"model/{model}.yaml", *loading.model_files(model))
     found: dict[str, str] = {}
     for path in paths:
         for key, default, kind in _LINE.findall(path.read_text("utf-8") if path.is_file() else ""):

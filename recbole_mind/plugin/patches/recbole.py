@@ -29,13 +29,13 @@ from recbole_mind.config import (
     window,
     without_effect,
 )
-from recbole_mind.config.model_names import MODELS, is_ours
+from recbole_mind.config.model_names import MODELS, check_known, is_ours
 from recbole_mind.data import columns, splits
 from recbole_mind.data.history_mask import HISTORY_ROW
-from recbole_mind.errors import InputError, require
+from recbole_mind.errors import require
 from recbole_mind.evaluation import rounding
 from recbole_mind.models import settings as model_settings
-from recbole_mind.training import checkpoint, position
+from recbole_mind.training import checkpoint, checkpointer
 
 _APPLIED: set[str] = set()
 
@@ -71,10 +71,9 @@ def mend_recbole() -> None:
     package, module = importlib.import_module("recbole.trainer"), importlib.import_module("recbole.trainer.trainer")
     _mend_trainer(module)
     rounding.mend(_wrap)
-    safe = importlib.import_module("recbole_mind.training.trainer").SafeTrainer
-    loop = importlib.import_module("recbole_mind.training.loop").RetrievalLoop
+    trainer = importlib.import_module("recbole_mind.training.trainer").RetrievalTrainer
     for name in MODELS:
-        setattr(package, f"{name}Trainer", type(f"{name}Trainer", (safe, loop, module.Trainer), {}))
+        setattr(package, f"{name}Trainer", trainer)
 
 
 def mend_quick_start() -> None:
@@ -136,6 +135,7 @@ def _mend_config(Config: Any) -> None:
         if model.lower() in ("lightgbm", "xgboost"):  # RecBole's files of defaults are not spelt as its classes
             self.internal_config_dict.update(copy.deepcopy(keys.model_defaults(model)))
         if is_ours(model_class):
+            check_known(model)
             self.internal_config_dict.update(loading.defaults("model", model))
             self.internal_config_dict.update(
                 {k: v for k, v in loading.defaults("dataset", dataset).items() if k in keys.known_keys(model)}
@@ -314,7 +314,7 @@ def _mend_trainer(module: Any) -> None:
 
     def distributed(model: Any, device_ids: Any = None) -> Any:
         if is_ours(type(model)):  # their trainer sums gradients itself
-            return importlib.import_module("recbole_mind.training.loop").equal_start(model)
+            return importlib.import_module("recbole_mind.training.gradients").equal_start(model)
         on_cpu = next(model.parameters()).device.type == "cpu"
         return parallel(model, device_ids=None if on_cpu else device_ids)
 
@@ -336,14 +336,11 @@ def _mend_trainer(module: Any) -> None:
             if model_file is not None:
                 checkpoint.check_data(content, self.model, eval_data._dataset, f"checkpoint '{model_file}'")
             checkpoint.restore(self.model, content)
-        search = None
-        if eval_data and self.config["eval_search"] != "dense":
-            evaluator = importlib.import_module("recbole_mind.evaluation.evaluator")
-            search = evaluator.chosen(self, eval_data)
-        if search is not None:
-            return evaluator.evaluate(self, eval_data, *search, show_progress)
-        self.outcome = None
-        return original(self, eval_data, load_best_model=False, show_progress=show_progress)
+        dense = functools.partial(original, self, eval_data, load_best_model=False, show_progress=show_progress)
+        if not eval_data:
+            return dense()
+        evaluator = importlib.import_module("recbole_mind.evaluation.evaluator")
+        return evaluator.evaluate(self, eval_data, dense, show_progress=show_progress).figures
 
     @_wrap(module.Trainer, "fit")
     def fit(
@@ -352,21 +349,14 @@ def _mend_trainer(module: Any) -> None:
         importlib.import_module("recbole_mind.evaluation.evaluator").check(self, valid_data)
         path, content = getattr(self, "resumed_from", (None, None))
         if content is not None:
-            checkpoint.check_data(content, self.model, train_data._dataset, f"checkpoint '{path}'", resumed=True)
+            data = train_data._dataset
+            trained_on = checkpoint.data_of(self.model, data)
+            checkpoint.check_data(content, self.model, data, f"checkpoint '{path}'", trained_on=trained_on)
         return original(self, train_data, valid_data, *args, **more)
 
     def resume_checkpoint(self: Any, resume_file: str) -> dict[str, Any]:
         """Go on from ``resume_file``, which must be of the same model, and return what it holds."""
-        content = checkpoint.load(resume_file, self.device)
-        position.check_same(self.config, content["settings"], f"checkpoint '{resume_file}'")
-        checkpoint.restore(self.model, content)
-        try:
-            self.optimizer.load_state_dict(content["optimizer"])
-        except Exception:  # torch does not check what it is given
-            raise InputError(
-                f"checkpoint '{resume_file}' holds the state of another optimizer; set learner and sparse_updates as "
-                "they were, or start anew"
-            ) from None
+        content = checkpointer.resume(resume_file, self.config, self.model, self.optimizer, self.device)
         self.saved_model_file = str(resume_file)
         self.resumed_from = resume_file, {"data": content.get("data"), "tokens": content.get("tokens")}  # for fit
         self.start_epoch, self.cur_step = content["epoch"] + 1, content["cur_step"]

@@ -7,13 +7,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_mind.errors import InputError
 from recbole_mind.serving import sandbox
 from recbole_mind.serving.store.gate import Checked, Limits
+
+if TYPE_CHECKING:
+    from recbole_mind.retrieval.index import MultiVectorIndex
+    from recbole_mind.retrieval.item_index import ItemIndex
 
 
 def tried(folder: str | Path, asked: Limits) -> Checked:
@@ -60,7 +64,7 @@ def self_checks(folder: str | Path, asked: Limits) -> Checked:
     return Checked(tuple(reasons), (), {"index_recall": found})
 
 
-def _histories(index: Any, number: int) -> list[Any]:
+def _histories(index: ItemIndex, number: int) -> list[Any]:
     """Histories as users have them, about one thing each: rows of items drawn evenly and of the nearest to each."""
     drawn = np.random.default_rng(0).choice(len(index), size=min(number, len(index)), replace=False)
     near = index.search(index.vectors[drawn][:, None], None, min(10, len(index) // 2)).ids
@@ -103,13 +107,13 @@ def _smoke(recaller: Any, history: list[str]) -> list[str]:
     return faults
 
 
-def index_recall(index: Any, interests: Sequence[Any], n: int) -> float:
+def index_recall(index: MultiVectorIndex, interests: Sequence[Any], n: int) -> float:
     """The share of the exact n best that an index finds, for interests ``[K, D]`` of each of several users."""
     most = max(len(vectors) for vectors in interests)
     padded = np.zeros((len(interests), most, np.shape(interests[0])[1]), np.float32)
     active = np.zeros(padded.shape[:2], bool)
     for row, vectors in enumerate(interests):
         padded[row, : len(vectors)], active[row, : len(vectors)] = vectors, True
-    if index.factory == "exact":
+    if index.is_exact:
         return 1.0
     return float(index.recall(padded, active, min(n, len(index))))
