@@ -1,4 +1,4 @@
-"""RecBole made to run: registration, mends, settings, checkpoints, records. Everything in one process."""
+"""RecBole made to run: registration, settings, checkpoints, records. Everything in one process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from recbole_mind import InputError
 from recbole_mind.config import loading
-from recbole_mind.plugin.patches import recbole
+from recbole_mind.data.history_mask import HISTORY_ROW
 from recbole_mind.training import build, checkpoint, load, run
 from recbole_mind.util import files
 from tests.support.data import LEAVE_ONE_OUT, small_settings
@@ -168,7 +168,7 @@ def test_no_value_is_evaluated(small, tmp_path):
     assert loading.parse_value(attack) == attack
     from recbole.config import Config
 
-    with recbole.argv_hidden():
+    with build.argv_hidden():
         sys.argv.append(f"--dataset_save_path={attack}")
         config = Config(model="MIND", dataset="ml-100k", config_dict={"dataloaders_save_path": attack})
     assert config["dataloaders_save_path"] == attack
@@ -331,7 +331,7 @@ def test_saved_loaders_are_used_only_for_the_same_order_and_mask(small):
     again = {"save_dataloaders": True, "checkpoint_dir": "loaders"}
     loaders(small, timestamp_order="recbole", **again)
     _, _, _, _, test = loaders(small, mask_history=True, **again)
-    for field in ("item_id", recbole.HISTORY_ROW):
+    for field in ("item_id", HISTORY_ROW):
         assert torch.equal(test._dataset.inter_feat[field], clean._dataset.inter_feat[field])
 
 
@@ -421,7 +421,7 @@ def test_a_case_study_of_a_model_without_a_sequence_honours_mask_history(small, 
 
 
 @pytest.mark.parametrize("first", ["recbole.utils.case_study", "recbole_mind"])
-def test_the_case_study_is_mended_whichever_is_imported_first(first):
+def test_the_case_study_is_patched_whichever_is_imported_first(first):
     import subprocess
 
     code = (
