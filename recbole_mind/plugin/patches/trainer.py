@@ -27,9 +27,12 @@ def evaluate_by_search(
     model_file: str | None = None,
     show_progress: bool = False,
 ) -> Any:
-    """Evaluate the model as it is, by the search that ``eval_search`` names, or by RecBole's dense matrix."""
+    """Evaluate the model as it is, by the search that ``eval_search`` names, or by RecBole's dense matrix.
+
+    The best epoch is loaded before, by :data:`CHECKPOINTS`, or by RecBole.
+    """
     trainer.outcome = None
-    if eval_data and trainer.config["eval_search"] != "dense":
+    if eval_data and not load_best_model and trainer.config["eval_search"] != "dense":
         evaluator = import_module("recbole_mind.evaluation.evaluator")
         search = evaluator.chosen(trainer, eval_data)
         if search is not None:
