@@ -27,7 +27,7 @@ from recbole_mind.retrieval.types import Bools, Floats
 from recbole_mind.serving.bundle import sealed_folder, signing
 from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
 from recbole_mind.serving.bundle.token_index import Tokens
-from recbole_mind.training import checkpoint, load, run
+from recbole_mind.training import checkpoint, describe, load
 from recbole_mind.training.result import versions
 from recbole_mind.util.arrays import save_array
 from recbole_mind.util.files import JSON, parse_json, read_text, sha256
@@ -254,7 +254,7 @@ def _write_index(
 
 def _write_popularity(target: Path, loaded: load.Loaded) -> Any:
     """Write how often each item stands in the training data, and the rows by it; ties go to the lower row."""
-    counts = run.popularity(loaded.train_data)[1:].astype(np.int64)
+    counts = describe.popularity(loaded.train_data)[1:].astype(np.int64)
     save_array(target / "counts.npy", counts)
     save_array(target / "popularity.npy", np.argsort(-counts, kind="stable").astype(np.int32))
     return counts

@@ -24,9 +24,6 @@ class BatchOrder:
         generator: what shuffles, seeded alike in all processes; ``None`` for one seeded by torch's own.
         rank, world: this process among all; it gets every ``world``-th sample of a batch.
 
-    Attributes:
-        start: how many batches the next epoch leaves out; then it is 0 again.
-
     Raises:
         ValueError: there is nothing to shuffle.
     """
@@ -38,14 +35,14 @@ class BatchOrder:
             raise ValueError(f"num_samples should be a positive integer value, but got num_samples={n}")
         self.n, self.step, self.shuffle, self.generator = n, step, shuffle, generator
         self.rank, self.world = rank, world
-        self.start = 0
+        self._skipped = 0
 
     def __len__(self) -> int:
         return -(-self.n // self.step)
 
     def __iter__(self) -> Iterator[Ints]:
         """The samples of each batch, 64-bit integers; a process whose share is empty gets the batch's first."""
-        first, self.start = self.start, 0
+        first, self._skipped = self._skipped, 0
         generator = self.generator
         if self.shuffle and generator is None:
             generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
@@ -59,6 +56,10 @@ class BatchOrder:
                 yield self.share(batch).mine(samples).astype(np.int64)
         if self.n % self.step == 0 and self.shuffle:
             self._permutation(generator)
+
+    def skip(self, batches: int) -> None:
+        """Leave out the first ``batches`` of the next epoch, and of no other."""
+        self._skipped = batches
 
     def _permutation(self, generator: torch.Generator | None) -> Ints:
         dtype = torch.int32 if self.n < 2**31 else torch.int64  # the same draws, half the memory

@@ -9,7 +9,8 @@ that give no user vector. Who names a search where it cannot serve gets an error
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from rich.console import Console
 from rich.progress import track
 
 from recbole_mind.errors import InputError
-from recbole_mind.evaluation.outcome import Outcome
+from recbole_mind.evaluation.index_cache import IndexCache
+from recbole_mind.evaluation.outcome import EvaluationResult, Outcome
 from recbole_mind.evaluation.rounding import rounded
 from recbole_mind.evaluation.vectors import check_finite, vectors_of
 from recbole_mind.retrieval.faiss_backend import check_factory, parse
@@ -68,13 +70,12 @@ def chosen(trainer: Any, eval_data: Any) -> tuple[str, Any] | None:
 
 def check(trainer: Any, *loaders: Any) -> None:
     """Raise :class:`InputError` if the search that the settings name cannot serve; for the time before training."""
-    if trainer.config["eval_search"] in (None, "auto", "dense") or getattr(trainer, "search_is_checked", False):
+    if trainer.config["eval_search"] in (None, "auto", "dense"):
         return
     searches = [search for search in (chosen(trainer, loader) for loader in loaders if loader) if search]
     if searches:
         factory, vectors = searches[0]
         check_factory(factory, _items(vectors), trainer.config["search_parameters"], "eval_search")
-    trainer.search_is_checked = True
 
 
 def _items(vectors: Any) -> Floats:
@@ -85,39 +86,70 @@ def _items(vectors: Any) -> Floats:
     return items
 
 
+def evaluate(
+    trainer: Any,
+    eval_data: Any,
+    dense: Callable[[], dict[str, float]],
+    *,
+    indexes: IndexCache | None = None,
+    show_progress: bool = False,
+) -> EvaluationResult:
+    """Evaluate a trainer's model as it is, by the search that the settings choose.
+
+    Args:
+        trainer: one of RecBole's, of whose collector and metrics the search makes use.
+        eval_data: a loader.
+        dense: RecBole's own evaluation, for what is not searched.
+        indexes: where the index of the last search is kept, to be used again.
+        show_progress: on a terminal.
+
+    Raises:
+        InputError: a search is asked for by name that cannot serve.
+    """
+    search = chosen(trainer, eval_data)
+    if search is None:
+        return EvaluationResult(dense())
+    return _by_search(trainer, eval_data, *search, indexes or IndexCache(), show_progress)
+
+
 @torch.no_grad()
-def evaluate(trainer: Any, eval_data: Any, factory: str, vectors: Any, show_progress: bool) -> dict[str, float]:
-    """Evaluate by search: fill RecBole's collector and let RecBole's metrics speak.
+def _by_search(
+    trainer: Any, eval_data: Any, factory: str, vectors: Any, indexes: IndexCache, show_progress: bool
+) -> EvaluationResult:
+    """Fill RecBole's collector by a search and let RecBole's metrics speak.
 
     With an approximate index the result also holds ``search_recall@n``, its recall against the exact search on up to
     1000 users. Where fewer than n items are allowed, RecBole's metrics beyond accuracy (AveragePopularity, ...) see the
-    padding item in the empty places; its dense path fills them with items that are masked. The outcome is kept as
-    ``trainer.outcome``.
+    padding item in the empty places; its dense path fills them with items that are masked.
     """
     n = max(trainer.config["topk"])
     trainer.model.eval()
-    outcome = _search(trainer, eval_data, factory, vectors, n, show_progress)
+    device = "cuda" if trainer.device.type == "cuda" else "cpu"
+    index = indexes.get(_items(vectors), factory, device)
+    index.set_parameters(**parse(trainer.config["search_parameters"]))
+    outcome = _search(trainer, eval_data, index, vectors, n, show_progress)
+    topk = torch.from_numpy(np.column_stack([outcome.hits(), outcome.numbers()]).astype(np.int64))
     collector = trainer.eval_collector.data_struct
-    hits, numbers = outcome.hits(), outcome.numbers()
-    collector.set("rec.topk", torch.from_numpy(np.column_stack([hits, numbers]).astype(np.int64)))
+    collector.set("rec.topk", topk)
     collector.set("rec.items", torch.from_numpy(np.maximum(outcome.ids, 0).astype(np.int64)))
     struct = trainer.eval_collector.get_data_struct()
-    result: dict[str, float] = trainer.evaluator.evaluate(struct)
+    figures: dict[str, float] = trainer.evaluator.evaluate(struct)
     if f"recall@{n}" in outcome.search:
-        result[f"search_recall@{n}"] = outcome.search[f"recall@{n}"]
+        figures[f"search_recall@{n}"] = outcome.search[f"recall@{n}"]
     if not trainer.config["single_spec"]:
-        result = trainer._map_reduce(result, 4 * len(eval_data))  # as RecBole weights its processes
+        figures = trainer._map_reduce(figures, 4 * len(eval_data))  # as RecBole weights its processes
         if f"recall@{n}" in outcome.search:
             users = torch.tensor(outcome.search["users"], device=trainer.device)
             torch.distributed.all_reduce(users)
-            outcome.search |= {f"recall@{n}": result[f"search_recall@{n}"], "users": int(users)}
-    trainer.wandblogger.log_eval_metrics(result, head="eval")
-    trainer.outcome = outcome
-    return result
+            whole = {f"recall@{n}": figures[f"search_recall@{n}"], "users": int(users)}
+            outcome = replace(outcome, search=outcome.search | whole)
+    trainer.wandblogger.log_eval_metrics(figures, head="eval")
+    return EvaluationResult(figures, outcome, topk)
 
 
-def _search(trainer: Any, eval_data: Any, factory: str, vectors: Any, n: int, show_progress: bool) -> Outcome:
-    index = _index(trainer, factory, _items(vectors))
+def _search(
+    trainer: Any, eval_data: Any, index: MultiVectorIndex, vectors: Any, n: int, show_progress: bool
+) -> Outcome:
     console = Console(stderr=True)
     batches = track(
         eval_data,
@@ -145,7 +177,7 @@ def _search(trainer: Any, eval_data: Any, factory: str, vectors: Any, n: int, sh
     ids, origin = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     chosen_rows, sample = _joined(sampled)
     search: dict[str, Any] = {"factory": index.factory, "parameters": index.parameters}
-    if factory != "exact":
+    if index.factory != "exact":
         truth = index.search_exactly(*sample[:2], n, exclude=sample[2]).ids
         recall = overlap(np.where(ids[chosen_rows] < 0, -1, ids[chosen_rows] - 1), truth)
         search |= {f"recall@{n}": rounded(recall, trainer.config["metric_decimal_place"]), "users": len(truth)}
@@ -162,18 +194,6 @@ def _search(trainer: Any, eval_data: Any, factory: str, vectors: Any, n: int, sh
         sample,
         index,
     )
-
-
-def _index(trainer: Any, factory: str, items: Floats) -> MultiVectorIndex:
-    """The index to search: the last one, if the items have not changed since."""
-    last = getattr(trainer, "outcome", None)
-    if last is not None and last.index.factory == factory and last.index.is_of(items):
-        index: MultiVectorIndex = last.index
-    else:
-        trainer.outcome = last = None  # not two at once
-        index = MultiVectorIndex.build(items, factory, device="cuda" if trainer.device.type == "cuda" else "cpu")
-    index.set_parameters(**parse(trainer.config["search_parameters"]))
-    return index
 
 
 def _places(ids: npt.NDArray[np.int32], pairs: Ints) -> Ints:

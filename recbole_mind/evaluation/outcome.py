@@ -1,4 +1,4 @@
-"""What an evaluation by search came to."""
+"""What an evaluation came to: figures, and what a search found."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.retrieval.types import Bools, Exclusions, Floats, Ints
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """What a search found for R rows of evaluation data. Item ids are RecBole's, 0 being padding and -1 nothing.
 
@@ -49,3 +50,19 @@ class Outcome:
     def numbers(self, chosen: Any = slice(None)) -> Ints:
         """How many targets each row has, ``[R]``."""
         return np.bincount(self.rows[chosen], minlength=len(self.ids))
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation came to.
+
+    Attributes:
+        figures: metric to value; empty where there was nothing to evaluate.
+        outcome: what the search found; ``None`` where RecBole scored every item.
+        topk: RecBole's ``rec.topk`` ``[R, k + 1]`` of R rows: which of the k items at the top are targets, then the
+            number of targets; ``None`` where no metric takes it.
+    """
+
+    figures: dict[str, float]
+    outcome: Outcome | None = None
+    topk: Tensor | None = None

@@ -24,6 +24,7 @@ from recbole_mind.util.library_errors import NO_MEMORY
 
 if TYPE_CHECKING:
     from recbole_mind.training.result import RunResult
+    from recbole_mind.training.steps import Evaluated
 
 # Settings that say where and how a run happens, not what comes out of it.
 _ELSEWHERE = {
@@ -211,10 +212,10 @@ def _run(trial: Trial, epoch_done: Callable[[dict[str, Any]], bool] | None) -> d
             more["stopped"] = result.epochs
         return stops
 
-    def observe(trainer: Any, test_data: Any) -> None:
-        describe(trainer)
-        if trainer.found is not None:
-            _write_hits(trial.hits, trainer.found.numpy(), tokens_of(test_data))
+    def observe(tested: Evaluated) -> None:
+        describe(tested.trainer)
+        if tested.result.topk is not None:
+            _write_hits(trial.hits, tested.result.topk.numpy(), tokens_of(tested.eval_data))
             more["hits"] = sha256(trial.hits)
 
     mark, now = trial.folder / "fingerprint", json.dumps([trial.about["fingerprint"], trial.overrides], default=str)

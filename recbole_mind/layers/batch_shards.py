@@ -58,3 +58,6 @@ class Share(NamedTuple):
 
     def _count(self, rank: int) -> int:
         return max(0, -(-(self.rows - rank) // self.world))
+
+
+ALONE = Share()  # of a process that has the batch to itself

@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from recbole_mind.errors import require
+from recbole_mind.errors import InputError
 from recbole_mind.layers.functional import different
 from recbole_mind.layers.row_adam import RowAdam
 
@@ -29,11 +29,17 @@ class Table(nn.Embedding):
     def __init__(self, num: int, size: int) -> None:
         super().__init__(num, size, padding_idx=0)
 
+    def train_by(self, rows: RowAdam | None) -> None:
+        """Have ``rows`` train the table, whose weight then collects no gradient, or nothing but its gradient."""
+        self.rows = rows
+        self.weight.requires_grad_(rows is None)
+
     def forward(self, ids: Tensor, *, once: bool = False) -> Tensor:
         """Return the rows ``[..., D]`` of ``ids`` ``[...]``; ``once`` says that each of ``[U]`` stands there once."""
         if self.rows is None or not (self.training and torch.is_grad_enabled()):
             return super().forward(ids)
-        require(self.rows.rows is None, "a table can be looked up once in a step")
+        if self.rows.rows is not None:
+            raise InputError("a table can be looked up once in a step")
         if once:
             return self.rows.take(ids)
         values, place = different(ids)

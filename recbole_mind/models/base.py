@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from recbole_mind.errors import InputError, require
 from recbole_mind.layers import losses
-from recbole_mind.layers.batch_shards import Share
+from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.embeddings import InterestLayers, ItemEncoder, ProfileEncoder
 from recbole_mind.layers.functional import different, dropout, fork, keep_mask
 from recbole_mind.layers.negative_sampling import NegativeSampler, RejectionSampler, proposal
@@ -79,7 +79,6 @@ class RetrievalModel(SequentialRecommender):
         self.dropout: float = config["dropout"]
         if self.loss_type == "sampled":
             self.proposal = self._proposal(config, dataset)
-        self.share = Share()
         self._seed: int = config["seed"]
         self._generator: torch.Generator | None = None
         for module in self.modules():
@@ -113,9 +112,25 @@ class RetrievalModel(SequentialRecommender):
         """
         return self.read(*self.behaviors(item_seq), lengths, users)
 
-    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what :meth:`forward` does, from what :meth:`behaviors` gives."""
+    def read(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+    ) -> tuple[Tensor, Tensor]:
+        """Do what :meth:`forward` does, from what :meth:`behaviors` gives.
+
+        Args:
+            vectors: ``[U, D]`` of the different items.
+            place: ``[B, L]`` row of each behaviour in them.
+            lengths: ``[B]``.
+            users: ``[B]``.
+            share: this process's part of the batch, where several train: what is drawn is drawn for the whole batch.
+        """
         raise NotImplementedError
+
+    def read_to_train(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What :meth:`read` gives, and a scalar that is added to the loss, if the model has such a term."""
+        return *self.read(vectors, place, lengths, users, share), None
 
     def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
         """Do what :meth:`forward` does at evaluation, from vectors alone: the part of the model that is exported.
@@ -127,9 +142,9 @@ class RetrievalModel(SequentialRecommender):
         """
         raise NotImplementedError
 
-    def profile(self, users: Tensor) -> Tensor:
+    def profile(self, users: Tensor, share: Share = ALONE) -> Tensor:
         """The profiles p_u ``[B, P]`` of ``users`` [B]; in training, RowAdam asks for those of the other processes."""
-        profile: Tensor = self.share.own(self.profile_encoder(self.share.everywhere(users)))
+        profile: Tensor = share.own(self.profile_encoder(share.everywhere(users)))
         return profile
 
     def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
@@ -219,8 +234,8 @@ class RetrievalModel(SequentialRecommender):
 
     # -- what RecBole asks of a model ------------------------------------------------------------------------------
 
-    def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """The training loss of a batch, a scalar."""
+    def calculate_loss(self, interaction: Interaction, share: Share = ALONE) -> Tensor:
+        """The training loss of a batch, a scalar; of several processes each gives the loss of its ``share``."""
         fed = None
         if self.sampler_fed:
             # RecBole tiles: row i + t·B holds the t-th negative of positive i
@@ -228,11 +243,11 @@ class RetrievalModel(SequentialRecommender):
             fed = interaction[self.NEG_ITEM_ID].view(self.num_negatives, B).T  # [B, n]
             interaction = interaction[:B]
         item_seq, target = interaction[self.ITEM_SEQ], interaction[self.ITEM_ID]
-        negative_ids: Tensor = self._draw_negatives(target) if fed is None else fed
+        negative_ids: Tensor = self._draw_negatives(target, share) if fed is None else fed
         parts = [item_seq, target, negative_ids]
         # each different item of the step is looked up once; RowAdam asks for those of the other processes too
-        shared = [self.share.everywhere(part) for part in (parts if fed is not None else parts[:2])]
-        ids, place = different(torch.cat([part.flatten() for part in parts + shared * (self.share.world > 1)]))
+        shared = [share.everywhere(part) for part in (parts if fed is not None else parts[:2])]
+        ids, place = different(torch.cat([part.flatten() for part in parts + shared * (share.world > 1)]))
         sizes = [part.numel() for part in parts]
         history, *compared = torch.split(place[: sum(sizes)], sizes)
         items = self.item_encoder.table() if self.loss_type == "CE" else None
@@ -241,27 +256,43 @@ class RetrievalModel(SequentialRecommender):
         mask = keep_mask(vectors.shape, self.dropout, self.generator) if self.training else None
         behaviors, vectors = fork(vectors, mask, torch.cat(compared))
         lengths, users = interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID]
-        interests, active = self.read(behaviors, history.view_as(item_seq), lengths, users)
+        place = history.view_as(item_seq)
+        interests, active, penalty = self.read_to_train(behaviors, place, lengths, users, share)
         positive, negatives = torch.split(self.compared(vectors), sizes[1:])
         user = self.user_vector(interests, active, positive)
         met = losses.Interests(interests, active) if self.negative_interest == "nearest" else None
         if items is not None:
-            return losses.full_softmax(user, self.compared(items), target, temperature=self.temperature, interests=met)
-        negatives = negatives.view(*negative_ids.shape, -1)
+            catalogue = self.compared(items)
+            loss = losses.full_softmax(user, catalogue, target, temperature=self.temperature, interests=met)
+        else:
+            negatives = negatives.view(*negative_ids.shape, -1)
+            loss = self._loss_of_negatives(user, positive, negatives, target, negative_ids, met)
+        return loss if penalty is None else loss + penalty
+
+    def _loss_of_negatives(
+        self,
+        user: Tensor,
+        positive: Tensor,
+        negatives: Tensor,
+        target: Tensor,
+        negative_ids: Tensor,
+        interests: losses.Interests | None,
+    ) -> Tensor:
+        """The loss of users ``[B, D]`` with their targets ``[B, D]`` against negatives ``[n, D]`` or ``[B, n, D]``."""
         if self.loss_type == "BPR":
-            return losses.bpr(user, positive, negatives, temperature=self.temperature, interests=met)
+            return losses.bpr(user, positive, negatives, temperature=self.temperature, interests=interests)
         log_q = self.proposal.log_q[negative_ids]
         compared_with = (user, positive, negatives, target, negative_ids)
         if self.sampled_form == "nce":
             own = self.proposal.log_q[target]
             settings: dict[str, Any] = {"log_q_target": own, "log_q_negatives": log_q}
-            return losses.ranking_nce(*compared_with, temperature=self.temperature, interests=met, **settings)
+            return losses.ranking_nce(*compared_with, temperature=self.temperature, interests=interests, **settings)
         if isinstance(self.proposal, RejectionSampler):
             log_q = log_q - self.proposal.log_accepted(target)[:, None]
         # in a batch each row's own target is no draw
         n = max(1, len(negative_ids) - 1) if self.negatives == "in_batch" else negative_ids.shape[-1]
         return losses.sampled_softmax(
-            *compared_with, temperature=self.temperature, log_expected=log_q + math.log(n), interests=met
+            *compared_with, temperature=self.temperature, log_expected=log_q + math.log(n), interests=interests
         )
 
     def _proposal(self, config: Any, dataset: Any) -> NegativeSampler:
@@ -278,12 +309,12 @@ class RetrievalModel(SequentialRecommender):
         weight[0] = 0
         return RejectionSampler(weight)
 
-    def _draw_negatives(self, target: Tensor) -> Tensor:
+    def _draw_negatives(self, target: Tensor, share: Share) -> Tensor:
         """The negatives ``[n]`` that all rows share; none for the full softmax."""
         if self.loss_type == "CE":
             return target[:0]
         if self.negatives == "in_batch":
-            return self.share.everywhere(target)
+            return share.everywhere(target)
         return self.proposal.sample(self.num_negatives, self.generator)
 
     @torch.no_grad()

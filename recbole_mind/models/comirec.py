@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_mind.layers import losses
 from recbole_mind.layers.attention import LabelAwareAttention, SelfAttentivePooling
+from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.comirec_routing import MappedRouting
 from recbole_mind.layers.routing import like_lengths
 from recbole_mind.models.base import Encoded, RetrievalModel, history_mask
@@ -20,6 +21,8 @@ class ComiRec(RetrievalModel):
     A subclass implements :meth:`extract`. An interest is used as it is, without MIND's ReLU layers, unless
     ``relu_layers`` or ``user_features`` ask for them.
     """
+
+    regularization = 0.0  # what :meth:`penalty` counts in the loss
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -40,27 +43,48 @@ class ComiRec(RetrievalModel):
         interests = self.compared(self.interest_layers(extracted, profile))
         return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), weights)
 
-    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        extracted = self._whole(vectors, place, lengths) if place.is_cuda else self._ragged(vectors, place, lengths)
-        interests = self.compared(self.interest_layers(extracted, self.profile(users)))
-        return interests, torch.ones(interests.shape[:2], dtype=torch.bool, device=interests.device)
+    def penalty(self, weights: Tensor, mask: Tensor) -> Tensor | None:
+        """What each user's ``weights`` [B, K, L] cost, ``[B]``, before ``regularization``; ``None`` for nothing."""
+        return None
 
-    def _whole(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+    def read(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+    ) -> tuple[Tensor, Tensor]:
+        return self.read_to_train(vectors, place, lengths, users, share)[:2]
+
+    def read_to_train(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        read = self._whole if place.is_cuda else self._ragged
+        extracted, penalties = read(vectors, place, lengths)
+        interests = self.compared(self.interest_layers(extracted, self.profile(users, share)))
+        active = torch.ones(interests.shape[:2], dtype=torch.bool, device=interests.device)
+        penalty = self.regularization * torch.cat(penalties).mean() if penalties else None
+        return interests, active, penalty
+
+    def _whole(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The interests ``[B, K, D]`` of all histories, and their penalties, if there are any."""
         behaviors = vectors.index_select(0, place.flatten()).view(*place.shape, -1)  # [B, L, D]
-        return self.extract(behaviors, history_mask(lengths, place.shape[1]))[0]
+        mask = history_mask(lengths, place.shape[1])
+        interests, weights = self.extract(behaviors, mask)
+        penalty = self.penalty(weights, mask)
+        return interests, [] if penalty is None else [penalty]
 
-    def _ragged(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+    def _ragged(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What :meth:`_whole` does, histories of like length together, so that little of the work is padding."""
         ordered, order = lengths.sort()
         groups = list(like_lengths(ordered))
         places = [place[order[start:end], :longest] for start, end, longest in groups]
         behaviors = vectors.index_select(0, torch.cat([part.flatten() for part in places]))
         parts = torch.split(behaviors, [part.numel() for part in places])
-        found = [
-            self.extract(rows.view(*part.shape, -1), history_mask(ordered[start:end], longest))[0]
-            for rows, part, (start, end, longest) in zip(parts, places, groups, strict=True)
-        ]
-        return torch.cat(found).index_select(0, order.argsort())
+        found, penalties = [], []
+        for rows, part, (start, end, longest) in zip(parts, places, groups, strict=True):
+            mask = history_mask(ordered[start:end], longest)
+            interests, weights = self.extract(rows.view(*part.shape, -1), mask)
+            penalty = self.penalty(weights, mask)
+            found.append(interests)
+            penalties += [] if penalty is None else [penalty]
+        return torch.cat(found).index_select(0, order.argsort()), penalties
 
     def user_vector(self, interests: Tensor, active: Tensor, label: Tensor) -> Tensor:
         vector: Tensor = self.attention(interests, active, label)
@@ -80,22 +104,16 @@ class ComiRecSA(ComiRec):
             positions=config["positions"],
         )
         self.regularization = float(config["routing_regularization"])
-        self._uneven: list[Tensor] = []  # of the users of a training step
 
     def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         interests, weights = self.pooling(behaviors, mask)
-        if self.training and self.regularization:
-            self._uneven.append(losses.routing_regularization(weights, mask))
         return interests, weights
 
-    def calculate_loss(self, interaction: Any) -> Tensor:
-        """The training loss of a batch, with REMI's regularisation where ``routing_regularization`` asks for it."""
-        self._uneven = []
-        loss = super().calculate_loss(interaction)
-        if not self.regularization:
-            return loss
-        uneven, self._uneven = torch.cat(self._uneven), []
-        return loss + self.regularization * uneven.mean()
+    def penalty(self, weights: Tensor, mask: Tensor) -> Tensor | None:
+        """REMI's regularisation of the attention, in training and where ``routing_regularization`` asks for it."""
+        if not (self.training and self.regularization):
+            return None
+        return losses.routing_regularization(weights, mask)
 
 
 class ComiRecDR(ComiRec):

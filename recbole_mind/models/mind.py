@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mind.layers.attention import LabelAwareAttention
+from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.routing import BehaviorToInterestRouting, Capsules
 from recbole_mind.models.base import Encoded, RetrievalModel, history_mask
 
@@ -51,26 +52,28 @@ class MIND(RetrievalModel):
         """Route histories ``[B, L]`` to capsules ``[B, K, D]``, with the coupling coefficients ``[B, K, L]``."""
         return self._route(*self.behaviors(item_seq), lengths)
 
-    def _route(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> Capsules:
+    def _route(self, vectors: Tensor, place: Tensor, lengths: Tensor, share: Share = ALONE) -> Capsules:
         B, L = place.shape
-        logits = self._drawn(place) if self.training else None
+        logits = self._drawn(place, share) if self.training else None
         votes = self.routing.vote(vectors).index_select(0, place.flatten()).view(B, L, -1)
         return self.routing.route(votes, history_mask(lengths, L), logits)
 
-    def _drawn(self, place: Tensor) -> Tensor:
+    def _drawn(self, place: Tensor, share: Share) -> Tensor:
         """Routing logits for a training batch ``[B, L]``: this process's rows of the whole batch's."""
         B, L = place.shape
-        return self.share.mine(self.routing.draw(self.share.total(B), L, self.generator))
+        return share.mine(self.routing.draw(share.total(B), L, self.generator))
 
-    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        profile = self.profile(users)
+    def read(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+    ) -> tuple[Tensor, Tensor]:
+        profile = self.profile(users, share)
         if not self.training or place.is_cuda:
-            capsules = self._route(vectors, place, lengths)
+            capsules = self._route(vectors, place, lengths, share)
             return self._interests(capsules, profile), capsules.active
         # on a CPU, training skips padding and inactive interests
         B, K = len(place), self.routing.num_interests
         votes = self.routing.vote(vectors)
-        capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place))
+        capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place, share))
         real = active.flatten().nonzero()[:, 0]
         capsule = capsule.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
         found = self.compared(self.interest_layers(capsule, profile.index_select(0, real // K)))[:, 0]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.routing import recency_weights
 from recbole_mind.models.base import Encoded, RetrievalModel
 
@@ -22,10 +23,12 @@ class YouTubeDNN(RetrievalModel):
         super().__init__(config, dataset)
         self.recency: float = config["recency"]
 
-    def read(self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        share = self._shares(lengths, place.shape[1]).to(vectors.dtype)
-        mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=share, mode="sum")  # [B, D]
-        interests = self.interest_layers(mean[:, None], self.profile(users))  # [B, 1, D]
+    def read(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+    ) -> tuple[Tensor, Tensor]:
+        weights = self._shares(lengths, place.shape[1]).to(vectors.dtype)
+        mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=weights, mode="sum")  # [B, D]
+        interests = self.interest_layers(mean[:, None], self.profile(users, share))  # [B, 1, D]
         return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
 
     def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:

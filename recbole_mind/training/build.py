@@ -134,17 +134,16 @@ def _check_array(path: Path) -> None:
 
 
 def build_trainer(config: Any, model: Any) -> Any:
-    """RecBole's trainer for the model, made safe where it is one that trains by gradient."""
+    """The trainer of a model: ours, or RecBole's own, made safe where it trains by gradient."""
     from recbole.trainer import Trainer
     from recbole.utils import get_trainer
 
-    from recbole_mind.training.trainer import SafeTrainer
+    from recbole_mind.training.trainer import RetrievalTrainer, safe_trainer
 
-    base = get_trainer(config["MODEL_TYPE"], config["model"])
-    if issubclass(base, Trainer) and not issubclass(base, SafeTrainer):
-        base = type(f"Safe{base.__name__}", (SafeTrainer, base), {})
+    base = RetrievalTrainer if is_ours(type(model)) else get_trainer(config["MODEL_TYPE"], config["model"])
+    trainer_class = safe_trainer(base) if issubclass(base, Trainer) else base
     with in_words(f"model: '{config['model']}' cannot be trained with these settings"):
-        return base(config, model)
+        return trainer_class(config, model)
 
 
 def check_writable(folder: Path) -> None:

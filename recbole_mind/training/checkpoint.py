@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from recbole_mind.config.in_force import values_in_force
+from recbole_mind.config.model_names import is_ours
 from recbole_mind.errors import InputError, require
 from recbole_mind.training import recbole_checkpoint
 from recbole_mind.training.archive import Archive, BadArchiveError, RefusedError
@@ -74,7 +75,14 @@ def data_of(model: Any, dataset: Any) -> dict[str, Any]:
     return {"tokens": {field: _tokens(dataset, field) for field in _numbered(model, dataset)}, "rows": _rows(dataset)}
 
 
-def check_data(content: Mapping[str, Any], model: Any, dataset: Any, what: str, *, resumed: bool = False) -> None:
+def check_data(
+    content: Mapping[str, Any],
+    model: Any,
+    dataset: Any,
+    what: str,
+    *,
+    trained_on: Mapping[str, Any] | None = None,
+) -> None:
     """Refuse a checkpoint whose rows would stand for other tokens in ``dataset``; every way in asks here.
 
     Args:
@@ -82,7 +90,7 @@ def check_data(content: Mapping[str, Any], model: Any, dataset: Any, what: str, 
         model: that it is for.
         dataset: that the model is to be used on; the training part, where training goes on.
         what: names the checkpoint in messages.
-        resumed: whether training goes on, which needs the same samples too.
+        trained_on: what :func:`data_of` says of ``dataset``, where training goes on, which needs the same samples too.
 
     Raises:
         InputError: a field has other values or has them in another order, or the samples are others.
@@ -96,16 +104,17 @@ def check_data(content: Mapping[str, Any], model: Any, dataset: Any, what: str, 
         require(content["tokens"] == _tokens(dataset, *_used(dataset)), f"'{dataset.iid_field}' or a feature {wrong}")
     for field in _numbered(model, dataset) if then else ():
         known = then["tokens"].get(field)
-        require(known in (None, _tokens(dataset, field)), f"'{field}' {wrong}")
-    if resumed and then:
-        same = then["rows"] == _rows(dataset)
+        now = trained_on["tokens"][field] if trained_on else _tokens(dataset, field)
+        require(known in (None, now), f"'{field}' {wrong}")
+    if trained_on and then:
+        same = then["rows"] == trained_on["rows"]
         require(same, f"'{name}' holds other interactions, or is split otherwise, than when {what} was trained: its "
                 "figures and the new ones would be of different data; train again")  # fmt: skip
 
 
 def _numbered(model: Any, dataset: Any) -> list[str]:
     """The fields whose ids are rows of a model's tables: of RecBole's models all, but for users without a table."""
-    if str(type(model).__module__).startswith("recbole_mind."):
+    if is_ours(type(model)):
         return _used(dataset)
     sizes = {part.num_embeddings for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     context = dataset.config["MODEL_TYPE"].name in ("CONTEXT", "DECISIONTREE")

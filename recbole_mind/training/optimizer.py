@@ -26,7 +26,8 @@ class TableOptimizer:
     def __init__(self, model: nn.Module, learning_rate: float, build: Callable[[list[nn.Parameter]], Any]) -> None:
         self.tables: dict[str, RowAdam] = {}
         for name, module in tables_of(model):
-            module.rows = self.tables[name] = RowAdam(module.weight, learning_rate)
+            self.tables[name] = RowAdam(module.weight, learning_rate)
+            module.train_by(self.tables[name])
         self.others = build([parameter for parameter in model.parameters() if parameter.requires_grad])
 
     @property
@@ -80,4 +81,4 @@ def catch_up(model: nn.Module, state: dict[str, Any]) -> None:
             rows = RowAdam(table.weight, state["param_groups"][0]["lr"])
             rows.load_state_dict(found)
             rows.flush()
-            table.weight.requires_grad_(True)
+            table.train_by(None)

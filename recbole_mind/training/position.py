@@ -21,7 +21,7 @@ _KEPT = (
 
 
 class Position:
-    """A place between two batches of a training run.
+    """What a place between two batches of a training depends on, beside the batches done.
 
     Args:
         loader: the training loader.
@@ -33,26 +33,30 @@ class Position:
 
     def __init__(self, loader: Any, model: Any) -> None:
         self.loader, self.model = loader, model
-        self._skipped: dict[str, Any] | None = None  # a state to go to when the next epoch begins
-        self.begin(0)
+        self._resumed: dict[str, Any] | None = None  # a state to go to when the next epoch begins
+        self.begin()
 
-    def begin(self, epoch: int) -> None:
-        """Epoch ``epoch`` is about to begin."""
-        self.epoch, self.batch = epoch, 0
-        self.loss: Any = 0.0  # the sum of this epoch's losses so far
+    def begin(self) -> None:
+        """An epoch is about to begin."""
         generator = getattr(self.loader, "generator", None)
-        self.order = None if generator is None else generator.get_state()
+        self._order = None if generator is None else generator.get_state()
 
-    def state(self) -> dict[str, Any]:
-        """This place, as tensors and plain values."""
+    def state(self, epoch: int, batch: int, loss: float) -> dict[str, Any]:
+        """The place, as tensors and plain values.
+
+        Args:
+            epoch: the one that runs.
+            batch: how many of its batches are done.
+            loss: the sum of their losses.
+        """
         kind, keys, *rest = np.random.get_state()  # RecBole's samplers draw from it
         own = getattr(self.model, "generator", None)
         return {
-            "epoch": self.epoch,
-            "batch": self.batch,
+            "epoch": epoch,
+            "batch": batch,
             "batches": len(self.loader),
-            "loss": float(self.loss),
-            "order": self.order,
+            "loss": loss,
+            "order": self._order,
             "python": random.getstate(),
             "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
             "torch": torch.get_rng_state(),
@@ -61,33 +65,32 @@ class Position:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to the place that ``state`` tells; the loader's next epoch begins after the batches done.
+        """Go to the place of ``state``: the loader's next epoch begins after the batches done.
 
         Raises:
             InputError: it is in the middle of an epoch of another number of batches.
         """
-        self.epoch, self.batch, self.loss = state["epoch"], state["batch"], float(state["loss"])
         batches = len(self.loader)
         require(
-            self.batch == 0 or batches == state["batches"],
+            state["batch"] == 0 or batches == state["batches"],
             f"train_batch_size: the checkpoint stands in an epoch of {state['batches']} batches, not {batches}; set it "
             "as it was",
         )
-        self.order = state["order"]
-        if self.order is not None:
-            self.loader.generator.set_state(self.order.cpu())
-        self._skipped = state
+        self._order = state["order"]
+        if self._order is not None:
+            self.loader.generator.set_state(self._order.cpu())
+        self._resumed = state
 
     def batches(self) -> Any:
         """The batches of this epoch that are still to do."""
-        state, self._skipped = self._skipped, None
+        state, self._resumed = self._resumed, None
         order = getattr(self.loader, "order", None)
         if state is not None and order is not None:
-            order.start = self.batch
+            order.skip(state["batch"])
         batches = iter(self.loader)
         if state is not None:
             if order is None:  # RecBole's loader cannot skip
-                for _ in range(self.batch):
+                for _ in range(state["batch"]):
                     next(batches)
             self._restore_random(state)
         return batches

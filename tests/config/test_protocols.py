@@ -19,7 +19,7 @@ from recbole_mind.config import protocols
 from recbole_mind.config.keys import known_keys
 from recbole_mind.data import splits
 from recbole_mind.data.packed_dataset import PackedDataset, pack_data
-from recbole_mind.training import build, run
+from recbole_mind.training import build, describe, run
 from tests import ROOT
 from tests.support.data import LEAVE_ONE_OUT, LOAD, small_settings
 
@@ -286,8 +286,9 @@ def test_search_and_dense_scores_agree_with_several_targets(tmp_path, model, mas
     network = build.build_model(config, train)
     trainer = build.build_trainer(config, network)
     trainer.eval_collector.data_collect(train)
-    exact = figures(trainer, test, "exact")
-    outcome = trainer.outcome
+    trainer.config["eval_search"] = "exact"
+    evaluation = trainer.evaluated(test, load_best_model=False)
+    exact, outcome = dict(evaluation.figures), evaluation.outcome
     users = [user for user, *_ in rows_of(dataset, test)]
     wanted = expected(sequences, users, 0.8, 50)
     assert outcome.numbers().tolist() == [len(wanted[user][1]) for user in users]
@@ -295,7 +296,7 @@ def test_search_and_dense_scores_agree_with_several_targets(tmp_path, model, mas
     if model == "MIND":
         from recbole_mind.evaluation import breakdown
 
-        report = breakdown.report(trainer, outcome, run.popularity(train))
+        report = breakdown.report(trainer, outcome, describe.popularity(train))
         assert sum(group["targets"] for group in report["by_target_popularity"]) == len(outcome.targets)
         assert sum(group["users"] for group in report["by_history_length"]) == len(test.dataset) == 10
         assert sum(report["hits_by_interest"].values()) == pytest.approx(1, abs=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from recbole_mind.evaluation.evaluator import metrics_of
 from recbole_mind.evaluation.outcome import Outcome
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.retrieval.types import Exclusions
-from recbole_mind.training import build, run
+from recbole_mind.training import build, describe, run
 from tests.support.data import LEAVE_ONE_OUT, small_settings
 
 BEYOND_ACCURACY = ["ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage"]
@@ -43,11 +44,14 @@ def trainer_of(name, data, dataset="small", **more):
     return trainer, valid, test
 
 
-def figures(trainer, loader, search):
+def evaluation(trainer, loader, search):
     trainer.config["eval_search"] = search
-    trainer.outcome = None
     np.random.seed(0)  # RecBole draws candidates from it
-    return trainer.evaluate(loader, load_best_model=False)
+    return trainer.evaluated(loader, load_best_model=False)
+
+
+def figures(trainer, loader, search):
+    return evaluation(trainer, loader, search).figures
 
 
 @pytest.fixture
@@ -66,11 +70,12 @@ def settings(small, tmp_path, monkeypatch):
 def test_exact_search_gives_every_metric_of_recboles_evaluator(name, mask, settings):
     trainer, valid, test = trainer_of(name, settings, mask_history=mask)
     for loader in (valid, test):
-        dense = figures(trainer, loader, "dense")
-        assert trainer.outcome is None
-        assert figures(trainer, loader, "exact") == dense
-        assert trainer.outcome.search == {"factory": "exact", "parameters": {}}
-        assert len(dense) == len(METRICS) * len(TOPK)
+        dense, exact = (evaluation(trainer, loader, search) for search in ("dense", "exact"))
+        assert exact.figures == dense.figures == trainer.evaluate(loader, load_best_model=False)
+        assert torch.equal(exact.topk, dense.topk)
+        assert dense.outcome is None
+        assert exact.outcome.search == {"factory": "exact", "parameters": {}}
+        assert len(dense.figures) == len(METRICS) * len(TOPK)
 
 
 @pytest.mark.parametrize("name", ["BPR", "LightGCN"])
@@ -78,10 +83,10 @@ def test_several_targets_a_row_and_used_items_give_the_same(name, settings):
     split = {"split": {"RS": [0.5, 0.2, 0.3]}, "order": "RO", "group_by": "user", "mode": "full"}
     trainer, valid, test = trainer_of(name, settings, eval_args=split)
     for loader in (valid, test):
-        dense = figures(trainer, loader, "dense")
-        assert figures(trainer, loader, "exact") == dense
-    assert trainer.outcome.numbers().max() > 1
-    assert trainer.outcome.sample[2].ids.size > 0
+        exact = evaluation(trainer, loader, "exact")
+        assert exact.figures == figures(trainer, loader, "dense")
+    assert exact.outcome.numbers().max() > 1
+    assert exact.outcome.sample[2].ids.size > 0
 
 
 @pytest.mark.parametrize("rows", [1, 7, 4096])
@@ -94,12 +99,12 @@ def test_the_grouping_of_batches_does_not_matter(rows, settings, monkeypatch):
 
 def test_with_too_few_items_left_nothing_fills_the_list(settings):
     trainer, _, test = trainer_of("MIND", settings, topk=[45], metrics=["Recall", "Precision"], mask_history=True)
-    result = figures(trainer, test, "exact")
-    outcome = trainer.outcome
+    result = evaluation(trainer, test, "exact")
+    outcome = result.outcome
     short = (outcome.ids < 0).any(1)
     assert short.any()
     assert not outcome.hits()[outcome.ids < 0].any()
-    assert result["recall@45"] == pytest.approx(outcome.hits().any(1).mean(), abs=1e-4)
+    assert result.figures["recall@45"] == pytest.approx(outcome.hits().any(1).mean(), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -127,9 +132,8 @@ def test_an_approximate_search_carries_its_recall(settings):
     trainer.config["search_parameters"] = "nprobe=8"
     assert figures(trainer, test, "IVF8,Flat") == exact | {"search_recall@10": 1.0}
     trainer.config["search_parameters"] = {"nprobe": 1}
-    result = figures(trainer, test, "IVF8,Flat")
+    result, found, _ = vars(evaluation(trainer, test, "IVF8,Flat")).values()
     assert 0 < result["search_recall@10"] < 1
-    found = trainer.outcome
     assert found.search == {
         "factory": "IVF8,Flat",
         "parameters": {"nprobe": 1},
@@ -145,11 +149,11 @@ def test_the_recall_is_measured_on_a_sample(settings, monkeypatch):
     monkeypatch.setattr("recbole_mind.evaluation.evaluator.SAMPLE", 7)
     trainer, _, test = trainer_of("MIND", settings, eval_batch_size=3)
     monkeypatch.setattr("recbole_mind.evaluation.evaluator.ROWS", 4)
-    figures(trainer, test, "IVF8,Flat")
-    assert trainer.outcome.search["users"] == 7
+    outcome = evaluation(trainer, test, "IVF8,Flat").outcome
+    assert outcome.search["users"] == 7
     every_sixth = [batch[0] for batch in test]
     interests = torch.cat([trainer.model.interests(batch)[0] for batch in every_sixth])[::6]
-    assert np.array_equal(trainer.outcome.sample[0], interests.numpy())
+    assert np.array_equal(outcome.sample[0], interests.numpy())
 
 
 # -- what a search cannot serve -----------------------------------------------------------------------------------
@@ -167,8 +171,9 @@ def test_the_recall_is_measured_on_a_sample(settings, monkeypatch):
 )
 def test_what_a_search_cannot_serve_is_left_to_recbole_or_refused(name, more, says, settings):
     trainer, _, test = trainer_of(name, settings | {"metrics": ["Recall"]} | more)
-    assert figures(trainer, test, "auto") == figures(trainer, test, "dense")
-    assert trainer.outcome is None
+    auto = evaluation(trainer, test, "auto")
+    assert auto.outcome is None
+    assert auto.figures == figures(trainer, test, "dense")
     with pytest.raises(InputError, match=f"^eval_search: 'exact' cannot serve {says}.*allowed: dense$"):
         figures(trainer, test, "exact")
 
@@ -176,8 +181,7 @@ def test_what_a_search_cannot_serve_is_left_to_recbole_or_refused(name, more, sa
 def test_auto_leaves_recboles_models_alone_and_searches_for_ours(settings):
     for name, searched in (("GRU4Rec", False), ("YouTubeDNN", True)):
         trainer, _, test = trainer_of(name, settings)
-        figures(trainer, test, "auto")
-        assert (trainer.outcome is not None) is searched
+        assert (evaluation(trainer, test, "auto").outcome is not None) is searched
 
 
 @pytest.mark.parametrize(
@@ -253,13 +257,11 @@ def test_a_record_does_not_overwrite_the_checkpoint(ending, settings):
 
 def test_the_index_of_unchanged_vectors_is_used_again(settings):
     trainer, valid, test = trainer_of("MIND", settings)
-    trainer.config["eval_search"] = "IVF8,Flat"
     indexes = []
     for loader in (valid, test, test):
         if len(indexes) == 2:
             trainer.model.item_encoder.embedding.weight.data.mul_(-1)
-        trainer.evaluate(loader, load_best_model=False)
-        indexes.append(trainer.outcome.index)
+        indexes.append(evaluation(trainer, loader, "IVF8,Flat").outcome.index)
     assert indexes[0] is indexes[1] is not indexes[2]
 
 
@@ -330,7 +332,7 @@ def test_the_report_agrees_with_paper_and_pencil(by_hand):
 def test_exclusions_reach_the_lists_of_every_interest(by_hand):
     _, outcome = by_hand
     interests, active, _ = outcome.sample
-    outcome.sample = (interests, active, Exclusions(np.array([0, 0]), np.array([0, 3])))
+    outcome = replace(outcome, sample=(interests, active, Exclusions(np.array([0, 0]), np.array([0, 3]))))
     # user 0 without 0 and 3: the lists are {2, 1} and {1, 2}; user 2 as before
     assert breakdown.list_overlap(outcome) == {"users": 2, "jaccard": 1.0, "distinct": 0.5}
 
@@ -342,9 +344,9 @@ def test_group_metrics_are_recboles(by_hand):
 
 def test_a_model_with_one_vector_has_no_interests_to_report(settings):
     trainer, _, test = trainer_of("YouTubeDNN", settings, metrics=["Recall"])
-    figures(trainer, test, "exact")
+    outcome = evaluation(trainer, test, "exact").outcome
     popularity = np.ones(51, int)
-    assert set(breakdown.report(trainer, trainer.outcome, popularity)) == {
+    assert set(breakdown.report(trainer, outcome, popularity)) == {
         "by_history_length",
         "by_target_popularity",
     }
@@ -355,7 +357,7 @@ def test_popularity_counts_every_training_interaction(settings, small):
     trainer, _, _ = trainer_of("MIND", settings)
     config = trainer.config
     dataset, train, _, _ = build.build_data(config)
-    counts = run.popularity(train)
+    counts = describe.popularity(train)
     by_user: dict[str, list[tuple[int, str]]] = {}
     for user, item, time in (line.split("\t") for line in lines):
         by_user.setdefault(user, []).append((int(time), item))

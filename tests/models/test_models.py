@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole_mind import InputError
 from recbole_mind.config.model_names import MODELS
 from recbole_mind.layers.losses import routing_regularization
-from recbole_mind.training import build, run
+from recbole_mind.training import build, describe
 from tests.support import references
 from tests.support.data import small_settings
 
@@ -257,7 +257,7 @@ def test_histories_read_together_and_one_by_one_give_the_same(small, case):
 @several
 def test_records_describe_the_interests(small, case):
     _, model, _, _, test = built(small, case)
-    found = run.describe_interests(model, test)
+    found = describe.describe_interests(model, test)
     rows = [model.interests(batch[0]) for batch in test]
     cosines = [
         references.pairwise_cosines(v, f)
@@ -288,7 +288,7 @@ def test_the_mean_of_a_history_by_recency(small):
 
 def test_a_single_vector_has_no_interests_to_describe(small):
     _, model, _, _, test = built(small, "YouTubeDNN")
-    assert run.describe_interests(model, test) == {}
+    assert describe.describe_interests(model, test) == {}
 
 
 @several

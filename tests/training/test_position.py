@@ -279,8 +279,8 @@ def test_every_generator_goes_on_where_it_stood(small, monkeypatch):
     """Python's, NumPy's and torch's own, which a model or a transform may draw from."""
     original = RetrievalModel.calculate_loss
 
-    def noisy(model, batch):
-        return original(model, batch) * (1 + random.random() + np.random.rand() + float(torch.rand(())))
+    def noisy(model, batch, share):
+        return original(model, batch, share) * (1 + random.random() + np.random.rand() + float(torch.rand(())))
 
     monkeypatch.setattr(RetrievalModel, "calculate_loss", noisy)
     expected = Final(small, "YouTubeDNN", checkpoint_dir="whole")
@@ -489,13 +489,13 @@ def test_ctrl_c_in_a_validation_leaves_what_was_kept(small, whole, monkeypatch):
 def test_a_second_ctrl_c_does_not_wait(small, monkeypatch):
     original = RetrievalModel.calculate_loss
 
-    def twice(model, batch):
+    def twice(model, batch, share):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         pytest.fail("it waited")
-        return original(model, batch)
+        return original(model, batch, share)
 
     monkeypatch.setattr(RetrievalModel, "calculate_loss", twice)
     with pytest.raises(InterruptedRun, match="no checkpoint was written yet"):

@@ -17,8 +17,8 @@ from recbole_mind.analysis.explain.histories import Past, Retriever, draw_users,
 from recbole_mind.analysis.items import Items, name_interests, read_items, short_list
 from recbole_mind.errors import require
 from recbole_mind.retrieval.types import Floats, Ints
+from recbole_mind.training.describe import popularity
 from recbole_mind.training.load import Loaded
-from recbole_mind.training.run import popularity
 
 SHOWN = 6  # users that are shown where none is named
 _WEIGHTS = {"ComiRecSA": "attention weight", "YouTubeDNN": "share of the mean"}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import torch
 
 from recbole_mind.config.model_names import MODELS, is_ours
-from recbole_mind.errors import InputError
+from recbole_mind.evaluation import evaluator
 from recbole_mind.plugin.patches.patch import Patch, Replace, Wrap
-from recbole_mind.training import checkpoint, position
+from recbole_mind.training import checkpoint, checkpointer
+from recbole_mind.training.gradients import equal_start
+from recbole_mind.training.trainer import RetrievalTrainer
 
 _MODULE = "recbole.trainer.trainer"
 _TRAINER = f"{_MODULE}:Trainer"
@@ -31,20 +33,17 @@ def evaluate_by_search(
 
     The best epoch is loaded before, by :data:`CHECKPOINTS`, or by RecBole.
     """
-    trainer.outcome = None
-    if eval_data and not load_best_model and trainer.config["eval_search"] != "dense":
-        evaluator = import_module("recbole_mind.evaluation.evaluator")
-        search = evaluator.chosen(trainer, eval_data)
-        if search is not None:
-            return evaluator.evaluate(trainer, eval_data, *search, show_progress)
-    return original(trainer, eval_data, load_best_model, model_file, show_progress)
+    dense = functools.partial(original, trainer, eval_data, load_best_model, model_file, show_progress)
+    if not eval_data or load_best_model:
+        return dense()
+    return evaluator.evaluate(trainer, eval_data, dense, show_progress=show_progress).figures
 
 
 def fit_with_search_checked(
     original: Callable[..., Any], trainer: Any, train_data: Any, valid_data: Any = None, *args: Any, **more: Any
 ) -> Any:
     """Train, if the search that ``eval_search`` names can serve."""
-    import_module("recbole_mind.evaluation.evaluator").check(trainer, valid_data)
+    evaluator.check(trainer, valid_data)
     return original(trainer, train_data, valid_data, *args, **more)
 
 
@@ -86,7 +85,9 @@ def fit_same_data(original: Callable[..., Any], trainer: Any, train_data: Any, *
     """Train, if the data are those of the checkpoint that the trainer goes on from."""
     path, content = getattr(trainer, "resumed_from", (None, None))
     if content is not None:
-        checkpoint.check_data(content, trainer.model, train_data._dataset, f"checkpoint '{path}'", resumed=True)
+        data = train_data._dataset
+        trained_on = checkpoint.data_of(trainer.model, data)
+        checkpoint.check_data(content, trainer.model, data, f"checkpoint '{path}'", trained_on=trained_on)
     return original(trainer, train_data, *args, **more)
 
 
@@ -96,16 +97,7 @@ def resume_checkpoint(trainer: Any, resume_file: str) -> dict[str, Any]:
     Raises:
         InputError: the file is no usable checkpoint, or of other settings.
     """
-    content = checkpoint.load(resume_file, trainer.device)
-    position.check_same(trainer.config, content["settings"], f"checkpoint '{resume_file}'")
-    checkpoint.restore(trainer.model, content)
-    try:
-        trainer.optimizer.load_state_dict(content["optimizer"])
-    except Exception:  # torch does not check what it is given
-        raise InputError(
-            f"checkpoint '{resume_file}' holds the state of another optimizer; set learner and sparse_updates as "
-            "they were, or start anew"
-        ) from None
+    content = checkpointer.resume(resume_file, trainer.config, trainer.model, trainer.optimizer, trainer.device)
     trainer.saved_model_file = str(resume_file)
     trainer.resumed_from = resume_file, {"data": content.get("data"), "tokens": content.get("tokens")}  # for fit
     trainer.start_epoch, trainer.cur_step = content["epoch"] + 1, content["cur_step"]
@@ -132,7 +124,7 @@ CHECKPOINTS = Patch(
 def on_any_device(original: Callable[..., Any], model: Any, device_ids: Any = None) -> Any:
     """A model that several processes train, on CPUs too; our models' trainer sums gradients itself."""
     if is_ours(type(model)):
-        return import_module("recbole_mind.training.loop").equal_start(model)
+        return equal_start(model)
     on_cpu = next(model.parameters()).device.type == "cpu"
     return original(model, device_ids=None if on_cpu else device_ids)
 
@@ -146,20 +138,10 @@ PARALLEL_MODELS = Patch(
 )
 
 
-def _our_trainers() -> tuple[Replace, ...]:
-    """A trainer under the name by which RecBole looks for each of our models'."""
-    safe = import_module("recbole_mind.training.trainer").SafeTrainer
-    loop = import_module("recbole_mind.training.loop").RetrievalLoop
-    base = import_module(_MODULE).Trainer
-    return tuple(
-        Replace(f"recbole.trainer:{name}Trainer", type(f"{name}Trainer", (safe, loop, base), {})) for name in MODELS
-    )
-
-
 TRAINERS = Patch(
     name="trainers",
     fault="a model from outside is trained by RecBole's trainer, whatever it needs",
     cure="our models have a trainer of their own",
     since="RecBole 1.2.1",
-    changes=_our_trainers(),
+    changes=tuple(Replace(f"recbole.trainer:{name}Trainer", RetrievalTrainer) for name in MODELS),
 )

@@ -470,7 +470,7 @@ def test_any_sequential_model_that_ranks_by_products_is_a_baseline(planted, chec
 
 
 def test_tensorboard_shows_interests_and_training_stays_the_same(small, tmp_path, monkeypatch):
-    from recbole_mind.training.trainer import SafeTrainer
+    from recbole_mind.training.trainer import RetrievalTrainer
 
     def trained(name, shown):
         written = []
@@ -480,7 +480,7 @@ def test_tensorboard_shows_interests_and_training_stays_the_same(small, tmp_path
 
         monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", spy)
         if not shown:
-            monkeypatch.setattr(SafeTrainer, "_show_interests", lambda self, valid_data: None)
+            monkeypatch.setattr(RetrievalTrainer, "_show_interests", lambda self, valid_data: None)
         settings = small_settings(small, checkpoint_dir=str(tmp_path / f"{name}{shown}"), eval_args=LEAVE_ONE_OUT)
         result = run.run(name, "small", overrides=settings)
         monkeypatch.undo()

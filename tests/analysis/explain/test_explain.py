@@ -24,7 +24,7 @@ from recbole_mind.analysis.explain.page import page
 from recbole_mind.analysis.items import Items, name_interests, read_items
 from recbole_mind.cli import main
 from recbole_mind.report.style import colours
-from recbole_mind.training import run
+from recbole_mind.training import describe, run
 from tests.support.pages import Page
 from tests.support.planted import EVIL, MIND, planted_settings, write_planted
 
@@ -125,7 +125,7 @@ def test_unknown_items_one_item_and_long_histories(study, explained):
     assert single.weights.shape == (3, 1)  # K interests for everybody
     assert lost.fallback == "unknown items"
     assert (lost.names, lost.weights.shape, len(lost.merged)) == ((), (0, 0), 20)
-    counts = run.popularity(study.loaded.train_data)
+    counts = describe.popularity(study.loaded.train_data)
     assert [found.score for found in lost.merged] == sorted(counts[1:], reverse=True)[:20]
     assert "gone, <i>lost</i>" in lost.notes[0]
     tokens = [f"b{i % 8}-{i % 10}" for i in range(200)]

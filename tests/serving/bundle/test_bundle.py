@@ -24,7 +24,7 @@ from recbole_mind.serving.bundle.bundle import Bundle, verify
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store import gate, self_check
 from recbole_mind.training import checkpoint as checkpoints
-from recbole_mind.training import load, run
+from recbole_mind.training import describe, load, run
 from recbole_mind.util.arrays import save_array
 from recbole_mind.util.files import sha256
 from tests import ROOT
@@ -209,7 +209,7 @@ def test_a_checkpoint_is_not_exported_with_the_tokens_of_other_data(tmp_path):
 
 def test_popularity_is_that_of_the_training_data(whole, checkpoint):
     bundle, loaded = Bundle.load(whole), load.load(checkpoint)
-    counts = run.popularity(loaded.train_data)[1:]
+    counts = describe.popularity(loaded.train_data)[1:]
     np.testing.assert_array_equal(bundle.counts, counts)
     np.testing.assert_array_equal(bundle.popularity, np.lexsort((np.arange(50), -counts)))
 
