@@ -3,7 +3,7 @@
     python -m benchmarks.preparation --output preparation.json
 
 writes a record; about eight minutes on two cores. Interactions in random order, leave-one-out, histories of up to 50.
-Seconds are wall time of ``create_dataset``, ``data_preparation`` and the first batch; memory is what the process needs
+Seconds are wall time of ``create_dataset``, ``create_loaders`` and the first batch; memory is what the process needs
 at its peak beyond what it has after its imports, pages of mapped files included. ``batch`` is the time of a shuffled
 training batch of 2048 with what MIND reads of it. Each figure is the median of three processes.
 """
@@ -43,10 +43,10 @@ def prepare(folder: str, how: str) -> dict[str, float]:
     import time
 
     from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
 
     import recbole_mind  # noqa: F401 - registers the models
-    from recbole_mind.plugin.patches import recbole
+    from recbole_mind.data.create import create_dataset, create_loaders
+    from recbole_mind.training.build import argv_hidden
 
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -58,10 +58,10 @@ def prepare(folder: str, how: str) -> dict[str, float]:
         "train_neg_sample_args": None,
         "packed": None if how == "packed" else False,
     }
-    with recbole.argv_hidden():
+    with argv_hidden():
         config = Config("GRU4Rec" if how == "recbole" else "MIND", "made", config_dict=settings)
     began, before = time.perf_counter(), peak()
-    train, _, _ = data_preparation(config, create_dataset(config))
+    train, _, _ = create_loaders(config, create_dataset(config))
     next(iter(train))
     figures = {"seconds": time.perf_counter() - began, "megabytes": peak() - before, "samples": len(train.dataset)}
     began = time.perf_counter()

@@ -360,11 +360,11 @@ def _doctor(_: argparse.Namespace) -> int:
         table.add_row(*row)
     console.print(table)
     if not report.problems:
-        from recbole_mind.plugin.patches.catalogue import MENDS
+        from recbole_mind.plugin.patches import catalogue
 
         console.print("\nMended in RecBole 1.2.1", style="bold")
-        for trap, cure in MENDS:
-            console.print(f"- {trap}: {cure}", highlight=False)
+        for patch in catalogue():
+            console.print(f"- {patch}", highlight=False)
     console.print("\nCannot be mended from outside", style="bold")
     for text in report.cannot:
         console.print(f"- {text}", highlight=False)

@@ -1,24 +1,32 @@
 """RecBole's loaders without a list of every sample: they take their batches from :class:`BatchOrder`.
 
-:mod:`recbole_mind.plugin.patches.recbole` calls these for :class:`recbole_mind.data.dataset.SequentialDataset` and for
-this package's models.
+:func:`loader_class` gives them for :class:`recbole_mind.data.dataset.SequentialDataset` and for this package's models.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from recbole.data.dataloader import AbstractDataLoader, NegSampleEvalDataLoader, TrainDataLoader
+from recbole.data.dataloader import (
+    AbstractDataLoader,
+    FullSortEvalDataLoader,
+    KnowledgeBasedDataLoader,
+    NegSampleEvalDataLoader,
+    TrainDataLoader,
+)
 from recbole.data.transform import construct_transform
 from recbole.utils import InputType, ModelType
 from torch.utils.data import DistributedSampler
 
 from recbole_mind.config.model_names import is_ours
+from recbole_mind.data import history_mask
 from recbole_mind.data.batch_order import BatchOrder
 from recbole_mind.data.dataset import SequentialDataset
+from recbole_mind.errors import require
 
 
 class _Indices:
@@ -34,33 +42,49 @@ class _Indices:
         return index
 
 
-def start(loader: Any, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
-    """What RecBole's ``AbstractDataLoader.__init__`` does, with ``loader.order`` in place of lists.
+class OrderedLoader(AbstractDataLoader):
+    """What RecBole's ``AbstractDataLoader`` is, with ``order`` in place of lists.
 
     Several processes that train one of this package's models share each batch that one process would have
     (``step`` stays the whole batch); other models, and evaluation, keep RecBole's shares.
+
+    In the bases of a loader it stands after one of RecBole's, whose ``__init__`` calls its.
     """
-    loader.shuffle, loader.config, loader._dataset, loader._sampler = shuffle, config, dataset, sampler
-    loader._batch_size = loader.step = loader.model = None
-    if isinstance(loader, TrainDataLoader):
-        dataset.negative_sampler = sampler  # a model's loss asks what it draws from
-    loader._init_batch_size_and_step()
-    loader.generator = torch.Generator().manual_seed(config["seed"])
-    loader.transform = construct_transform(config)
-    loader.is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    n, alone = loader.sample_size, config["single_spec"]
-    if alone or (is_ours(config.model_class) and isinstance(loader, TrainDataLoader)):
-        distributed = torch.distributed
-        place = (0, 1) if alone else (distributed.get_rank(), distributed.get_world_size())
-        loader.order = BatchOrder(n, loader.step, shuffle, loader.generator, *place)
-        fed = {"dataset": _Indices(n), "sampler": loader.order, "batch_size": None}
-    else:
-        loader.step = max(1, loader.step // config["world_size"])
-        shares: DistributedSampler[int] = DistributedSampler(_Indices(n), shuffle=shuffle, drop_last=False)  # type: ignore[arg-type]
-        fed = {"dataset": _Indices(n), "sampler": shares, "batch_size": loader.step}
-    super(AbstractDataLoader, loader).__init__(
-        **fed, collate_fn=loader.collate_fn, num_workers=config["worker"], generator=loader.generator
-    )
+
+    order: BatchOrder
+    step: Any
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
+        self.shuffle, self.config, self._dataset, self._sampler = shuffle, config, dataset, sampler
+        self._batch_size = self.step = self.model = None
+        training = isinstance(self, TrainDataLoader)
+        if training:
+            dataset.negative_sampler = sampler  # a model's loss asks what it draws from
+        self._init_batch_size_and_step()
+        self.generator = torch.Generator().manual_seed(config["seed"])
+        self.transform = construct_transform(config)
+        self.is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        n, alone = self.sample_size, config["single_spec"]
+        if alone or (is_ours(config.model_class) and training):
+            distributed = torch.distributed
+            place = (0, 1) if alone else (distributed.get_rank(), distributed.get_world_size())
+            self.order = BatchOrder(n, self.step, shuffle, self.generator, *place)
+            fed = {"dataset": _Indices(n), "sampler": self.order, "batch_size": None}
+        else:
+            self.step = max(1, self.step // config["world_size"])
+            shares: DistributedSampler[int] = DistributedSampler(_Indices(n), shuffle=shuffle, drop_last=False)  # type: ignore[arg-type]
+            fed = {"dataset": _Indices(n), "sampler": shares, "batch_size": self.step}
+        super(AbstractDataLoader, self).__init__(
+            **fed, collate_fn=self.collate_fn, num_workers=config["worker"], generator=self.generator
+        )
+
+
+class TrainLoader(TrainDataLoader, OrderedLoader):
+    """Batches for training, made on the GPU where one of this package's models trains there."""
+
+    def collate_fn(self, index: Any) -> Any:
+        device = batch_device(self)
+        return super().collate_fn(index) if device is None else self._dataset.batch(index, device)
 
 
 class _Slices:
@@ -73,19 +97,53 @@ class _Slices:
         return slice(int(self.ends[user]), int(self.ends[user + 1]))
 
 
-def start_candidates(loader: Any, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
-    """What RecBole's ``NegSampleEvalDataLoader.__init__`` does, without a loop over the samples."""
-    phase = sampler.phase if sampler is not None else "test"
-    loader._set_neg_sample_args(config, dataset, InputType.POINTWISE, config[f"{phase}_neg_sample_args"])
-    loader.sample_size = len(dataset)
-    if "none" not in (loader.neg_sample_args["distribution"], loader.neg_sample_args["sample_num"]):
-        dataset.sort(by=dataset.uid_field, ascending=True)
-        counts = np.bincount(dataset.inter_feat[dataset.uid_field].numpy(), minlength=dataset.user_num)
-        loader.uid_list = np.flatnonzero(counts)
-        loader.uid2items_num = counts
-        loader.uid2index = _Slices(np.concatenate([[0], counts.cumsum()]))
-        loader.sample_size = len(loader.uid_list)
-    super(NegSampleEvalDataLoader, loader).__init__(config, dataset, sampler, shuffle=False)
+class CandidatesLoader(NegSampleEvalDataLoader, OrderedLoader):
+    """Rows to evaluate, each with sampled candidates; made without a loop over the samples."""
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
+        phase = sampler.phase if sampler is not None else "test"
+        self._set_neg_sample_args(config, dataset, InputType.POINTWISE, config[f"{phase}_neg_sample_args"])
+        self.sample_size = len(dataset)
+        if "none" not in (self.neg_sample_args["distribution"], self.neg_sample_args["sample_num"]):
+            dataset.sort(by=dataset.uid_field, ascending=True)
+            counts = np.bincount(dataset.inter_feat[dataset.uid_field].numpy(), minlength=dataset.user_num)
+            self.uid_list = np.flatnonzero(counts)
+            self.uid2items_num = counts
+            self.uid2index = _Slices(np.concatenate([[0], counts.cumsum()]))
+            self.sample_size = len(self.uid_list)
+        super(NegSampleEvalDataLoader, self).__init__(config, dataset, sampler, shuffle=False)
+
+
+class RankingLoader(FullSortEvalDataLoader, OrderedLoader):
+    """Rows of a sequential model to evaluate against the whole catalogue."""
+
+    def collate_fn(self, index: Any) -> Any:
+        dataset = self._dataset
+        return history_mask.ranked(self, self.transform(dataset, dataset[np.asarray(index)]))
+
+
+_ORDERED = {
+    TrainDataLoader: TrainLoader,
+    NegSampleEvalDataLoader: CandidatesLoader,
+    FullSortEvalDataLoader: RankingLoader,
+}
+
+
+def loader_class(kind: Callable[..., Any], config: Any, dataset: Any) -> Callable[..., Any]:
+    """The class to make a loader of, where RecBole would take ``kind``."""
+    ours = isinstance(dataset, SequentialDataset) or is_ours(config.model_class)
+    return _ORDERED.get(kind, kind) if ours else kind
+
+
+def make_loader(kind: Callable[..., Any], config: Any, dataset: Any, *samplers: Any, shuffle: bool = False) -> Any:
+    """A loader of ``dataset``, where RecBole would make one of class ``kind``.
+
+    Raises:
+        InputError: there is nothing to train on, which torch cannot shuffle.
+    """
+    training = kind in (TrainDataLoader, KnowledgeBasedDataLoader)
+    require(len(dataset) > 0 or not training, f"dataset: '{config['dataset']}' leaves no row for training")
+    return loader_class(kind, config, dataset)(config, dataset, *samplers, shuffle=shuffle)
 
 
 def batch_device(loader: Any) -> torch.device | None:
@@ -95,8 +153,10 @@ def batch_device(loader: Any) -> torch.device | None:
     """
     config = loader.config
     device: torch.device = config["device"]
+    if device.type != "cuda":
+        return None
     lazy = isinstance(loader._dataset, SequentialDataset) and is_ours(config.model_class)
     plain = loader.neg_sample_args["distribution"] == "none" and config["transform"] is None and not config["worker"]
-    if device.type != "cuda" or not (lazy and plain):
+    if not (lazy and plain):
         return None
     return device if loader._dataset.inter_feat.interaction.store.fits(device) else None

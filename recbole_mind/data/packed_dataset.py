@@ -108,14 +108,14 @@ def _check_unchanged(config: Any, fields: Iterable[str], what: str) -> None:
         require(not touched, f"{key}: {config[key]!r} {what}")
 
 
-def new(config: Any) -> SequentialDataset:
-    """The lazy data set that the settings ask for, not initialised yet."""
+def create(config: Any) -> SequentialDataset:
+    """The data set that the settings ask for: on a pack, or read from the text.
+
+    Raises:
+        InputError: the file or the pack cannot be used.
+    """
     found = chosen(config)
-    if found is None:
-        return object.__new__(SequentialDataset)
-    dataset = object.__new__(PackedDataset)
-    dataset.pack = found
-    return dataset
+    return SequentialDataset(config) if found is None else PackedDataset(config, found)
 
 
 class PackedDataset(SequentialDataset):
@@ -124,7 +124,9 @@ class PackedDataset(SequentialDataset):
     Until its samples are made, ``inter_feat`` is a frame without rows, whose categories are the pack's tokens.
     """
 
-    pack: Pack
+    def __init__(self, config: Any, found: Pack) -> None:
+        self.pack = found
+        super().__init__(config)
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         frame: dict[str, Any] = {}
@@ -184,9 +186,6 @@ class PackedDataset(SequentialDataset):
 
     def _store(self, fields: list[str]) -> Store:
         return _PackedStore(self.pack, fields, self.user_num, self.max_item_list_len)
-
-    def save(self) -> None:
-        """Nothing: to open a pack takes no longer than to open a saved data set."""
 
     # -- figures -------------------------------------------------------------------------------------------------------
 

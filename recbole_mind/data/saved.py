@@ -14,7 +14,6 @@ import contextlib
 import glob
 import hashlib
 import hmac
-import importlib
 import json
 import logging
 import os
@@ -29,11 +28,12 @@ import torch
 
 from recbole_mind.config import in_force, keys, loading
 from recbole_mind.config.model_names import MODELS
+from recbole_mind.data.packed_dataset import PackedDataset
 from recbole_mind.errors import InputError, require
 from recbole_mind.util import json_text
 from recbole_mind.util.files import JSON, parse_json, read_bytes, sha256, write_atomic
 
-FORMAT, VERSION = "recbole-mind saved data", 2
+FORMAT, VERSION = "recbole-mind saved data", 3
 _KEY = 32  # bytes
 
 # Settings that say where and how long a run trains and how it is judged, which no loader depends on.
@@ -47,30 +47,25 @@ _LATER = {
 _SEEDED = {"seed", "repeatable"}
 
 
-def create_dataset(config: Any) -> Any:
-    """What RecBole's ``create_dataset`` does: the data set that the settings ask for, read or as it was saved.
+def load_dataset(config: Any, kind: str) -> Any | None:
+    """The data set of the class called ``kind`` as it was saved, if it is the one that the settings ask for.
 
     Raises:
         InputError: ``dataset_save_path`` names what is not this data set.
     """
-    module = importlib.import_module("recbole.data.dataset")
-    kinds = {"SEQUENTIAL": "SequentialDataset", "KNOWLEDGE": "KnowledgeBasedDataset"}
-    usual = getattr(module, kinds.get(config["MODEL_TYPE"].name, "Dataset"))
-    kind = getattr(module, f"{config['model']}Dataset", usual)
-    path = Path(config["dataset_save_path"] or _beside(config, kind.__name__))
+    path = Path(config["dataset_save_path"] or _beside(config, kind))
     content = _usable(path, config, "dataset_save_path")
-    if content is not None:
-        dataset = pickle.loads(content)  # noqa: S301 - what this user has written
-        dataset.config = config
-        return dataset
-    dataset = kind(config)
-    if config["save_dataset"]:
-        dataset.save()
+    if content is None:
+        return None
+    dataset = pickle.loads(content)  # noqa: S301 - what this user has written
+    dataset.config = config
     return dataset
 
 
 def save_dataset(dataset: Any) -> None:
-    """What RecBole's ``Dataset.save`` does, whole and with a manifest."""
+    """What RecBole's ``Dataset.save`` does, whole and with a manifest; nothing for a pack, which opens as fast."""
+    if isinstance(dataset, PackedDataset):
+        return
     _write(_beside(dataset.config, type(dataset).__name__), dataset, dataset.config, "dataset_save_path")
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 # Distribution, versions known to work, the first version that breaks RecBole 1.2.1 (None: none known), what breaks,
 # and whether we can do without the right version (because it is mended, or only RecBole's own quick start needs it).
 _NEEDS: tuple[tuple[str, str, tuple[int, ...] | None, str, bool], ...] = (
-    ("recbole", "1.2.1", (1, 2, 2), "the mends are made for 1.2.1", False),
+    ("recbole", "1.2.1", (1, 2, 2), "the patches are made for 1.2.1", False),
     ("torch", "2.13.0", None, "", False),
     ("numpy", "1.26.4", (2,), "ray 2.6.3 is built for numpy 1", True),
     ("pandas", "2.3.3", (3,), "pandas 3 fails on item features", False),

@@ -1,9 +1,9 @@
 """How RecBole finds our models: standard library only, so that registering costs nothing.
 
 RecBole looks a model up as ``recbole.model.sequential_recommender.<name in lower case>``. A finder on
-``sys.meta_path`` serves those module names, and runs :mod:`recbole_mind.plugin.patches.recbole` as soon as RecBole's
-configuration is imported (at once if it already is). It holds for one process; workers that import this package
-register again.
+``sys.meta_path`` serves those module names, and applies :mod:`recbole_mind.plugin.patches` as soon as the modules of
+RecBole that they wait for are imported (at once where they already are). It holds for one process; workers that import
+this package register again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 from recbole_mind.config.model_names import MODELS
+from recbole_mind.plugin import patches
 
 _PREFIX = "recbole.model.sequential_recommender."
 _ALIASES = {_PREFIX + name.lower(): (name, module) for name, module in MODELS.items()}
-_HOOKS = {
-    "recbole.config": "mend_recbole",
-    "recbole.quick_start": "mend_quick_start",
-    "recbole.utils.case_study": "mend_case_study",
-}
 
 
 class _AliasLoader(Loader):
@@ -38,17 +34,17 @@ class _AliasLoader(Loader):
 
 
 class _HookLoader(Loader):
-    """Load a RecBole module with its own loader, then run our mend for it."""
+    """Load a RecBole module with its own loader, then apply the patches that wait for it."""
 
-    def __init__(self, loader: Loader, mend: str) -> None:
-        self.loader, self.mend = loader, mend
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
-        _run(self.mend)
+        patches.apply(module.__name__)
 
 
 class _Finder(MetaPathFinder):
@@ -57,16 +53,12 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname in _ALIASES:
             return ModuleSpec(fullname, _AliasLoader())
-        if fullname in _HOOKS:
+        if fullname in patches.MODULES:
             spec = PathFinder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _HookLoader(spec.loader, _HOOKS[fullname])
+                spec.loader = _HookLoader(spec.loader)
             return spec
         return None
-
-
-def _run(mend: str) -> None:
-    getattr(importlib.import_module("recbole_mind.plugin.patches.recbole"), mend)()
 
 
 def register() -> None:
@@ -74,6 +66,6 @@ def register() -> None:
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _Finder())
-    for module, mend in _HOOKS.items():
+    for module in patches.MODULES:
         if module in sys.modules:
-            _run(mend)
+            patches.apply(module)

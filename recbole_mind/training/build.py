@@ -75,7 +75,7 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
     Raises:
         InputError: the data set is missing, too small, or lacks what the settings ask of it.
     """
-    from recbole.data import create_dataset, data_preparation
+    from recbole_mind.data.create import create_dataset, create_loaders
 
     name, folder = config["dataset"], config["data_path"]
     if not os.path.isdir(folder):
@@ -91,7 +91,7 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
         columns.check_label(config, dataset)
         columns.check_features(config, dataset)
         require(dataset.item_num > 2, f"dataset: '{name}' has {dataset.item_num - 1} item; at least 2 are needed")
-        loaders = data_preparation(config, dataset)
+        loaders = create_loaders(config, dataset)
     most = max(config["topk"])
     require(most < dataset.item_num, f"topk: {most} is more than the {dataset.item_num - 1} items of '{name}'")
     first = 3 if config["MODEL_TYPE"].name == "SEQUENTIAL" else 2

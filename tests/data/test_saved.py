@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recbole_mind import InputError
-from recbole_mind.data import saved as saved_data
+from recbole_mind.data import create
 from recbole_mind.training import build, load
 from recbole_mind.training import run as quick_start
 from recbole_mind.util.files import sha256
@@ -104,7 +104,7 @@ def test_models_share_a_saved_data_set_with_their_own_settings(data):
     """RecBole's gave a run the settings of the run that had saved."""
     run(data, save_dataset=True)
     config = build.build_config("YouTubeDNN", "small", overrides=small_settings(data, checkpoint_dir="saved"))
-    dataset = saved_data.create_dataset(config)
+    dataset = create.create_dataset(config)
     assert dataset.config is config
     assert run(data, "YouTubeDNN").test == run(data, "YouTubeDNN", checkpoint_dir="fresh").test
 

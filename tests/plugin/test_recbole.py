@@ -1,4 +1,4 @@
-"""RecBole made to run: registration, mends, settings, checkpoints, records. Everything in one process."""
+"""RecBole made to run: registration, settings, checkpoints, records. Everything in one process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from recbole_mind import InputError
 from recbole_mind.config import loading
-from recbole_mind.plugin.patches import recbole
+from recbole_mind.data.history_mask import HISTORY_ROW
 from recbole_mind.training import build, checkpoint, load, run
 from recbole_mind.util import files
 from tests.support.data import LEAVE_ONE_OUT, small_settings
@@ -168,7 +168,7 @@ def test_no_value_is_evaluated(small, tmp_path):
     assert loading.parse_value(attack) == attack
     from recbole.config import Config
 
-    with recbole.argv_hidden():
+    with build.argv_hidden():
         sys.argv.append(f"--dataset_save_path={attack}")
         config = Config(model="MIND", dataset="ml-100k", config_dict={"dataloaders_save_path": attack})
     assert config["dataloaders_save_path"] == attack
@@ -331,7 +331,7 @@ def test_saved_loaders_are_used_only_for_the_same_order_and_mask(small):
     again = {"save_dataloaders": True, "checkpoint_dir": "loaders"}
     loaders(small, timestamp_order="recbole", **again)
     _, _, _, _, test = loaders(small, mask_history=True, **again)
-    for field in ("item_id", recbole.HISTORY_ROW):
+    for field in ("item_id", HISTORY_ROW):
         assert torch.equal(test._dataset.inter_feat[field], clean._dataset.inter_feat[field])
 
 
@@ -375,58 +375,3 @@ def test_arguments_of_a_host_script_do_not_stop_mind(small, monkeypatch):
     config = Config("MIND", "small", config_dict=small_settings(small))
     assert config["K"] == 2
     assert config["node-ip-address"] is None
-
-
-# -- case study ---------------------------------------------------------------------------------------------------
-
-
-def case_study(model, folder, **more):
-    """RecBole's case study of some users of the small data set: (loader, model, users, scores)."""
-    from recbole.utils import case_study
-
-    overrides = small_settings(folder, **more)
-    for key in () if model == "MIND" else ("embedding_size", "relu_layers"):
-        overrides.pop(key)
-    config = build.build_config(model, "small", overrides=overrides)
-    dataset, train, _, test = build.build_data(config)
-    torch.manual_seed(0)
-    network = build.build_model(config, train)
-    users = dataset.token2id("user_id", ["u3", "u0", "u7"])
-    scores = case_study.full_sort_scores(users, network, test)
-    assert torch.equal(case_study.full_sort_topk(users, network, test, 5)[1], torch.topk(scores, 5)[1])
-    return dataset, network, users, scores
-
-
-@pytest.mark.parametrize("lazy", [True, False])
-@pytest.mark.parametrize("model", ["MIND", "SASRec"])
-@pytest.mark.parametrize("asked", [True, False, None])
-def test_a_case_study_honours_mask_history(small, model, asked, lazy):
-    """As the evaluation: all that the user did before, but not the target."""
-    true = sequences(small)
-    more = {"mask_history": asked, "lazy_sequences": lazy, "MAX_ITEM_LIST_LENGTH": 3}
-    dataset, _, users, scores = case_study(model, small, **more)
-    for user, row in zip(users, scores, strict=True):
-        out = {dataset.id2token("item_id", int(item)) for item in (row == -torch.inf).nonzero()[1:]}
-        assert out == (set(true[dataset.id2token("user_id", int(user))][:-1]) if asked else set())
-        assert row[0] == -torch.inf
-
-
-@pytest.mark.parametrize("asked", [True, False, None])
-def test_a_case_study_of_a_model_without_a_sequence_honours_mask_history(small, asked):
-    true = sequences(small)
-    dataset, _, users, scores = case_study("BPR", small, mask_history=asked, eval_args=LEAVE_ONE_OUT)
-    for user, row in zip(users, scores, strict=True):
-        out = {dataset.id2token("item_id", int(item)) for item in (row == -torch.inf).nonzero()[1:]}
-        assert out == (set() if asked is False else set(true[dataset.id2token("user_id", int(user))][:-1]))
-
-
-@pytest.mark.parametrize("first", ["recbole.utils.case_study", "recbole_mind"])
-def test_the_case_study_is_mended_whichever_is_imported_first(first):
-    import subprocess
-
-    code = (
-        f"import {first}, recbole_mind, recbole.utils.case_study as study; "
-        "print(study.full_sort_scores.__wrapped__ is not None)"
-    )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"

@@ -12,7 +12,6 @@ from recbole_mind import InputError
 from recbole_mind.cli import main
 from recbole_mind.config import keys, loading
 from recbole_mind.models.youtube_dnn import YouTubeDNN
-from recbole_mind.plugin.patches import recbole
 from recbole_mind.training import build, run
 from recbole_mind.util import library_errors
 
@@ -262,7 +261,7 @@ def test_recboles_own_files_of_settings_are_read_alike(shop, tmp_path):
 
     path = tmp_path / "mine.yaml"
     path.write_text("train_neg_sample_args: None\neval_args: {group_by: None, order: TO, split: {LS: test_only}}\n")
-    with recbole.argv_hidden():
+    with build.argv_hidden():
         config = Config("MIND", "shop", config_file_list=[str(path)], config_dict={"data_path": str(shop)})
     assert config["train_neg_sample_args"]["distribution"] == "none"
     assert config["eval_args"]["group_by"] is None

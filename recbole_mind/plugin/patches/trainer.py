@@ -1,0 +1,157 @@
+"""Patches of RecBole's trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from recbole_mind.config.model_names import MODELS, is_ours
+from recbole_mind.plugin.patches.patch import Patch, Replace, Wrap
+from recbole_mind.training import checkpoint, checkpointer
+from recbole_mind.training.gradients import equal_start
+
+_MODULE = "recbole.trainer.trainer"
+_TRAINER = f"{_MODULE}:Trainer"
+
+# -- evaluation by search ------------------------------------------------------------------------------------------
+
+
+def evaluate_by_search(
+    original: Callable[..., Any],
+    trainer: Any,
+    eval_data: Any,
+    load_best_model: bool = True,
+    model_file: str | None = None,
+    show_progress: bool = False,
+) -> Any:
+    """Evaluate the model as it is, by the search that ``eval_search`` names, or by RecBole's dense matrix.
+
+    The best epoch is loaded before, by :data:`CHECKPOINTS`, or by RecBole.
+    """
+    dense = partial(original, trainer, eval_data, load_best_model, model_file, show_progress)
+    if not eval_data or load_best_model:
+        return dense()
+    evaluator = import_module("recbole_mind.evaluation.evaluator")
+    return evaluator.evaluate(trainer, eval_data, dense, show_progress=show_progress).figures
+
+
+def fit_with_search_checked(
+    original: Callable[..., Any], trainer: Any, train_data: Any, valid_data: Any = None, *args: Any, **more: Any
+) -> Any:
+    """Train, if the search that ``eval_search`` names can serve."""
+    import_module("recbole_mind.evaluation.evaluator").check(trainer, valid_data)
+    return original(trainer, train_data, valid_data, *args, **more)
+
+
+SEARCH = Patch(
+    name="search",
+    fault="every user is scored against every item in one dense matrix",
+    cure="searched instead (eval_search)",
+    since="RecBole 1.2.1",
+    changes=(Wrap(f"{_TRAINER}.evaluate", evaluate_by_search), Wrap(f"{_TRAINER}.fit", fit_with_search_checked)),
+)
+
+# -- checkpoints ---------------------------------------------------------------------------------------------------
+
+_RESUMED: WeakKeyDictionary[Any, tuple[str, dict[str, Any]]] = WeakKeyDictionary()  # by trainer, what it goes on from
+
+
+def evaluate_checkpoint(
+    original: Callable[..., Any],
+    trainer: Any,
+    eval_data: Any,
+    load_best_model: bool = True,
+    model_file: str | None = None,
+    show_progress: bool = False,
+) -> Any:
+    """Evaluate the best epoch, whose checkpoint is opened as data alone.
+
+    Raises:
+        InputError: the file is no usable checkpoint, or of other data.
+    """
+    if eval_data and load_best_model:
+        if not trainer.config["single_spec"]:
+            torch.distributed.barrier()  # rank 0 has written it
+        content = checkpoint.load(model_file or trainer.saved_model_file, trainer.device)
+        if model_file is not None:
+            checkpoint.check_data(content, trainer.model, eval_data._dataset, f"checkpoint '{model_file}'")
+        checkpoint.restore(trainer.model, content)
+    return original(trainer, eval_data, load_best_model=False, show_progress=show_progress)
+
+
+def fit_same_data(original: Callable[..., Any], trainer: Any, train_data: Any, *args: Any, **more: Any) -> Any:
+    """Train, if the data are those of the checkpoint that the trainer goes on from."""
+    if trainer in _RESUMED:
+        path, content = _RESUMED[trainer]
+        trained_on = checkpoint.data_of(trainer.model, train_data._dataset)
+        checkpoint.check_data(
+            content, trainer.model, train_data._dataset, f"checkpoint '{path}'", trained_on=trained_on
+        )
+    return original(trainer, train_data, *args, **more)
+
+
+def resume_checkpoint(trainer: Any, resume_file: str) -> dict[str, Any]:
+    """Go on from ``resume_file``, which must be of the same model, and return what it holds.
+
+    Raises:
+        InputError: the file is no usable checkpoint, or of other settings.
+    """
+    content = checkpointer.resume(resume_file, trainer.config, trainer.model, trainer.optimizer, trainer.device)
+    trainer.saved_model_file = str(resume_file)
+    _RESUMED[trainer] = resume_file, {"data": content.get("data"), "tokens": content.get("tokens")}
+    trainer.start_epoch, trainer.cur_step = content["epoch"] + 1, content["cur_step"]
+    trainer.best_valid_score, trainer.best_valid_result = content["best_valid_score"], content["best_valid_result"]
+    return content
+
+
+CHECKPOINTS = Patch(
+    name="checkpoints",
+    fault="checkpoints hold a pickled Config, which torch refuses to open at test time",
+    cure="read as data alone",
+    since="torch 2.6",
+    issue=2215,
+    changes=(
+        Wrap(f"{_TRAINER}.evaluate", evaluate_checkpoint),
+        Wrap(f"{_TRAINER}.fit", fit_same_data),
+        Replace(f"{_TRAINER}.resume_checkpoint", resume_checkpoint),
+    ),
+)
+
+# -- processes and classes -----------------------------------------------------------------------------------------
+
+
+def on_any_device(original: Callable[..., Any], model: Any, device_ids: Any = None) -> Any:
+    """A model that several processes train, on CPUs too; our models' trainer sums gradients itself."""
+    if is_ours(type(model)):
+        return equal_start(model)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return original(model, device_ids=None if on_cpu else device_ids)
+
+
+PARALLEL_MODELS = Patch(
+    name="parallel_models",
+    fault="several processes train on the GPU of their number, or not at all",
+    cure="on CPUs too; our models share each batch",
+    since="RecBole 1.2.1",
+    changes=(Wrap(f"{_MODULE}:DistributedDataParallel", on_any_device),),
+)
+
+
+def _our_trainers() -> tuple[Replace, ...]:
+    """A trainer under the name by which RecBole looks for each of our models'."""
+    trainer = import_module("recbole_mind.training.trainer").RetrievalTrainer
+    return tuple(Replace(f"recbole.trainer:{name}Trainer", trainer) for name in MODELS)
+
+
+TRAINERS = Patch(
+    name="trainers",
+    fault="a model from outside is trained by RecBole's trainer, whatever it needs",
+    cure="our models have a trainer of their own",
+    since="RecBole 1.2.1",
+    changes=_our_trainers(),
+)
