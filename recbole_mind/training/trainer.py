@@ -431,4 +431,4 @@ class RetrievalTrainer(SafeTrainer, Trainer):
 @cache
 def safe_trainer(base: type[Trainer]) -> type[Trainer]:
     """A trainer of RecBole's with the care of :class:`SafeTrainer`: the same class for the same ``base``."""
-    return base if issubclass(base, SafeTrainer) else type(f"Safe{base.__name__}", (SafeTrainer, base), {})
+    return base if issubclass(base, SafeTrainer) else type(f"{base.__name__}MadeSafe", (SafeTrainer, base), {})
