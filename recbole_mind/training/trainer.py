@@ -97,7 +97,7 @@ class SafeTrainer:
 
     @saved_model_file.setter
     def saved_model_file(self, path: str) -> None:
-        self.checkpointer.best = path
+        self.checkpointer.move(path)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ def made(small, tmp_path):
         _, train, _, _ = build.build_data(config)
         model = build.build_model(config, train)
         files = Checkpointer(config)
-        files.best = str(tmp_path / "run.pth")
+        files.move(str(tmp_path / "run.pth"))
         return files, model, torch.optim.Adam(model.parameters())
 
     return make
