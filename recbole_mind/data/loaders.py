@@ -153,8 +153,10 @@ def batch_device(loader: Any) -> torch.device | None:
     """
     config = loader.config
     device: torch.device = config["device"]
+    if device.type != "cuda":
+        return None
     lazy = isinstance(loader._dataset, SequentialDataset) and is_ours(config.model_class)
     plain = loader.neg_sample_args["distribution"] == "none" and config["transform"] is None and not config["worker"]
-    if device.type != "cuda" or not (lazy and plain):
+    if not (lazy and plain):
         return None
     return device if loader._dataset.inter_feat.interaction.store.fits(device) else None

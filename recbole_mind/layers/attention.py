@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from recbole_mind.errors import require
+from recbole_mind.errors import InputError, require
 
 ATTENTION_FORMS = ("pow", "scale")
 _SMALL = 1e-6  # for p < 1 the derivative of |a|^p is infinite at 0; below this |a| it is taken as 0
@@ -43,8 +43,10 @@ def attention_weights(
     Raises:
         InputError: ``p`` is negative or not a number, or ``form`` is unknown.
     """
-    require(p >= 0, f"p: {p} is not allowed; p is a number from 0 to inf")
-    require(form in ATTENTION_FORMS, f"attention_form: '{form}' is unknown; allowed: {', '.join(ATTENTION_FORMS)}")
+    if not p >= 0:
+        raise InputError(f"p: {p} is not allowed; p is a number from 0 to inf")
+    if form not in ATTENTION_FORMS:
+        raise InputError(f"attention_form: '{form}' is unknown; allowed: {', '.join(ATTENTION_FORMS)}")
     if p == 0:
         return active.to(scores.dtype) / active.sum(1, keepdim=True)
     best = scores.detach().masked_fill(~active, -math.inf).argmax(1)  # [B]

@@ -44,6 +44,10 @@ class Checkpointer:
         """Where the state of an unfinished run goes."""
         return str(Path(self.best).with_suffix(".last.pth"))
 
+    def move(self, best: str) -> None:
+        """Keep the best epoch, and what goes with it, at another path."""
+        self.best = best
+
     def start(self, *, saves: bool) -> None:
         """A training begins, which is to be saved or not."""
         self.saves = saves and self.leads

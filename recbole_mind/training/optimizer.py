@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from recbole_mind.layers.embeddings import Table
@@ -66,6 +67,17 @@ class TableOptimizer:
         self.others.load_state_dict({key: value for key, value in state.items() if key != "tables"})
         for name, table in self.tables.items():
             table.load_state_dict(state["tables"][name], self._rate)
+
+
+def adam(model: nn.Module, learning_rate: float, *, weight_decay: float, sparse: bool) -> Any:
+    """Adam for all parameters of a model, whose tables move by :class:`TableOptimizer` where ``sparse`` asks for it."""
+
+    def build(parameters: list[nn.Parameter]) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+    for _, table in tables_of(model):
+        table.train_by(None)  # not by what another optimizer gave it
+    return TableOptimizer(model, learning_rate, build) if sparse else build(list(model.parameters()))
 
 
 def tables_of(model: nn.Module) -> Iterator[tuple[str, Table]]:

@@ -32,7 +32,7 @@ from recbole_mind.training.gradients import average
 from recbole_mind.training.hits_recorder import HitsRecorder
 from recbole_mind.training.interests_watch import InterestsWatch
 from recbole_mind.training.interrupts import Interrupts
-from recbole_mind.training.optimizer import TableOptimizer, tables_of
+from recbole_mind.training.optimizer import TableOptimizer, adam, tables_of
 from recbole_mind.training.position import Position
 from recbole_mind.training.progress import TrainingProgress
 from recbole_mind.training.stopwatch import Stopwatch
@@ -97,7 +97,7 @@ class SafeTrainer:
 
     @saved_model_file.setter
     def saved_model_file(self, path: str) -> None:
-        self.checkpointer.best = path
+        self.checkpointer.move(path)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -362,15 +362,7 @@ class RetrievalTrainer(SafeTrainer, Trainer):
         if config["learner"].lower() != "adam" or kwargs:
             return super()._build_optimizer(**kwargs)
         rate, decay = config["learning_rate"], config["weight_decay"]
-
-        def build(parameters: list[nn.Parameter]) -> torch.optim.Adam:
-            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-
-        for _, table in tables_of(self.model):
-            table.train_by(None)  # not by what another trainer gave it
-        if config["sparse_updates"]:
-            return TableOptimizer(self.model, rate, build)
-        return build(list(self.model.parameters()))
+        return adam(self.model, rate, weight_decay=decay, sparse=config["sparse_updates"])
 
     def _pass_over(
         self, batches: Any, epoch_idx: int, loss_func: Callable[[Any], Tensor] | None = None, **_: Any
@@ -431,4 +423,4 @@ class RetrievalTrainer(SafeTrainer, Trainer):
 @cache
 def safe_trainer(base: type[Trainer]) -> type[Trainer]:
     """A trainer of RecBole's with the care of :class:`SafeTrainer`: the same class for the same ``base``."""
-    return base if issubclass(base, SafeTrainer) else type(f"Safe{base.__name__}", (SafeTrainer, base), {})
+    return base if issubclass(base, SafeTrainer) else type(f"{base.__name__}MadeSafe", (SafeTrainer, base), {})

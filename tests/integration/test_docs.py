@@ -155,6 +155,7 @@ NOT_RUN = {
     "python -m benchmarks.sweep --": ("takes minutes", _of_a_module),
     "python -m benchmarks.sweep_record": ("needs those hours' records", _without_a_parser),
     "python -m benchmarks.training": ("takes an hour", _of_a_module),
+    "python -m benchmarks.trace": ("takes minutes", _of_a_module),
     "python -m benchmarks.softmax": ("takes an hour", _of_a_module),
     "python -m benchmarks.tuning": ("takes hours", _of_a_module),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -57,6 +58,8 @@ SEARCH = Patch(
 
 # -- checkpoints ---------------------------------------------------------------------------------------------------
 
+_RESUMED: WeakKeyDictionary[Any, tuple[str, dict[str, Any]]] = WeakKeyDictionary()  # by trainer, what it goes on from
+
 
 def evaluate_checkpoint(
     original: Callable[..., Any],
@@ -83,11 +86,12 @@ def evaluate_checkpoint(
 
 def fit_same_data(original: Callable[..., Any], trainer: Any, train_data: Any, *args: Any, **more: Any) -> Any:
     """Train, if the data are those of the checkpoint that the trainer goes on from."""
-    path, content = getattr(trainer, "resumed_from", (None, None))
-    if content is not None:
-        data = train_data._dataset
-        trained_on = checkpoint.data_of(trainer.model, data)
-        checkpoint.check_data(content, trainer.model, data, f"checkpoint '{path}'", trained_on=trained_on)
+    if trainer in _RESUMED:
+        path, content = _RESUMED[trainer]
+        trained_on = checkpoint.data_of(trainer.model, train_data._dataset)
+        checkpoint.check_data(
+            content, trainer.model, train_data._dataset, f"checkpoint '{path}'", trained_on=trained_on
+        )
     return original(trainer, train_data, *args, **more)
 
 
@@ -99,7 +103,7 @@ def resume_checkpoint(trainer: Any, resume_file: str) -> dict[str, Any]:
     """
     content = checkpointer.resume(resume_file, trainer.config, trainer.model, trainer.optimizer, trainer.device)
     trainer.saved_model_file = str(resume_file)
-    trainer.resumed_from = resume_file, {"data": content.get("data"), "tokens": content.get("tokens")}  # for fit
+    _RESUMED[trainer] = resume_file, {"data": content.get("data"), "tokens": content.get("tokens")}
     trainer.start_epoch, trainer.cur_step = content["epoch"] + 1, content["cur_step"]
     trainer.best_valid_score, trainer.best_valid_result = content["best_valid_score"], content["best_valid_result"]
     return content
