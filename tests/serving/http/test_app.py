@@ -1,6 +1,5 @@
 """The service: what it answers, what it refuses, and that a new bundle costs no request."""
 
-import dataclasses
 import importlib.resources
 import itertools
 import json
@@ -710,7 +709,7 @@ def test_every_setting_is_documented():
     text = (importlib.resources.files("recbole_mind.properties") / "production" / "serve.yaml").read_text()
     documented = re.findall(r"^(\w+): .*# \((?:int|float)\) \S", text, re.M)
     assert documented == list(loading.defaults("production", "serve"))
-    assert set(documented) == {field.name for field in dataclasses.fields(Limits)}
+    assert set(documented) == set(Limits.model_fields)
 
 
 @pytest.mark.parametrize(
