@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, RootModel, model_validator
 
 from recbole_mind.config import keys as setting_keys
 from recbole_mind.config import loading, protocols, without_effect
@@ -163,6 +163,10 @@ class Spec(Specification):
         """The settings that ship for the data set, the protocol and the label, or else the label's model."""
         known = loading.defaults("leaderboard", cell.dataset).get(cell.protocol, {}) if self.tuned else {}
         return dict(known.get(cell.label) or known.get(self.model(cell.label)) or {})
+
+
+class Tuned(RootModel[dict[Annotated[str, OneOf(protocols.known())], dict[str, dict[str, Any]]]]):
+    """The settings that ship for a data set: by protocol and by label, or else by the label's model."""
 
 
 def read_spec(path: str | Path) -> Spec:

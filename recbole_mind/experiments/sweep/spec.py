@@ -62,7 +62,7 @@ def _trials(known: Mapping[str, Any]) -> int | None:
 
 
 class Spec(Specification):
-    """A sweep: a search in a space of settings, or curves along each of several settings. Null is as if left out."""
+    """A sweep: a search in a space of settings, or curves along each of several settings."""
 
     named: Annotated[str, Allowed("a model's name")] = Field(
         "", alias="model", description="The model; it may be given on the command line, or drawn by the space."
@@ -103,6 +103,7 @@ class Spec(Specification):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, given: Any) -> Any:
+        """A key that is null is as if it were left out."""
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {key: value for key, value in given.items() if value is not None or key not in known}
 
