@@ -37,15 +37,14 @@ class Cell(NamedTuple):
 
 
 def _name(name: str) -> str:
-    good = not set(name) & set('/\\:*?"<>|@') and name not in (".", "..", "all", "") and len(name) <= _LONGEST
-    if not good:
+    if set(name) & set('/\\:*?"<>|@') or name in (".", "..", "all", "") or len(name) > _LONGEST:
         words = f"allowed: up to {_LONGEST} letters fit for a file, not 'all'"
         raise ValueError(f"'{name}' is not allowed as a name; {words}")
     return name
 
 
 def _baseline(known: Mapping[str, Any]) -> str:
-    models: tuple[str, ...] = known["models"]
+    models: tuple[str, ...] = known.get("models", ("",))  # what is wrong with them is told
     return "YouTubeDNN" if "YouTubeDNN" in models else models[0]
 
 

@@ -169,17 +169,14 @@ class Space:
 def _ordered(bounds: tuple[float, ...], field: ValidationInfo) -> tuple[float, ...]:
     low, high, *step = bounds
     words = "allowed: [low, high, step]" if step else "allowed: [low, high]"
-    for good, reason in (
-        (all(map(math.isfinite, bounds)), f"a bound is not finite; {words}"),
-        (low < high, f"the lower bound is not below the upper one; {words}"),
-        (
-            low > 0 or "log" not in str(field.field_name),
-            "its logarithm needs a lower bound above 0, a value, no exponent",
-        ),
-        (all(0 < size <= high - low for size in step), f"the step is not within the bounds; {words}"),
-    ):
-        if not good:
-            raise refused(f"is not allowed: {reason}")
+    if not all(map(math.isfinite, bounds)):
+        raise refused(f"is not allowed: a bound is not finite; {words}")
+    if low >= high:
+        raise refused(f"is not allowed: the lower bound is not below the upper one; {words}")
+    if low <= 0 and "log" in str(field.field_name):
+        raise refused("is not allowed: its logarithm needs a lower bound above 0, a value, no exponent")
+    if not all(0 < size <= high - low for size in step):
+        raise refused(f"is not allowed: the step is not within the bounds; {words}")
     return bounds
 
 
@@ -199,11 +196,11 @@ _TUPLE, _ORDER = BeforeValidator(as_tuple), AfterValidator(_ordered)
 Bounds = Annotated[tuple[float, float], _TUPLE, Allowed("[low, high], numbers"), _ORDER]
 Stepped = Annotated[tuple[float, float, float], _TUPLE, Allowed("[low, high, step], numbers"), _ORDER]
 _Whole = Annotated[int, BeforeValidator(_whole)]
-Whole = Annotated[tuple[_Whole, _Whole], _TUPLE, Allowed("[low, high], whole numbers"), _ORDER]
+WholeBounds = Annotated[tuple[_Whole, _Whole], _TUPLE, Allowed("[low, high], whole numbers"), _ORDER]
 Condition = Annotated[
     tuple[Any, ...],
     Field(min_length=1),
-    BeforeValidator(lambda value: as_tuple(value if isinstance(value, list) else [value]), json_schema_input_type=Any),
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else (value,), json_schema_input_type=Any),
 ]
 
 
@@ -217,7 +214,7 @@ class Distribution(Specification):
     loguniform: Bounds = Field(_ABSENT, description="Uniform in the logarithm; the bounds are values, no exponents.")
     quniform: Stepped = Field(_ABSENT, description="Uniform between two bounds, rounded to multiples of a step.")
     qloguniform: Stepped = Field(_ABSENT, description="Uniform in the logarithm, rounded to multiples of a step.")
-    whole: Whole = Field(_ABSENT, alias="int", description="A whole number; both bounds are included.")
+    whole: WholeBounds = Field(_ABSENT, alias="int", description="A whole number; both bounds are included.")
     when: Annotated[dict[str, Condition], Allowed("settings, each with a list of values")] = Field(
         {}, description="Other settings and the values of theirs for which this one is drawn; all of them must hold."
     )

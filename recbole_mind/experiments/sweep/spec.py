@@ -58,7 +58,7 @@ class Resources(Specification):
 
 
 def _trials(known: Mapping[str, Any]) -> int | None:
-    return None if known["space"] is None or known["algo"] == "exhaustive" else _MAX_EVALS
+    return None if known.get("space") is None or known.get("algo") == "exhaustive" else _MAX_EVALS
 
 
 class Spec(Specification):

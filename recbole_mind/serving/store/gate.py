@@ -96,8 +96,8 @@ def limits(path: str | Path | None = None) -> Limits:
     Raises:
         InputError: the file cannot be read, or a key or value is not allowed.
     """
-    given = {} if path is None else loading.read_file(path)
-    return read(Limits, loading.defaults("production", "gate") | given, f"gate '{path}'")
+    usual = loading.defaults("production", "gate")
+    return read(Limits, usual) if path is None else read(Limits, usual | loading.read_file(path), f"gate '{path}'")
 
 
 def figures_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
