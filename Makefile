@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test quick durations lint fuzz dist clean
+.PHONY: demo test quick durations lint schemas fuzz dist clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
@@ -27,6 +27,10 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	test ! -e $(BIN)/lint-imports || $(BIN)/lint-imports --no-logo setup.cfg
+
+# properties/schema/*.json, with which editors complete our files
+schemas: .venv/installed
+	$(BIN)/python -m recbole_mind.cli.schemas properties/schema
 
 # a process for each core, at most four; the tests of a file share what they train, and the long files come first
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -72,6 +72,7 @@ def score(record: dict[str, Any]) -> float:
 
 
 HEADER = """\
+# yaml-language-server: $schema=../schema/tuned.json
 # The leaderboard's settings on {dataset}: of {trials} trials each ({epochs} epochs, seed {seed}, {protocol}), the one
 # that validated best. Made by `python -m benchmarks.tuning --dataset {dataset}`.
 """

@@ -23,7 +23,7 @@ from recbole_mind.retrieval import faiss_backend
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.retrieval.storage import training_of
 from recbole_mind.retrieval.types import Bools, Floats
-from recbole_mind.serving.bundle import sealed_folder, signing
+from recbole_mind.serving.bundle import manifest, sealed_folder, signing
 from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
 from recbole_mind.serving.bundle.token_index import Tokens
 from recbole_mind.training import checkpoint, describe, load
@@ -77,7 +77,7 @@ def export(
     name = content["settings"]["model"]
     keys.check_has_interests(name, "to export")
     _onnx()
-    metrics = {"valid": _finite(content["best_valid_result"] or {}), "test": _tested(record, path)}
+    metrics = manifest.Metrics(valid=_finite(content["best_valid_result"] or {}), test=_tested(record, path))
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
     trained = _settings(content["settings"])
     del content
@@ -89,54 +89,45 @@ def export(
         norms = _write_items(target, model)
         sample = _sample(loaded)
         wanted = _interests(model, sample)
-        index, found = _write_index(target, model, factory, parameters, wanted)
-        training = training_of(target / "index")
-        write_encoder(target / "encoder.onnx", model, training)
+        index = _write_index(target, model, factory, parameters, wanted)
+        write_encoder(target / "encoder.onnx", model, index.training)
         _try(model, Encoder((target / "encoder.onnx").read_bytes()), sample, wanted)
         counts = _write_popularity(target, loaded)
         dataset = loaded.dataset
         _write_tokens(target, "items", dataset, dataset.iid_field)
         _write_tokens(target, "users", dataset, dataset.uid_field)
-        return {
-            "model": {"name": name, "checkpoint": sha256(path), "settings": trained},
-            "data": {
-                "name": loaded.config["dataset"],
-                "items": dataset.item_num - 1,
-                "untrained_items": int((counts == 0).sum()),
-                "users": dataset.user_num - 1,
-                "interactions": int(counts.sum()),
-                "fingerprint": _fingerprint(loaded.config),
-            },
-            "preprocessing": {
-                "max_history": model.max_seq_length,
-                "keeps": "last",
-                "order": "oldest first",
-                "norms": norms,
-                "item_field": dataset.iid_field,
-                "user_field": dataset.uid_field,
-                "item_features": list(loaded.config["item_features"] or []),
-                "user_features": list(loaded.config["user_features"] or []),
-            },
-            "profile": _write_profile(target, model, loaded),
-            "categories": _write_categories(target, loaded, categories),
-            "interests": {
-                "K": model.num_interests or 1,
-                "D": model.size,
-                "adaptive": bool(getattr(getattr(model, "routing", None), "adaptive", False)),
-                "similarity": model.similarity,
-            },
-            "encoder": {"training": training},
-            "index": {
-                "factory": index.factory,
-                "metric": index.metric,
-                "parameters": index.parameters,
-                "training": training,
-                **found,
-            },
-            "metrics": metrics,
-            "loss": loss,
-            "versions": versions(),
-        }
+        return manifest.Contents(
+            model=manifest.Model(name=name, checkpoint=sha256(path), settings=trained),
+            data=manifest.Data(
+                name=loaded.config["dataset"],
+                items=dataset.item_num - 1,
+                untrained_items=int((counts == 0).sum()),
+                users=dataset.user_num - 1,
+                interactions=int(counts.sum()),
+                fingerprint=_fingerprint(loaded.config),
+            ),
+            preprocessing=manifest.Preprocessing(
+                max_history=model.max_seq_length,
+                norms=norms,
+                item_field=dataset.iid_field,
+                user_field=dataset.uid_field,
+                item_features=list(loaded.config["item_features"] or []),
+                user_features=list(loaded.config["user_features"] or []),
+            ),
+            profile=_write_profile(target, model, loaded),
+            categories=_write_categories(target, loaded, categories),
+            interests=manifest.Interests(
+                K=model.num_interests or 1,
+                D=model.size,
+                adaptive=bool(getattr(getattr(model, "routing", None), "adaptive", False)),
+                similarity=model.similarity,
+            ),
+            encoder=manifest.Encoder(training=index.training),
+            index=index,
+            metrics=metrics,
+            loss=loss,
+            versions=versions(),
+        ).model_dump()
 
     return sealed_folder.write(folder, fill, signer)
 
@@ -235,8 +226,8 @@ def _write_items(target: Path, model: RetrievalModel) -> bool:
 @torch.no_grad()
 def _write_index(
     target: Path, model: RetrievalModel, factory: str, parameters: object, wanted: tuple[Floats, Bools]
-) -> tuple[MultiVectorIndex, dict[str, Any]]:
-    """Write the index; returns it and how much of the exact search it finds for the interests of a sample."""
+) -> manifest.Index:
+    """Write the index; returns what it is and how much of the exact search it finds for the interests of a sample."""
     items: Floats = model.item_vectors().float().numpy()[1:]
     require(bool(np.isfinite(items).all()), "checkpoint: item vectors hold NaN or infinite values; training diverged")
     items.flags.writeable = False
@@ -248,7 +239,15 @@ def _write_index(
         index.nprobe = min(2 * index.nprobe, index.lists)  # one that nobody has chosen visits more of its lists
         recall = index.recall(*wanted, n)
     index.save(target / "index")
-    return index, {"recall": float(recall), "n": n, "users": len(wanted[0])}
+    return manifest.Index(
+        factory=index.factory,
+        metric=index.metric,
+        parameters=index.parameters,
+        training=training_of(target / "index"),
+        recall=float(recall),
+        n=n,
+        users=len(wanted[0]),
+    )
 
 
 def _write_popularity(target: Path, loaded: load.Loaded) -> Any:
@@ -267,7 +266,7 @@ def _write_tokens(target: Path, name: str, dataset: Any, field: str, number: int
     return len(tokens)
 
 
-def _write_profile(target: Path, model: RetrievalModel, loaded: load.Loaded) -> list[dict[str, Any]]:
+def _write_profile(target: Path, model: RetrievalModel, loaded: load.Loaded) -> list[manifest.Feature]:
     """Write each user feature's embeddings, tokens and known users' values."""
     entries = []
     for place, (field, feature) in enumerate(
@@ -280,7 +279,7 @@ def _write_profile(target: Path, model: RetrievalModel, loaded: load.Loaded) -> 
         save_array(target / "profile" / f"{place}.table.npy", table)
         save_array(target / "profile" / f"{place}.users.npy", feature.values[1:].numpy().astype(np.int32))
         several = loaded.dataset.field2type[field].value == "token_seq"
-        entries.append({"field": field, "several": several, "values": number, "size": table.shape[1]})
+        entries.append(manifest.Feature(field=field, several=several, values=number, size=table.shape[1]))
     return entries
 
 

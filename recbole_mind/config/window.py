@@ -9,27 +9,41 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, PlainValidator
 
-from recbole_mind.config.checks import by_window, choice, number
+from recbole_mind.config.checks import by_window
 from recbole_mind.config.keys import WINDOW_KEYS
+from recbole_mind.config.specification import Allowed, Number, OneOf, Specification, read
 from recbole_mind.errors import InputError, require
 
 KEYS = WINDOW_KEYS
-
-
 DAY = 86400.0  # seconds
-
-
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "d": 1 / DAY}  # in a second
-
-
 LATEST = 253402300800.0  # seconds from 1970 to the year 10000, which no date can name
-
-
 _DATE, _TIME = r"\d{4}-\d\d-\d\d", r"[T ]\d\d:\d\d(:\d\d(\.\d{3}|\.\d{6})?)?(Z|[+-]\d\d:\d\d)?"
+
+
+def _end(value: Any) -> Any:
+    moment(value, 1.0)
+    return value if isinstance(value, (int, float)) else str(value)
+
+
+class Window(Specification):
+    """The settings of a training window, which stand among a model's; its YAML describes them."""
+
+    window_days: Annotated[float, Number(0, above=True, text=True, noun="a number of days")] | None = None
+    window_end: (
+        Annotated[
+            Any,
+            PlainValidator(_end, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_DATE}({_TIME})?$")]),
+        ]
+        | None
+    ) = None
+    window_unit: Annotated[str, OneOf(tuple(UNITS))] | None = None
+    item_pool: Annotated[str, Field(min_length=1), Allowed("a file of item tokens, one a line, or ~")] | None = None
 
 
 def check(in_force: dict[str, Any]) -> None:
@@ -38,19 +52,9 @@ def check(in_force: dict[str, Any]) -> None:
     Raises:
         InputError: one is out of range, or the data set is split in files.
     """
-    if in_force.get("window_days") is not None:
-        number(in_force, "window_days", "a number of days above 0, or ~", low=0, strict=True)
-    if in_force.get("window_unit") is not None:
-        choice(in_force, "window_unit", UNITS)
-    end = in_force.get("window_end")
-    if end is not None:
-        moment(end, 1.0)
-        in_force["window_end"] = end if isinstance(end, (int, float)) else str(end)
-    pool = in_force.get("item_pool")
-    good = pool is None or (isinstance(pool, str) and bool(pool))
-    require(good, f"item_pool: {pool!r} is not allowed; allowed: a file of item tokens, one a line, or ~")
+    in_force |= read(Window, {key: in_force[key] for key in KEYS if key in in_force}).model_dump(exclude_unset=True)
     split, key = in_force.get("benchmark_filename"), "window_days" if by_window(in_force) else "item_pool"
-    whole = split is None or (pool is None and not by_window(in_force))
+    whole = split is None or (in_force.get("item_pool") is None and not by_window(in_force))
     require(whole, f"{key} chooses among interactions, and benchmark_filename {split} is split; leave one out")
 
 

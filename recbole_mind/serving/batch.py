@@ -145,12 +145,12 @@ def recall(
     folder, source, target = bundle_of(bundle), Path(histories), Path(output).absolute()
     _check_target(target, {"histories": source, "pool": pool, "denied items": deny}, [Path(bundle), folder])
     recaller = Recaller.load(folder, threads=1)  # each thread here searches by itself
-    preprocessing = recaller.bundle.manifest["preprocessing"]
+    preprocessing = recaller.bundle.manifest.preprocessing
     fields = {feature.field: feature.several for feature in recaller.bundle.profile}
-    asked = Histories(source, preprocessing["user_field"], fields)
+    asked = Histories(source, preprocessing.user_field, fields)
     if asked.ignored:
         say(f"columns that are not read: {', '.join(asked.ignored)}")
-    lacking = _set_pool(recaller, pool, deny, preprocessing["item_field"], say)
+    lacking = _set_pool(recaller, pool, deny, preprocessing.item_field, say)
     before = _stamp(source)
     watch("checking", 0, asked.rows)
     asked.check(batch, lambda done: watch("checking", done, asked.rows))

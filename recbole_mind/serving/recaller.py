@@ -62,8 +62,8 @@ class Recaller:
         )
         require(held == wanted, message)
         self._vectors, self._norms = bundle.index.vectors, bundle.norms
-        self._longest = int(bundle.manifest["preprocessing"]["max_history"])
-        self._user_field = str(bundle.manifest["preprocessing"]["user_field"])
+        self._longest = bundle.manifest.preprocessing.max_history
+        self._user_field = bundle.manifest.preprocessing.user_field
         self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0, self._vectors)
         self._standing = self._everything
 

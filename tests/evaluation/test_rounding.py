@@ -92,7 +92,11 @@ def test_means_and_changes_of_a_board_are_those_of_the_users_hits(folder, tmp_pa
         key: shared[key] for key in ("load_col", "MAX_ITEM_LIST_LENGTH", "topk", "valid_metric", "train_batch_size")
     }
     spec = Spec(
-        ("Pop", "YouTubeDNN"), ("small",), seeds=(1, 2), data_path=str(folder), settings={"all": shared | {"epochs": 1}}
+        models=("Pop", "YouTubeDNN"),
+        datasets=("small",),
+        seeds=(1, 2),
+        data_path=str(folder),
+        settings={"all": shared | {"epochs": 1}},
     )
     board = Leaderboard(spec, tmp_path / "board")
     board.run(show_progress=False)

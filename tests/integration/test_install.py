@@ -36,9 +36,8 @@ def test_a_wheel_holds_the_package_and_its_defaults(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
-    shipped = {
-        f"recbole_mind/properties/{p.relative_to(ROOT / 'properties')}" for p in ROOT.glob("properties/*/*.yaml")
-    }
+    found = (*ROOT.glob("properties/*/*.yaml"), *ROOT.glob("properties/*/*.json"))
+    shipped = {f"recbole_mind/properties/{path.relative_to(ROOT / 'properties')}" for path in found}
     assert shipped <= names
     assert "recbole_mind/py.typed" in names
     where, what = defaults_of(tmp_path / "site", tmp_path)

@@ -92,7 +92,7 @@ class Leaderboard:
 
         from recbole_mind.data import reading
 
-        reason = self.spec.not_run.get((cell.dataset, cell.label))
+        reason = self.spec.reason_not_run(cell.dataset, cell.label)
         by_users = "US" in loading.defaults("protocol", cell.protocol)["eval_args"]["split"]
         if reason is None and by_users and get_model(self.spec.model(cell.label)).type != ModelType.SEQUENTIAL:
             reason = _NO_USER_VECTOR

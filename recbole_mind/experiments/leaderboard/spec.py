@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field, RootModel, model_validator
 
 from recbole_mind.config import keys as setting_keys
 from recbole_mind.config import loading, protocols, without_effect
+from recbole_mind.config.specification import Allowed, Key, Listed, OneOf, Seeds, Specification, Whole, read
 from recbole_mind.errors import InputError, nearest, require
 
-KEYS = ("models", "datasets", "data_path", "protocols", "seeds", "baseline", "settings", "tuned", "threads", "not_run")
-
-
 _LONGEST = 80  # letters of a name, which becomes part of a file's
+_REASONS = Allowed("a model with a reason, or with data sets and a reason for each")
+_SETTINGS = Allowed("'all', a data set or a model, each with its settings")
+_NULL = BeforeValidator(lambda value: {} if value is None else value)
 
 
 class Cell(NamedTuple):
@@ -34,31 +36,89 @@ class Cell(NamedTuple):
         return f"{self.dataset}@{self.protocol}@{self.label}@{self.seed}.json"
 
 
-@dataclass(frozen=True)
-class Spec:
-    """What a leaderboard's file says.
+def _name(name: str) -> str:
+    if set(name) & set('/\\:*?"<>|@') or name in (".", "..", "all", "") or len(name) > _LONGEST:
+        words = f"allowed: up to {_LONGEST} letters fit for a file, not 'all'"
+        raise ValueError(f"'{name}' is not allowed as a name; {words}")
+    return name
 
-    Attributes:
-        models: labels of the rows, in order: a model's name, or any name whose settings say which ``model`` it is.
-        datasets, protocols, seeds: each model runs on each combination of them.
-        baseline: the label that others are compared with.
-        data_path: the folder that holds the data sets.
-        settings: for ``all``, for a data set, or for a label; a later one of these wins.
-        tuned: whether to start from the settings that ship for a data set and protocol (``properties/leaderboard/``).
-        threads: of each run, whatever else runs, since figures depend on it in their last digits.
-        not_run: label, or data set and label, to the reason why its runs are left out.
-    """
 
-    models: tuple[str, ...]
-    datasets: tuple[str, ...]
-    protocols: tuple[str, ...] = ("leave-one-out",)
-    seeds: tuple[int, ...] = (1, 2, 3)
-    baseline: str = "YouTubeDNN"
-    data_path: str | None = None
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    tuned: bool = True
-    threads: int = 1
-    not_run: Mapping[tuple[str, str], str] = field(default_factory=dict)
+def _baseline(known: Mapping[str, Any]) -> str:
+    models: tuple[str, ...] = known.get("models", ("",))  # what is wrong with them is told
+    return "YouTubeDNN" if "YouTubeDNN" in models else models[0]
+
+
+Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], Field(min_length=1), Listed("a list of names")]
+Protocols = Annotated[
+    tuple[Annotated[str, OneOf(protocols.known())], ...], Field(min_length=1), Listed("a list of names")
+]
+Settings = Annotated[dict[Annotated[str, Allowed("names of settings")], Any], Allowed("settings")]
+
+
+class Spec(Specification):
+    """A leaderboard: models that run on data sets under protocols, with seeds."""
+
+    models: Names = Field(
+        description="Labels of the rows, in order: a model's name, or any name whose settings say which `model` it is."
+    )
+    datasets: Names = Field(description="The data sets that each model runs on.")
+    data_path: Annotated[str, Allowed("a path")] | None = Field(None, description="The folder that holds them.")
+    protocols: Protocols = Field(("leave-one-out",), description="How the models are trained and tested.")
+    seeds: Seeds = Field((1, 2, 3), description="Of training; each makes a run.")
+    baseline: Annotated[str, Allowed("one of the models")] = Field(
+        default_factory=_baseline,
+        description="The label that others are compared with; by default YouTubeDNN, or else the first.",
+    )
+    settings: Annotated[dict[Key, Settings], _SETTINGS, _NULL] = Field(
+        {}, description="For `all`, for a data set, or for a label; a later one of these wins."
+    )
+    tuned: Annotated[bool, Allowed("True, False")] = Field(
+        True, description="Whether to start from the settings that ship for a data set and protocol."
+    )
+    threads: Whole = Field(
+        1, description="Of each run, whatever else runs, since figures depend on it in their last digits."
+    )
+    not_run: Annotated[dict[Key, Annotated[str | dict[Key, str], _REASONS]], _REASONS, _NULL] = Field(
+        {}, description="Runs that are left out: a label with a reason, or with data sets and a reason for each."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Spec:
+        twice = set(self.models) & set(self.datasets)
+        require(not twice, f"'{min(twice, default='')}' is both a model and a data set; give the model another label")
+        require(self.baseline in self.models, f"baseline: '{self.baseline}' is not among the models")
+        for label, why in self.not_run.items():
+            require(label in self.models, f"not_run: '{label}' is not among the models")
+            for dataset in why if isinstance(why, dict) else ():
+                require(dataset in self.datasets, f"not_run: {label}: '{dataset}' is not among the data sets")
+        self._check_settings()
+        return self
+
+    def _check_settings(self) -> None:
+        known = ("all", *self.datasets, *self.models)
+        for name, values in self.settings.items():
+            require(name in known, f"settings: '{name}' is unknown{nearest(name, known)}; allowed: {', '.join(known)}")
+            for key in ("seed", "protocol", "checkpoint_dir", "data_path", "dataset"):
+                require(key not in values, f"settings: {name}: '{key}' is a key of the leaderboard, not of a model")
+            good = "model" not in values or name in self.models
+            require(good, f"settings: {name}: 'model' is not allowed here; allowed: in the settings of a row")
+        shared = setting_keys.JUDGING.union(*(loading.defaults("protocol", name) for name in self.protocols))
+        for label in self.models:
+            own = {key: value for key, value in self.settings.get(label, {}).items() if key != "model"}
+            for key in own:
+                where = "'all' or a data set"
+                require(key not in shared, f"settings: {label}: '{key}' is the same for all models; set it for {where}")
+            model = setting_keys.check_model(self.settings.get(label, {}).get("model", label))
+            setting_keys.check_keys(own, model, f"settings: {label}")
+        keys = frozenset().union(*(setting_keys.known_keys(self.model(label)) for label in self.models))
+        for name in {"all", *self.datasets} & set(self.settings):
+            for key in self.settings[name]:
+                require(key in keys, f"settings: {name}: no model has a key '{key}'{nearest(key, keys)}")
+
+    def reason_not_run(self, dataset: str, label: str) -> str | None:
+        """Why the runs of a label on a data set are left out; ``None`` where they are not."""
+        why = self.not_run.get(label)
+        return why if why is None or isinstance(why, str) else why.get(dataset)
 
     def cells(self) -> list[Cell]:
         """Every run, the first seed of all of them first."""
@@ -104,111 +164,14 @@ class Spec:
         return dict(known.get(cell.label) or known.get(self.model(cell.label)) or {})
 
 
+class Tuned(RootModel[dict[Annotated[str, OneOf(protocols.known())], dict[str, dict[str, Any]]]]):
+    """The settings that ship for a data set: by protocol and by label, or else by the label's model."""
+
+
 def read_spec(path: str | Path) -> Spec:
     """Read a leaderboard's YAML file.
 
     Raises:
         InputError: the file, a key or a value cannot be used.
     """
-    content = loading.read_file(path)
-    try:
-        return _spec(content)
-    except InputError as error:
-        raise InputError(f"leaderboard '{path}': {error}") from None
-
-
-def _spec(content: dict[str, Any]) -> Spec:
-    for key in content:
-        require(key in KEYS, f"unknown key '{key}'{nearest(key, KEYS)}; allowed: {', '.join(KEYS)}")
-    lists: dict[str, Any] = {}
-    for key in ("models", "datasets", "protocols", "seeds"):
-        if key not in content and key in ("protocols", "seeds"):
-            continue
-        value: Any = content.get(key)
-        value = [value] if isinstance(value, (str, int)) else value
-        kind, word = (int, "whole numbers") if key == "seeds" else (str, "names")
-        good = isinstance(value, list) and bool(value)
-        good = good and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
-        require(good, f"{key}: {content.get(key)!r} is not allowed; allowed: a list of {word}")
-        require(len(set(value)) == len(value), f"{key}: {value!r} names one twice")
-        lists[key] = tuple(value)
-    require(all(0 <= seed < 2**32 for seed in lists.get("seeds", ())), "seeds: each is at least 0 and below 2**32")
-    named = protocols.known()
-    for protocol in lists.get("protocols", ()):
-        require(
-            protocol in named,
-            f"protocols: '{protocol}' is unknown{nearest(protocol, named)}; allowed: {', '.join(named)}",
-        )
-    for name in lists["models"] + lists["datasets"]:
-        good = not set(name) & set('/\\:*?"<>|@') and name not in (".", "..", "all", "") and len(name) <= _LONGEST
-        require(
-            good,
-            f"'{name}' is not allowed as a name; allowed: up to {_LONGEST} letters fit for a file, not 'all'",
-        )
-    twice = set(lists["models"]) & set(lists["datasets"])
-    require(not twice, f"'{min(twice, default='')}' is both a model and a data set; give the model another label")
-    given = _settings(content.get("settings"), lists)
-    for label in lists["models"]:
-        setting_keys.check_model(given.get(label, {}).get("model", label))
-    baseline = content.get("baseline", "YouTubeDNN" if "YouTubeDNN" in lists["models"] else lists["models"][0])
-    require(baseline in lists["models"], f"baseline: '{baseline}' is not among the models")
-    tuned = content.get("tuned", True)
-    require(isinstance(tuned, bool), f"tuned: {tuned!r} is not allowed; allowed: True, False")
-    count = content.get("threads", 1)
-    good = isinstance(count, int) and not isinstance(count, bool) and count >= 1
-    require(good, f"threads: {count!r} is not allowed; allowed: a whole number, at least 1")
-    folder = content.get("data_path")
-    require(folder is None or isinstance(folder, str), f"data_path: {folder!r} is not allowed; allowed: a path")
-    missing = _not_run(content.get("not_run"), lists)
-    more = {"settings": given, "tuned": tuned, "threads": count, "not_run": missing}
-    return Spec(**lists, baseline=baseline, data_path=folder, **more)
-
-
-def _settings(given: Any, lists: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    given = {} if given is None else given
-    good = isinstance(given, dict) and all(isinstance(value, dict) for value in given.values())
-    require(good, f"settings: {given!r} is not allowed; allowed: 'all', a data set or a model, each with its settings")
-    known = ("all", *lists["datasets"], *lists["models"])
-    for name, values in given.items():
-        require(name in known, f"settings: '{name}' is unknown{nearest(name, known)}; allowed: {', '.join(known)}")
-        for key in values:
-            require(isinstance(key, str), f"settings: {name}: {key!r} is not allowed; allowed: names of settings")
-        for key in ("seed", "protocol", "checkpoint_dir", "data_path", "dataset"):
-            require(key not in values, f"settings: {name}: '{key}' is a key of the leaderboard, not of a model")
-        good = "model" not in values or name in lists["models"]
-        require(good, f"settings: {name}: 'model' is not allowed here; allowed: in the settings of a row")
-    shared = setting_keys.JUDGING.union(
-        *(loading.defaults("protocol", name) for name in lists.get("protocols", protocols.known()))
-    )
-    for label in lists["models"]:
-        for key in given.get(label, {}):
-            where = "'all' or a data set"
-            require(key not in shared, f"settings: {label}: '{key}' is the same for all models; set it for {where}")
-    models = {label: given.get(label, {}).get("model", label) for label in lists["models"]}
-    for label, model in models.items():
-        name = setting_keys.check_model(model)
-        own = {key: value for key, value in given.get(label, {}).items() if key != "model"}
-        setting_keys.check_keys(own, name, f"settings: {label}")
-    for name in {"all", *lists["datasets"]} & set(given):
-        for key in given[name]:
-            keys = [setting_keys.known_keys(model) for model in models.values()]
-            hint = nearest(key, frozenset().union(*keys))
-            require(any(key in known for known in keys), f"settings: {name}: no model has a key '{key}'{hint}")
-    return dict(given)
-
-
-def _not_run(given: Any, lists: dict[str, Any]) -> dict[tuple[str, str], str]:
-    """The reason for each data set and label."""
-    given = {} if given is None else given
-    allowed = "allowed: a model with a reason, or with data sets and a reason for each"
-    require(isinstance(given, dict), f"not_run: {given!r} is not allowed; {allowed}")
-    reasons = {}
-    for label, why in given.items():
-        require(label in lists["models"], f"not_run: '{label}' is not among the models")
-        by_dataset = dict.fromkeys(lists["datasets"], why) if isinstance(why, str) else why
-        good = isinstance(by_dataset, dict) and all(isinstance(text, str) for text in by_dataset.values())
-        require(good, f"not_run: {label}: {why!r} is not allowed; {allowed}")
-        for dataset, text in by_dataset.items():
-            require(dataset in lists["datasets"], f"not_run: {label}: '{dataset}' is not among the data sets")
-            reasons[dataset, label] = text
-    return reasons
+    return read(Spec, loading.read_file(path), f"leaderboard '{path}'")

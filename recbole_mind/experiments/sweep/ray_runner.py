@@ -98,13 +98,16 @@ def run_by_ray(sweep: Sweep, watch: Watch, jobs: int, address: str | None) -> No
     with _environment(_TUNE), cluster(jobs, address) as gpus:
         spec = sweep.spec
         has = ray.cluster_resources()
-        for key, asked in (("cpu", spec.cpu), ("gpu", spec.gpu)):
+        for key, asked in (("cpu", spec.resources.cpu), ("gpu", spec.resources.gpu)):
             most = has.get(key.upper(), 0)
             require(
                 asked is None or asked <= most,
                 f"resources: {key}: {asked} is not allowed: the cluster has {most:g} in all",
             )
-        resources = {"cpu": 1.0 if spec.cpu is None else spec.cpu, "gpu": gpus if spec.gpu is None else spec.gpu}
+        resources = {
+            "cpu": 1.0 if spec.resources.cpu is None else spec.resources.cpu,
+            "gpu": gpus if spec.resources.gpu is None else spec.resources.gpu,
+        }
         epochs = 0 if halving is None else halving.epochs
         tune.run(
             work,

@@ -84,7 +84,7 @@ def _workers(sweep: Sweep, jobs: int, ray: str | None) -> Iterator[None]:
     if (jobs == 1 and ray is None) or not left:
         yield
         return
-    with cluster(jobs, ray, sweep.spec.cpu or 1):
+    with cluster(jobs, ray, sweep.spec.resources.cpu or 1):
         yield
 
 
@@ -145,8 +145,8 @@ def _test_winner(sweep: Sweep, jobs: int, ray: str | None, show_progress: bool) 
                 missing,
                 jobs=jobs,
                 ray=ray,
-                cpu=sweep.spec.cpu,
-                gpu=sweep.spec.gpu,
+                cpu=sweep.spec.resources.cpu,
+                gpu=sweep.spec.resources.gpu,
                 started=lambda place: progress.started(names[place], "test"),
             ):
                 trial = missing[place]

@@ -10,22 +10,18 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel, ValidationInfo, model_validator
 
 from recbole_mind.config.loading import parse_value
+from recbole_mind.config.specification import Allowed, Key, Specification, Values, as_tuple, read, refused
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.util import files
 from recbole_mind.util.json_text import same
 
 CHOICE = "choice"
-
-
-_BOUNDS = {"uniform": 2, "loguniform": 2, "quniform": 3, "qloguniform": 3, "int": 2}
-
-
-KINDS = (CHOICE, *_BOUNDS)
-
-
+KINDS = (CHOICE, "uniform", "loguniform", "quniform", "qloguniform", "int")
 _DIGITS = 6  # that a drawn number keeps, so that files stay readable
 
 
@@ -170,16 +166,95 @@ class Space:
                         break
 
 
+def _ordered(bounds: tuple[float, ...], field: ValidationInfo) -> tuple[float, ...]:
+    low, high, *step = bounds
+    words = "allowed: [low, high, step]" if step else "allowed: [low, high]"
+    if not all(map(math.isfinite, bounds)):
+        raise refused(f"is not allowed: a bound is not finite; {words}")
+    if low >= high:
+        raise refused(f"is not allowed: the lower bound is not below the upper one; {words}")
+    if low <= 0 and "log" in str(field.field_name):
+        raise refused("is not allowed: its logarithm needs a lower bound above 0, a value, no exponent")
+    if not all(0 < size <= high - low for size in step):
+        raise refused(f"is not allowed: the step is not within the bounds; {words}")
+    return bounds
+
+
+def _choices(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value in values:
+        if isinstance(value, Mapping) or (isinstance(value, float) and math.isnan(value)):
+            raise ValueError(f"{value!r} is not allowed as a value")
+    return values
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_ABSENT: Any = None  # a distribution that a setting is not drawn from; null itself is no bounds
+_TUPLE, _ORDER = BeforeValidator(as_tuple), AfterValidator(_ordered)
+Bounds = Annotated[tuple[float, float], _TUPLE, Allowed("[low, high], numbers"), _ORDER]
+Stepped = Annotated[tuple[float, float, float], _TUPLE, Allowed("[low, high, step], numbers"), _ORDER]
+_Whole = Annotated[int, BeforeValidator(_whole)]
+WholeBounds = Annotated[tuple[_Whole, _Whole], _TUPLE, Allowed("[low, high], whole numbers"), _ORDER]
+Condition = Annotated[
+    tuple[Any, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else (value,), json_schema_input_type=Any),
+]
+
+
+class Distribution(Specification):
+    """How a setting is drawn: from one distribution, and perhaps for some values of other settings alone."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]})
+
+    choice: Annotated[Values, AfterValidator(_choices)] = Field(_ABSENT, description="One of these values.")
+    uniform: Bounds = Field(_ABSENT, description="Uniform between two bounds.")
+    loguniform: Bounds = Field(_ABSENT, description="Uniform in the logarithm; the bounds are values, no exponents.")
+    quniform: Stepped = Field(_ABSENT, description="Uniform between two bounds, rounded to multiples of a step.")
+    qloguniform: Stepped = Field(_ABSENT, description="Uniform in the logarithm, rounded to multiples of a step.")
+    whole: WholeBounds = Field(_ABSENT, alias="int", description="A whole number; both bounds are included.")
+    when: Annotated[dict[str, Condition], Allowed("settings, each with a list of values")] = Field(
+        {}, description="Other settings and the values of theirs for which this one is drawn; all of them must hold."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not given:
+            return None  # which is no distribution either
+        kinds = [key for key in given if key != "when"]
+        if len(kinds) != 1:
+            raise ValueError(f"{len(kinds)} distributions; allowed: one of {', '.join(KINDS)}")
+        if kinds[0] not in KINDS:
+            hint = nearest(kinds[0], KINDS)
+            raise ValueError(f"the distribution '{kinds[0]}' is unknown{hint}; allowed: {', '.join(KINDS)}")
+        return given
+
+    def parameter(self, name: str) -> Parameter:
+        """The setting ``name`` as it is drawn."""
+        (kind,) = self.model_fields_set - {"when"}
+        return Parameter(name, type(self).model_fields[kind].alias or kind, getattr(self, kind), self.when)
+
+
+_KINDS = Allowed("{choice: [...]}, {loguniform: [low, high]}, ..., and when: {setting: [values]}")
+
+
+class Distributions(
+    RootModel[Annotated[dict[Key, Annotated[Distribution, _KINDS]], Allowed("settings, each with its distribution")]]
+):
+    """The settings that are drawn, each with its distribution."""
+
+
 def parse(content: Any) -> Space:
     """Check a space as a file states it: names with ``{kind: values}`` and perhaps ``when: {setting: [values]}``.
 
     Raises:
         InputError: it is empty, or a name, a distribution, a bound or a condition cannot be used.
     """
-    good = isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
-    require(good, f"space: {content!r} is not allowed; allowed: settings, each with its distribution")
-    require(bool(content), "space: it is empty; allowed: one setting or more, such as K: {choice: [2, 4]}")
-    parameters = [_parameter(name, given) for name, given in content.items()]
+    parameters = [each.parameter(name) for name, each in read(Distributions, content, "space").root.items()]
+    require(bool(parameters), "space: it is empty; allowed: one setting or more, such as K: {choice: [2, 4]}")
     by_name = {parameter.name: parameter for parameter in parameters}
     for parameter in parameters:
         for key, allowed in parameter.when.items():
@@ -195,53 +270,6 @@ def parse(content: Any) -> Space:
                 require(same(value) in known, message)
     parameters.sort(key=lambda each: each.name != "model")  # whose settings conditions may ask for
     return Space(tuple(_in_order(parameters)))
-
-
-def _parameter(name: str, given: Any) -> Parameter:
-    where = f"space: {name}"
-    allowed = "allowed: {choice: [...]}, {loguniform: [low, high]}, ..., and when: {setting: [values]}"
-    require(isinstance(given, Mapping) and bool(given), f"{where}: {given!r} is not allowed; {allowed}")
-    kinds = [key for key in given if key != "when"]
-    require(len(kinds) == 1, f"{where}: {len(kinds)} distributions; allowed: one of {', '.join(KINDS)}")
-    kind, values = kinds[0], given[kinds[0]]
-    hint = nearest(kind, KINDS)
-    require(kind in KINDS, f"{where}: the distribution '{kind}' is unknown{hint}; allowed: {', '.join(KINDS)}")
-    when = given.get("when", {})
-    conditions = f"{where}: when: {when!r} is not allowed; allowed: settings, each with a list of values"
-    require(isinstance(when, Mapping) and all(isinstance(key, str) for key in when), conditions)
-    asked = {key: tuple(value) if isinstance(value, list) else (value,) for key, value in when.items()}
-    require(all(asked.values()), conditions)
-    values = _choices(where, values) if kind == CHOICE else _bounds(where, kind, values)
-    return Parameter(name, kind, values, asked)
-
-
-def _choices(where: str, values: Any) -> tuple[Any, ...]:
-    good = isinstance(values, (list, tuple)) and bool(values)
-    require(good, f"{where}: choice: {values!r} is not allowed; allowed: a list of values, at least one")
-    for value in values:
-        nan = isinstance(value, float) and math.isnan(value)
-        require(not nan and not isinstance(value, Mapping), f"{where}: choice: {value!r} is not allowed as a value")
-    texts = [same(value) for value in values]
-    require(len(set(texts)) == len(texts), f"{where}: choice: {values!r} names one twice")
-    return tuple(values)
-
-
-def _bounds(where: str, kind: str, values: Any) -> tuple[Any, ...]:
-    count, words = _BOUNDS[kind], "[low, high, step]" if _BOUNDS[kind] == 3 else "[low, high]"
-    where = f"{where}: {kind}: {values!r} is not allowed"
-    good = isinstance(values, (list, tuple)) and len(values) == count
-    good = good and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-    require(good, f"{where}; allowed: {words}, numbers")
-    require(all(math.isfinite(value) for value in values), f"{where}: a bound is not finite; allowed: {words}")
-    low, high = values[:2]
-    require(low < high, f"{where}: the lower bound is not below the upper one; allowed: {words}")
-    require("log" not in kind or low > 0, f"{where}: its logarithm needs a lower bound above 0, a value, no exponent")
-    if kind == "int":
-        whole = all(float(value).is_integer() for value in values)
-        require(whole, f"{where}; allowed: {words}, whole numbers")
-        return int(low), int(high)
-    require(count == 2 or 0 < values[2] <= high - low, f"{where}: the step is not within the bounds; allowed: {words}")
-    return tuple(float(value) for value in values)
 
 
 def _in_order(parameters: Iterable[Parameter]) -> list[Parameter]:
@@ -285,7 +313,7 @@ def read_text(path: str | Path) -> dict[str, Any]:
             except OverflowError:
                 raise InputError(f"{where}: {kind} {text}: the bounds are exponents of e; {text} overflows") from None
         try:
-            _parameter(name, {kind: values})
+            parse({name: {kind: values}})
         except InputError as error:
             raise InputError(f"{where}: {str(error).removeprefix('space: ')}") from None
         content[name] = {kind: values}

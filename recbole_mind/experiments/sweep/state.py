@@ -53,7 +53,7 @@ class Sweep:
         early = spec.early_stop
         longest = f"early_stop: grace: {early and early.grace} is more than a trial's {config['epochs']} epochs"
         require(early is None or early.grace <= config["epochs"], longest)
-        self.spec = spec = replace(spec, space=_bind(spec, config))
+        self.spec = spec = spec.model_copy(update={"space": _bind(spec, config)})
         spec.check_read()
         self.search = None if spec.space is None else Search(spec.space, spec.algo, spec.seed)
         self.points = _curve_points(spec, config)

@@ -25,16 +25,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recbole_mind.config import specification
 from recbole_mind.errors import InputError, require
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.retrieval.storage import training_of
 from recbole_mind.retrieval.types import Floats
 from recbole_mind.serving.bundle import sealed_folder
 from recbole_mind.serving.bundle.encoder import Encoder
+from recbole_mind.serving.bundle.manifest import Feature, Manifest
 from recbole_mind.serving.bundle.sealed_folder import write
 from recbole_mind.serving.bundle.token_index import Tokens
 from recbole_mind.util.arrays import open_array
-from recbole_mind.util.library_errors import words
 
 _LONGEST = 1000  # characters of what a bundle says of itself in a refusal
 
@@ -107,7 +108,7 @@ class Bundle:
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     encoder: Encoder
     index: MultiVectorIndex
     norms: Floats | None
@@ -125,7 +126,7 @@ class Bundle:
         Args:
             replaced: whether another file in its place counts, too. What is open is not of it.
         """
-        now = sealed_folder.stamps(self.folder, self.manifest)
+        now = sealed_folder.stamps(self.folder, self.manifest.files)
         for name, before in self.stamps.items():
             found = now.get(name, before)
             if found != before and (replaced or found.inode == before.inode):
@@ -134,7 +135,7 @@ class Bundle:
 
     @property
     def id(self) -> str:
-        return str(self.manifest["id"])
+        return self.manifest.id
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = True, threads: int | None = None) -> Bundle:
@@ -154,42 +155,36 @@ class Bundle:
                 what it should.
         """
         folder = Path(folder)
-        stamps = sealed_folder.stamps(folder, sealed_folder.read(folder))
-        manifest = _of_one_training(folder, sealed_folder.verify(folder) if verify else sealed_folder.read(folder))
+        stamps = sealed_folder.stamps(folder, sealed_folder.read(folder)["files"])
+        content = _of_one_training(folder, sealed_folder.verify(folder) if verify else sealed_folder.read(folder))
         try:
+            manifest = specification.read(Manifest, content, "manifest.json")
             found = cls._open(folder, manifest, threads, stamps)
             changed = found.changed(replaced=True)
             require(changed is None, f"'{changed}' was changed while it was opened")
             return found
         except InputError as error:
             raise InputError(f"bundle '{folder}' is refused: {str(error)[:_LONGEST]}") from None
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"bundle '{folder}' is refused: manifest.json is incomplete: {words(error)}") from None
 
     @classmethod
     def _open(
         cls,
         folder: Path,
-        manifest: dict[str, Any],
+        manifest: Manifest,
         threads: int | None,
         stamps: Mapping[str, sealed_folder.Stamp],
     ) -> Bundle:
-        data, interests, read = manifest["data"], manifest["interests"], manifest["preprocessing"]
-        N, U, D, _ = (_whole(value) for value in (data["items"], data["users"], interests["D"], interests["K"]))
-        require(_whole(read["max_history"]) > 0, "manifest.json: a history of 0 items says nothing")
-        names = read["user_field"], read["item_field"], data["name"], manifest["model"]["name"], manifest["created"]
-        for name in names:
-            require(isinstance(name, str), f"manifest.json: {name!r} is not a name")
+        N, U, D = manifest.data.items, manifest.data.users, manifest.interests.D
         index = MultiVectorIndex.load(folder / "index", device="cpu", threads=threads, hashed=True)
         shape = f"the index holds {len(index)} vectors of size {index.size} instead of {N} of size {D}"
         require((len(index), index.size) == (N, D), shape)
-        norms = open_array(folder / "norms.npy", np.float32, (N,)) if read["norms"] else None
+        norms = open_array(folder / "norms.npy", np.float32, (N,)) if manifest.preprocessing.norms else None
         popularity = open_array(folder / "popularity.npy", np.int32, (N,))
         inside = N > 0 and int(popularity.min()) >= 0 and int(popularity.max()) < N
         once = inside and bool((np.bincount(popularity, minlength=N) == 1).all())
         require(once, "'popularity.npy' does not hold each item once")
         require(norms is None or bool(np.isfinite(norms).all()), "'norms.npy' holds NaN or infinite values")
-        profile = tuple(_feature(folder, place, entry, U) for place, entry in enumerate(manifest["profile"]))
+        profile = tuple(_feature(folder, place, entry, U) for place, entry in enumerate(manifest.profile))
         encoder = Encoder((folder / "encoder.onnx").read_bytes())
         one = encoder.training in (None, training_of(folder / "index"))
         require(one, "encoder and index are of two trainings")
@@ -205,23 +200,18 @@ class Bundle:
             popularity,
             profile,
             {
-                str(field): open_array(folder / "categories" / f"{place}.npy", np.int32, (N, None))
-                for place, field in enumerate(manifest["categories"])
+                field: open_array(folder / "categories" / f"{place}.npy", np.int32, (N, None))
+                for place, field in enumerate(manifest.categories)
             },
             stamps,
         )
 
 
-def _feature(folder: Path, place: int, entry: Mapping[str, Any], U: int) -> ProfileFeature:
-    V = _whole(entry["values"])
+def _feature(folder: Path, place: int, entry: Feature, U: int) -> ProfileFeature:
+    V = entry.values
     values = open_array(folder / "profile" / f"{place}.users.npy", np.int32, (U, None))
     inside = not values.size or (int(values.min()) >= 0 and int(values.max()) <= V)
     require(inside, f"'profile/{place}.users.npy' holds a value that the feature has not")
     tokens = Tokens.open(folder / "tokens", f"user-{place}", V)
-    table = open_array(folder / "profile" / f"{place}.table.npy", np.float32, (V + 1, _whole(entry["size"])))
-    return ProfileFeature(str(entry["field"]), bool(entry["several"]), tokens, table, values)
-
-
-def _whole(value: Any) -> int:
-    require(type(value) is int and 0 <= value < 2**31, f"manifest.json: {value!r} is not a number of things")
-    return int(value)
+    table = open_array(folder / "profile" / f"{place}.table.npy", np.float32, (V + 1, entry.size))
+    return ProfileFeature(entry.field, entry.several, tokens, table, values)

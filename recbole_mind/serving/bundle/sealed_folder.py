@@ -16,7 +16,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,10 +101,10 @@ class Stamp(NamedTuple):
     changed: int
 
 
-def stamps(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Stamp]:
-    """The stamp of each file of a bundle that is there."""
+def stamps(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
+    """The stamp of each of a bundle's files that is there."""
     found = {}
-    for name in manifest["files"]:
+    for name in names:
         with contextlib.suppress(OSError):
             status = (folder / name).stat()
             found[name] = Stamp(status.st_ino, status.st_size, status.st_mtime_ns)

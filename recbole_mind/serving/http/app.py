@@ -328,13 +328,13 @@ class Service:
             manifest = serving.recaller.bundle.manifest
             found |= {
                 "bundle": serving.recaller.bundle_id,
-                "format": manifest["version"],
-                "model": manifest["model"]["name"],
-                "dataset": manifest["data"]["name"],
+                "format": manifest.version,
+                "model": manifest.model.name,
+                "dataset": manifest.data.name,
                 "items": len(serving.recaller.bundle.item_tokens),
-                "interests": manifest["interests"]["K"],
-                "max_history": manifest["preprocessing"]["max_history"],
-                "created": manifest["created"],
+                "interests": manifest.interests.K,
+                "max_history": manifest.preprocessing.max_history,
+                "created": manifest.created,
             }
         return answer(VersionAnswer.model_construct(**found).model_dump_json().encode())
 

@@ -115,14 +115,14 @@ class Metrics:
         self.bundle.info(
             {
                 "id": recaller.bundle_id,
-                "model": str(manifest["model"]["name"]),
-                "dataset": str(manifest["data"]["name"]),
-                "created": str(manifest["created"]),
+                "model": manifest.model.name,
+                "dataset": manifest.data.name,
+                "created": manifest.created,
             }
         )
         self.items.set(len(recaller.bundle.item_tokens))
         try:
-            created = datetime.fromisoformat(str(manifest["created"]).replace("Z", "+00:00")).timestamp()
+            created = datetime.fromisoformat(manifest.created.replace("Z", "+00:00")).timestamp()
         except ValueError:
             created = float("nan")
         self._created = created

@@ -6,13 +6,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from recbole_mind.config import checks, loading
-from recbole_mind.errors import nearest, require
+from recbole_mind.config import loading, specification
+from recbole_mind.config.specification import Number, Specification
 from recbole_mind.serving.http.refused import Refused
 from recbole_mind.serving.http.shape import Shape
 
@@ -21,24 +20,28 @@ LONGEST_FIELD = 100  # letters of a field's name in a refusal
 Value = str | list[str] | None
 
 
-@dataclass(frozen=True)
-class Limits:
+Count = Annotated[int, Number(1, text=True)]
+Queue = Annotated[int, Number(0, text=True)]
+Seconds = Annotated[float, Number(0, above=True, text=True)]
+
+
+class Limits(Specification):
     """The service's settings; each key of ``properties/production/serve.yaml`` is described there."""
 
-    max_history: int
-    max_n: int
-    max_tokens: int
-    max_token: int
-    max_body: int
-    head_seconds: float
-    body_seconds: float
-    idle_seconds: float
-    max_connections: int
-    workers: int
-    queue: int
-    poll_seconds: float
-    drain_seconds: float
-    shutdown_seconds: float
+    max_history: Count
+    max_n: Count
+    max_tokens: Count
+    max_token: Count
+    max_body: Count
+    head_seconds: Seconds
+    body_seconds: Seconds
+    idle_seconds: Seconds
+    max_connections: Count
+    workers: Annotated[Queue, AfterValidator(lambda number: number or os.cpu_count() or 1)]
+    queue: Queue
+    poll_seconds: Seconds
+    drain_seconds: Annotated[float, Number(0, text=True)]
+    shutdown_seconds: Seconds
 
 
 def limits(given: Mapping[str, Any] | None = None) -> Limits:
@@ -47,19 +50,7 @@ def limits(given: Mapping[str, Any] | None = None) -> Limits:
     Raises:
         InputError: a key or a value is not allowed.
     """
-    values = dict(loading.defaults("production", "serve"))
-    for key in given or {}:
-        require(key in values, f"serve: unknown key '{key}'{nearest(key, values)}")
-    values |= given or {}
-    for key in ("max_history", "max_n", "max_tokens", "max_token", "max_body", "max_connections"):
-        checks.number(values, key, "a whole number, at least 1", low=1, strict=False, whole=True)
-    for key in ("workers", "queue"):
-        checks.number(values, key, "a whole number, at least 0", low=0, strict=False, whole=True)
-    for key in ("head_seconds", "body_seconds", "idle_seconds", "poll_seconds", "shutdown_seconds"):
-        checks.number(values, key, "a number above 0", low=0, strict=True)
-    checks.number(values, "drain_seconds", "a number, at least 0", low=0, strict=False)
-    values["workers"] = values["workers"] or os.cpu_count() or 1
-    return Limits(**values)
+    return specification.read(Limits, loading.defaults("production", "serve") | dict(given or {}), "serve")
 
 
 # -- questions -----------------------------------------------------------------------------------------------------

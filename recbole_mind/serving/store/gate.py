@@ -12,34 +12,51 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from recbole_mind.config import checks, loading
-from recbole_mind.errors import nearest, require
+from recbole_mind.config import loading
+from recbole_mind.config.specification import Listed, Number, Specification, read
+from recbole_mind.errors import require
 
 Figures = Mapping[str, Any]
+Names = Annotated[
+    tuple[str, ...], Listed("a list of names"), BeforeValidator(lambda value: () if value is None else value)
+]
+Count = Annotated[int, Number(1, text=True)]
+Window = Annotated[int, Number(2, text=True)]
+Share = Annotated[float, Number(0, 1, text=True)]
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Specification):
     """The gate's limits; each key of ``properties/production/gate.yaml`` is described there."""
 
-    figures: tuple[str, ...]
-    lower_is_better: tuple[str, ...]
-    short_window: int
-    short_least: int
-    short_deviations: float | None
-    least_deviation: float
-    long_window: int
-    long_least: int
-    long_quantile: float | None
-    quantile_figures: tuple[str, ...]
-    long_factor: float | None
-    index_recall: float
-    index_recall_at: int
-    samples: int
+    figures: Annotated[tuple[str, ...], Field(min_length=1), Listed("at least one, such as loss or valid.*")]
+    lower_is_better: Annotated[Names, AfterValidator(lambda names: tuple(name.lower() for name in names))]
+    short_window: Window
+    short_least: Window
+    short_deviations: Annotated[float, Number(0, above=True, text=True)] | None
+    least_deviation: Annotated[float, Number(0, text=True)]
+    long_window: Window
+    long_least: Window
+    long_quantile: Share | None
+    quantile_figures: Names
+    long_factor: Annotated[float, Number(1, text=True)] | None
+    index_recall: Share
+    index_recall_at: Count
+    samples: Count
+
+    @model_validator(mode="after")
+    def _check(self) -> Limits:
+        for term, least, window in (
+            ("short", self.short_least, self.short_window),
+            ("long", self.long_least, self.long_window),
+        ):
+            words = f"{term}_least: {least} is not allowed; allowed: at most {term}_window, {window}"
+            require(least <= window, words)
+        return self
 
     def lower(self, name: str) -> bool:
         """Whether less is better of a figure such as ``valid.giniindex@10``."""
@@ -79,37 +96,8 @@ def limits(path: str | Path | None = None) -> Limits:
     Raises:
         InputError: the file cannot be read, or a key or value is not allowed.
     """
-    values = dict(loading.defaults("production", "gate"))
-    given = {} if path is None else loading.read_file(path)
-    for key in given:
-        require(key in values, f"gate '{path}': unknown key '{key}'{nearest(key, values)}")
-    optional = [key for key, value in given.items() if value is None]
-    values |= given
-    for key in ("figures", "lower_is_better", "quantile_figures"):
-        checks.names(values, key)
-        values[key] = tuple(values[key])
-    require(bool(values["figures"]), "figures: [] is not allowed; allowed: at least one, such as loss or valid.*")
-    values["lower_is_better"] = tuple(name.lower() for name in values["lower_is_better"])
-    for key, low in (("short_window", 2), ("short_least", 2), ("long_window", 2), ("long_least", 2)):
-        checks.number(values, key, f"a whole number, at least {low}", low=low, strict=False, whole=True)
-    for key in ("index_recall_at", "samples"):
-        checks.number(values, key, "a whole number, at least 1", low=1, strict=False, whole=True)
-    checks.number(values, "least_deviation", "a number, at least 0", low=0, strict=False)
-    for key, low, strict, most in (
-        ("short_deviations", 0, True, math.inf),
-        ("long_quantile", 0, False, 1),
-        ("long_factor", 1, False, math.inf),
-        ("index_recall", 0, False, 1),
-    ):
-        if key in optional and key != "index_recall":
-            continue
-        allowed = f"a number {'above' if strict else 'from'} {low}" + ("" if most == math.inf else f" to {most}")
-        checks.number(values, key, allowed, low=low, strict=strict)
-        require(values[key] <= most, f"{key}: {values[key]!r} is not allowed; allowed: {allowed}")
-    for term in ("short", "long"):
-        least, window = values[f"{term}_least"], values[f"{term}_window"]
-        require(least <= window, f"{term}_least: {least} is not allowed; allowed: at most {term}_window, {window}")
-    return Limits(**values)
+    usual = loading.defaults("production", "gate")
+    return read(Limits, usual) if path is None else read(Limits, usual | loading.read_file(path), f"gate '{path}'")
 
 
 def figures_of(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def tried(folder: str | Path, asked: Limits) -> Checked:
     """What comes of :func:`self_checks` in a process of its own: a bundle that ends it or never ends is at fault."""
-    arguments = {"asked": asdict(asked)}
+    arguments = {"asked": asked.model_dump()}
     try:
         reasons, faults, figures = sandbox.Trial(folder, __name__, "_self_checks", arguments).run()
     except InputError as error:
@@ -31,8 +30,7 @@ def tried(folder: str | Path, asked: Limits) -> Checked:
 
 
 def _self_checks(folder: str, asked: Mapping[str, Any]) -> Checked:
-    lists = {key: tuple(value) for key, value in asked.items() if isinstance(value, list)}
-    return self_checks(folder, Limits(**{**asked, **lists}))
+    return self_checks(folder, Limits.model_validate(asked))
 
 
 def self_checks(folder: str | Path, asked: Limits) -> Checked:

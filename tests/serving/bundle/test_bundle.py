@@ -330,12 +330,19 @@ def header(content):
     return lambda folder: (folder / "counts.npy").write_bytes(data)
 
 
-def without(*left_out, **changed):
+def without(key):
+    """Leave a key out of the manifest's ``preprocessing``."""
+
     def apply(folder):
-        found = json.loads((folder / "manifest.json").read_text())["preprocessing"] | changed
-        reseal(folder, preprocessing={key: value for key, value in found.items() if key not in left_out})
+        found = json.loads((folder / "manifest.json").read_text())["preprocessing"]
+        reseal(folder, preprocessing={name: value for name, value in found.items() if name != key})
 
     return apply
+
+
+def changed(part, **values):
+    """Change values in a part of the manifest."""
+    return lambda folder: reseal(folder, **{part: json.loads((folder / "manifest.json").read_text())[part] | values})
 
 
 OVERSIZED = "{'descr': '<i8', 'fortran_order': False, 'shape': (4611686018427387904,), }"
@@ -409,21 +416,34 @@ HARM = {
     "values that are not there": (put("profile/0.users.npy", np.full((40, 1), 99, np.int32)), "profile/0.users.npy"),
     "NaN among the norms": (put("norms.npy", np.full(50, np.nan, np.float32)), "'norms.npy' holds NaN"),
     "no graph": (lambda folder: (folder / "encoder.onnx").write_bytes(b"x" * 99), "'encoder.onnx' is not a graph"),
-    "no data in the manifest": (lambda folder: reseal(folder, data={}), "manifest.json is incomplete"),
-    "words for numbers": (lambda folder: reseal(folder, data={"items": "50", "users": 40}), "'50' is not a number"),
-    "items beyond all bounds": (lambda folder: reseal(folder, data={"items": 2**40, "users": 40}), "is not a number"),
+    "no data in the manifest": (lambda folder: reseal(folder, data={}), "manifest.json: data: name: it is missing"),
+    "words for numbers": (changed("data", items="50"), "data: items: '50' is not allowed; allowed: a whole number"),
+    "items beyond all bounds": (changed("data", items=2**40), "data: items: 1099511627776 is not allowed"),
+    "a truth for a number": (changed("interests", D=True), "interests: D: True is not allowed"),
     "no name of the model": (
         lambda folder: reseal(folder, model={}),
-        "manifest.json is incomplete: it asks for 'name'",
+        "manifest.json: model: name: it is missing",
     ),
-    "no time": (lambda folder: reseal(folder, created=None), "manifest.json: None is not a name"),
-    "no length of a history": (without("max_history"), "manifest.json is incomplete: it asks for 'max_history'"),
-    "no user field": (without("user_field"), "manifest.json is incomplete: it asks for 'user_field'"),
-    "a history of nothing": (without(max_history=0), "manifest.json: a history of 0 items says nothing"),
-    "a number for a name": (without(user_field=3), "manifest.json: 3 is not a name"),
+    "no time": (
+        lambda folder: reseal(folder, created=None),
+        "manifest.json: created: None is not allowed; allowed: a name",
+    ),
+    "no length of a history": (without("max_history"), "manifest.json: preprocessing: max_history: it is missing"),
+    "no user field": (without("user_field"), "manifest.json: preprocessing: user_field: it is missing"),
+    "a history of nothing": (
+        changed("preprocessing", max_history=0),
+        "max_history: 0 is not allowed; allowed: a whole number from 1",
+    ),
+    "a number for a name": (
+        changed("preprocessing", user_field=3),
+        "preprocessing: user_field: 3 is not allowed; allowed: a name",
+    ),
     "a header that does not end": (header("{'descr': ('<i8'"), "'counts.npy' is not an array"),
     "a header of no type": (header("{[]: 1}"), "'counts.npy' is not an array"),
-    "a list for a manifest's part": (lambda folder: reseal(folder, profile=[[]]), "manifest.json is incomplete"),
+    "a list for a manifest's part": (
+        lambda folder: reseal(folder, profile=[[]]),
+        r"manifest.json: profile: \[\] is not allowed",
+    ),
 }
 
 

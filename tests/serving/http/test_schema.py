@@ -1,6 +1,5 @@
 """What a request may hold, and what a service may be set to."""
 
-import dataclasses
 import importlib.resources
 import json
 import re
@@ -106,7 +105,7 @@ def test_every_setting_is_documented():
     text = (importlib.resources.files("recbole_mind.properties") / "production" / "serve.yaml").read_text()
     documented = re.findall(r"^(\w+): .*# \((?:int|float)\) \S", text, re.M)
     assert documented == list(loading.defaults("production", "serve"))
-    assert set(documented) == {field.name for field in dataclasses.fields(Limits)}
+    assert set(documented) == set(Limits.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -207,9 +207,10 @@ def test_a_manifests_figures():
         ("short_least: 15", "short_least: 15 is not allowed; allowed: at most short_window, 14"),
         ("short_deviations: 0", "short_deviations: 0 is not allowed; allowed: a number above 0"),
         ("long_quantile: 1.5", "long_quantile: 1.5 is not allowed; allowed: a number from 0 to 1"),
-        ("long_factor: 0.9", "long_factor: 0.9 is not allowed; allowed: a number from 1"),
+        ("long_factor: 0.9", "long_factor: 0.9 is not allowed; allowed: a number, at least 1"),
         ("index_recall: ~", "index_recall: None is not allowed"),
         ("figures: []", "figures: [] is not allowed"),
+        ("figures: [loss, loss]", "figures: ['loss', 'loss'] names one twice"),
         ("figures: 3", "figures: 3 is not allowed"),
         ("least_deviation: -1", "least_deviation: -1 is not allowed"),
         ("samples: many", "samples: 'many' is not a number"),
@@ -218,7 +219,7 @@ def test_a_manifests_figures():
 def test_limits_out_of_range_are_refused_by_name(tmp_path, text, words):
     with pytest.raises(InputError) as error:
         limits(tmp_path, text)
-    assert words in str(error.value)
+    assert f"gate.yaml': {words}" in str(error.value)
     assert "\n" not in str(error.value)
 
 
