@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,26 +12,13 @@ from recbole_mind.analysis.collapse import figures as report_figures
 from recbole_mind.layers.interest_statistics import COLLAPSED, ONE_ITEM
 from recbole_mind.report import figure_page, style
 from recbole_mind.report.figure_files import png, svg
-from recbole_mind.report.html import document
+from recbole_mind.report.templates import render
 from recbole_mind.util import json_text
 from recbole_mind.util.files import write_atomic
 from recbole_mind.util.format import EMPTY, md, md_line
 
 Report = Mapping[str, Any]
 FIGURES = ("interests", "by-interest", "categories", "coverage")  # names of files
-_STYLE = """\
-section { margin-top: 2rem; }
-thead th:nth-child(3) { text-align: right; }
-.meant td.meaning, .meant thead th:last-child { text-align: left; white-space: normal; color: var(--soft); }
-.meant td.meaning { min-width: 18rem; }
-@media (max-width: 40rem) {
-  .meant, .meant thead, .meant tbody { display: block; }
-  .meant tr { display: grid; grid-template-columns: minmax(0, 1fr) repeat(var(--values), var(--wide)); }
-  .meant td, .meant thead th { white-space: normal; overflow-wrap: anywhere; }
-  .meant tbody td.meaning { grid-column: 1 / -1; min-width: 0; padding-top: 0; border-top: 0; font-size: .875rem; }
-  .meant thead th:last-child { display: none; }
-  .meant th:first-child { position: static; max-width: none; } }
-"""
 
 
 class Line(NamedTuple):
@@ -247,31 +233,15 @@ def to_markdown(report: Report, figures: Mapping[str, str]) -> str:
 
 def to_html(report: Report, parts: Sequence[figure_page.Part]) -> str:
     """The whole page: it loads nothing, and follows the reader's light or dark scheme."""
-    beside = report.get("baseline")
-    shown = [f'<p class="statement">{escape(statement(report))}</p>\n']
-    for section, rows in lines(report).items():
-        compared = beside is not None and any(line.baseline for line in rows)
-        names = [str(report["model"]), f"{beside['model']} (baseline)"] if beside and compared else ["value"]
-        body = "".join(_row(line, len(names)) for line in rows)
-        look = f'class="meant" style="--values: {len(names)}; --wide: {8.5 if len(names) == 1 else 7}rem"'
-        shown.append(_section(section, ["", *names, "meaning"], body, look))
-    heads, each = interest_table(report)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>\n'
-        for row in each
-    )
-    shown.append(_section("By interest", heads, body))
-    return document(title(report), "".join(shown) + figure_page.figures(parts), figure_page.STYLE + _STYLE)
-
-
-def _row(line: Line, columns: int) -> str:
-    values = "".join(f"<td>{escape(value)}</td>" for value in [line.value, line.baseline][:columns])
-    return f'<tr><th scope="row">{escape(line.name)}</th>{values}<td class="meaning">{escape(line.meaning)}</td></tr>\n'
-
-
-def _section(heading: str, heads: Sequence[str], body: str, look: str = "") -> str:
-    cells = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    return (
-        f'<section>\n<h2>{escape(heading)}</h2>\n<div class="scroll" tabindex="0"><table {look}>\n'
-        f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n</section>\n"
+    heads, rows = interest_table(report)
+    return render(
+        "analysis/collapse/templates/report.html",
+        title=title(report),
+        statement=statement(report),
+        model=str(report["model"]),
+        baseline=str(report["baseline"]["model"]) if "baseline" in report else "",
+        sections=lines(report),
+        heads=heads,
+        rows=rows,
+        parts=parts,
     )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
-from recbole_mind.experiments.sweep import figures, outcomes, page
+from recbole_mind.experiments.sweep import outcomes, page
 from recbole_mind.experiments.sweep.outcomes import Curve, Outcome
 from recbole_mind.report import figure_page, style
 from recbole_mind.report.axis_scale import Scale, text
@@ -56,7 +56,7 @@ def over_epochs(curves: Mapping[str, Curve], metric: str, *, width: float = styl
                 axes.plot(epochs, np.where(rest, course.mean, np.nan), color=colour, linewidth=1.2, linestyle=":")
             low, high = course.mean - course.sd, course.mean + course.sd
             axes.fill_between(epochs, low, high, where=whole, color=colour, alpha=0.13, linewidth=0)
-        axes.set(xlabel=f"epoch ({figures.averaged(groups)})", ylabel=style.axis(metric))
+        axes.set(xlabel=f"epoch ({averaged(groups)})", ylabel=style.axis(metric))
         axes.set_title(style.named(name))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), borderaxespad=0.2, labelspacing=0.35)
@@ -82,7 +82,7 @@ def over_values(curves: Mapping[str, Curve], metric: str, *, width: float = styl
             axes.scatter(x, mean, s=36, color=style.BLUE, edgecolors=style.PAGE, linewidths=0.6, zorder=3)
         style.ticks(axes, scale, across)
         axes.set(xlabel=style.named(name), ylabel=style.axis(metric))
-        axes.set_title(figures.averaged(groups), weight="normal")
+        axes.set_title(averaged(groups), weight="normal")
     return figure
 
 
