@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from recbole_mind.analysis.collapse import figures as report_figures
+from recbole_mind.analysis.collapse import figures
 from recbole_mind.layers.interest_statistics import COLLAPSED, ONE_ITEM
-from recbole_mind.report import figure_page, style
-from recbole_mind.report.figure_files import png, svg
+from recbole_mind.report import figure_set
+from recbole_mind.report.figure_page import Part
+from recbole_mind.report.figure_set import Kind
 from recbole_mind.report.templates import render
 from recbole_mind.util import json_text
-from recbole_mind.util.files import write_atomic
 from recbole_mind.util.format import EMPTY, md, md_line
 
 Report = Mapping[str, Any]
@@ -143,48 +143,36 @@ def _percent(share: float) -> str:
 # -- files --------------------------------------------------------------------------------------------------------
 
 
-class _Kind(NamedTuple):
-    name: str
-    title: str
-    read: str
-    draw: Callable[[Sequence[str] | None, float], Figure]
-    panels: Sequence[str] = ("",)
-
-
-def _kinds(report: Report) -> list[_Kind]:
+def _kinds(report: Report) -> list[Kind]:
     """The figures that the report has."""
-    spreads = [name for name in report_figures.SPREADS if report["interests"][name]["users"]]
-    kinds = [
-        _Kind(
-            "interests",
-            "How users spread",
-            "A bar is a share of users. Cosines near 1: the interests of a user are one interest under several names; "
-            "an effective number near 1: one interest takes the whole history.",
-            lambda shown, width: report_figures.spreads(report, shown, width=width),
-            spreads,
-        )
-    ]
+    spreads = [name for name in figures.SPREADS if report["interests"][name]["users"]]
+    read = (
+        "A bar is a share of users. Cosines near 1: the interests of a user are one interest under several names; "
+        "an effective number near 1: one interest takes the whole history."
+    )
+    kinds = [Kind("interests", "How users spread", read, _drawing(figures.spreads, report), spreads)]
     if report["K"] > 1:
         read = "What each interest takes of the histories, and what it brings of the lists and of the hits."
-        each = _Kind(
-            "by-interest", "By interest", read, lambda _, width: report_figures.by_interest(report, width=width)
-        )
-        kinds.append(each)
+        kinds.append(Kind("by-interest", "By interest", read, _drawing(figures.by_interest, report)))
     if report.get("categories", {}).get("ami", {}).get("users"):
         read = (
             "A bar is a share of users. 1: behaviours of one category go to one interest, others to others; 0: "
             "as a random assignment with the same sizes does."
         )
-        draw = _Kind(
-            "categories", "Interests and categories", read, lambda _, w: report_figures.agreement(report, width=w)
-        )
-        kinds.append(draw)
+        kinds.append(Kind("categories", "Interests and categories", read, _drawing(figures.agreement, report)))
     if "distinct" in report["lists"]:
         read = f"How many different categories a user's top {report['n']} holds; a bar is a share of users."
-        kinds.append(
-            _Kind("coverage", "Categories in the lists", read, lambda _, w: report_figures.coverage(report, width=w))
-        )
+        kinds.append(Kind("coverage", "Categories in the lists", read, _drawing(figures.coverage, report)))
     return kinds
+
+
+def _drawing(draw: Callable[..., Figure], report: Report) -> Callable[[Sequence[str], float], Figure]:
+    """A figure of a report as a kind of figure draws it; one alone has no names of panels."""
+
+    def drawn(panels: Sequence[str], width: float) -> Figure:
+        return draw(report, panels, width=width) if any(panels) else draw(report, width=width)
+
+    return drawn
 
 
 def write(report: Report, folder: str | Path) -> list[Path]:
@@ -195,26 +183,16 @@ def write(report: Report, folder: str | Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    folder, kinds = Path(folder), _kinds(report)
-    contents: dict[Path, bytes | str] = {folder / "report.json": json_text.to_json(dict(report))}
-    parts = []
-    for kind in kinds:
-        contents[folder / "figures" / f"{kind.name}.png"] = png(kind.draw(None, style.WIDE), title(report))
-        drawings = [svg(kind.draw([panel], style.NARROW)) for panel in kind.panels]
-        parts.append(figure_page.Part(kind.name, kind.title, kind.read, drawings))
-    contents[folder / "report.md"] = to_markdown(report, {kind.name: kind.title for kind in kinds})
-    contents[folder / "report.html"] = to_html(report, parts)
-    for path, content in contents.items():
-        write_atomic(path, content)
-    for name in FIGURES:
-        path = folder / "figures" / f"{name}.png"
-        if path not in contents:
-            path.unlink(missing_ok=True)
-    return list(contents)
+    kinds = _kinds(report)
+    files, parts = figure_set.drawn(kinds, title(report))
+    contents: dict[str, bytes | str] = {"report.json": json_text.to_json(dict(report)), **files}
+    contents["report.md"] = to_markdown(report, {kind.name: kind.title for kind in kinds})
+    contents["report.html"] = to_html(report, parts)
+    return figure_set.write(folder, contents, FIGURES)
 
 
-def to_markdown(report: Report, figures: Mapping[str, str]) -> str:
-    """The report for GitHub; ``figures`` maps the names of PNGs to their titles."""
+def to_markdown(report: Report, titles: Mapping[str, str]) -> str:
+    """The report for GitHub; ``titles`` are those of the PNGs by name."""
     beside = report.get("baseline")
     text = [f"# {md(title(report))}", statement(report)]
     for section, rows in lines(report).items():
@@ -227,11 +205,11 @@ def to_markdown(report: Report, figures: Mapping[str, str]) -> str:
         text += [f"## {section}", "\n".join(table)]
     heads, each = interest_table(report)
     text += ["## By interest", "\n".join([md_line(heads), md_line(["---:"] * len(heads)), *map(md_line, each)])]
-    text += [f"![{heading}](figures/{name}.png)" for name, heading in figures.items()]
+    text += [f"![{heading}](figures/{name}.png)" for name, heading in titles.items()]
     return "\n\n".join(text) + "\n"
 
 
-def to_html(report: Report, parts: Sequence[figure_page.Part]) -> str:
+def to_html(report: Report, parts: Sequence[Part]) -> str:
     """The whole page: it loads nothing, and follows the reader's light or dark scheme."""
     heads, rows = interest_table(report)
     return render(
