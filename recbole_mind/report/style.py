@@ -202,12 +202,12 @@ def legible(colour: str) -> str:
 
 
 def hint(drawn: Artist, words: Sequence[str]) -> None:
-    """Tell a reader of the SVG who points at a bar, or at the points of a scatter one by one, these words.
+    """Say these words to a reader of the SVG who points at a bar, or at one of the points of a scatter.
 
     They travel as links, which :func:`recbole_mind.report.figure_files.svg` turns into titles.
     """
-    links = [fonts.visible(" ".join(text.split())) for text in words]
+    links = [fonts.visible(" ".join(text.split())) or None for text in words]  # no word, no link
     if isinstance(drawn, Collection):
         drawn.set_urls(links if len(links) > 1 else links * 2)  # a single link is left out
     else:
-        drawn.set_url(" ".join(links))
+        drawn.set_url(links[0])

@@ -240,7 +240,7 @@ def write(
     runs = outcomes.outcomes(trials, metric)
     kinds = _along_axes(runs, metric, curves, bigger, defaults) if curves else _of_search(runs, metric, bigger)
     files, parts = figure_set.drawn(kinds, title)
-    contents = {**files, "sweep.html": page.page(runs, parts, metric, title, bigger)}
+    contents: dict[str, bytes | str] = {**files, "sweep.html": page.page(runs, parts, metric, title, bigger)}
     return figure_set.write(folder, contents, NAMES)
 
 

@@ -444,6 +444,21 @@ def test_hostile_labels_are_text():
     assert ("title", f"{HOSTILE}: 0.1000") in page.texts
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_a_browser_and_asks_for_nothing(browser, full, tmp_path, width, scheme):
+    (tmp_path / "page.html").write_text(render.to_html(full), "utf-8")
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    shown, asked = context.new_page(), []
+    shown.on("request", lambda request: asked.append(request.url))
+    shown.goto((tmp_path / "page.html").as_uri())
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    fills = shown.locator("figure svg path").evaluate_all("nodes => nodes.map(node => getComputedStyle(node).fill)")
+    assert ("rgb(110, 160, 221)" if scheme == "dark" else "rgb(74, 127, 193)") in fills
+    assert len(asked) == 1
+    context.close()
+
+
 def test_the_same_board_gives_the_same_page(full):
     assert render.to_html(full) == render.to_html(full)
 
