@@ -1,4 +1,4 @@
-"""How the figures of a sweep look: colours, letters, panels, ticks and labels."""
+"""How every figure looks: colours, letters, panels, ticks, labels and hints."""
 
 from __future__ import annotations
 
@@ -8,31 +8,26 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from rich.cells import cell_len, set_cell_size
 
 from recbole_mind.report import fonts
 from recbole_mind.report.axis_scale import Scale
 
-# The colours of figures: as in the page's light scheme, which PNGs have too, and in its dark one.
+# The colours of figures: those of static/page.css and static/figures.css, which have them for a dark page too.
 PAGE, INK, SOFT, LINE = "#ffffff", "#1c2430", "#5b6675", "#dde2e8"
+BAR, BASE = "#4a7fc1", "#a9b2bd"
 
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
-OKABE_ITO_DARK = ("#2f8fd8", "#f0803c", "#1fc796", "#e29cc4", "#f0b429", "#7cc8f5")
-
-
 # viridis, from what recedes into the page to what stands out of it
 STEPS = (
     "#cae11f", "#86d549", "#4cc26c", "#25ac82", "#20928c", "#297a8e", "#34618d", "#404588", "#482576", "#440154",
-)  # fmt: skip
-
-
-STEPS_DARK = (
-    "#433e85", "#39568c", "#2e6e8e", "#25838e", "#1f998a", "#27ad81", "#4ac16d", "#7cd250", "#b8de29", "#f1e51d",
 )  # fmt: skip
 
 
@@ -197,3 +192,22 @@ def short(label: str, most: int) -> str:
 def plain(label: str) -> str:
     """Text in which nothing is a formula and everything can be seen."""
     return fonts.visible(label).replace("$", r"\$")
+
+
+def legible(colour: str) -> str:
+    """A colour that is legible as letters on white."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    share = min(1.0, 330 / max(1, red + green + blue))
+    return "#" + "".join(f"{round(part * share):02x}" for part in (red, green, blue))
+
+
+def hint(drawn: Artist, words: Sequence[str]) -> None:
+    """Say these words to a reader of the SVG who points at a bar, or at one of the points of a scatter.
+
+    They travel as links, which :func:`recbole_mind.report.figure_files.svg` turns into titles.
+    """
+    links = [fonts.visible(" ".join(text.split())) or None for text in words]  # no word, no link
+    if isinstance(drawn, Collection):
+        drawn.set_urls(links if len(links) > 1 else links * 2)  # a single link is left out
+    else:
+        drawn.set_url(links[0])

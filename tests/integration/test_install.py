@@ -1,4 +1,4 @@
-"""The defaults ship inside the wheel, and an editable install finds them too."""
+"""The defaults and the pages ship inside the wheel, and an editable install finds them too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from recbole_mind.serving.http.page import PAGE
 from tests import ROOT
 
 
@@ -25,6 +26,14 @@ def defaults_of(path, cwd):
     return done.stdout.splitlines()
 
 
+def page_of(path, cwd):
+    """The service's page as a package elsewhere makes it."""
+    code = "from recbole_mind.serving.http.page import PAGE; print(PAGE.decode(), end='')"
+    environment = os.environ | {"PYTHONPATH": str(path)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_wheel_holds_the_package_and_its_defaults(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
@@ -38,11 +47,16 @@ def test_a_wheel_holds_the_package_and_its_defaults(tmp_path):
         archive.extractall(tmp_path / "site")
     found = (*ROOT.glob("properties/*/*.yaml"), *ROOT.glob("properties/*/*.json"))
     shipped = {f"recbole_mind/properties/{path.relative_to(ROOT / 'properties')}" for path in found}
-    assert shipped <= names
+    pages = {
+        path.relative_to(ROOT) for kind in ("templates", "static") for path in ROOT.glob(f"recbole_mind/**/{kind}/*")
+    }
+    assert len(pages) > 15
+    assert shipped | {path.as_posix() for path in pages} <= names
     assert "recbole_mind/py.typed" in names
     where, what = defaults_of(tmp_path / "site", tmp_path)
     assert where.startswith(str(tmp_path / "site"))
     assert what.endswith("True")
+    assert page_of(tmp_path / "site", tmp_path).encode() == PAGE
 
 
 def test_this_install_finds_the_defaults(tmp_path):

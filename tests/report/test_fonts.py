@@ -11,9 +11,9 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from recbole_mind.analysis.explain import figures
 from recbole_mind.analysis.explain.item_map import label_places
 from recbole_mind.report import fonts, style
+from recbole_mind.report.figure_files import png, svg
 
 NOWHERE = "\U00100000\U00100001"  # of private use, in no font
 
@@ -47,8 +47,8 @@ def test_a_figure_takes_the_first_family_that_has_what_the_usual_one_lacks(monke
     with monkeypatch.context() as patch:
         patch.setattr(fonts, "_installed", lambda: iter(()))
         boxes = titled(f"a {letter}")
-    assert figures.png(figure) != figures.png(boxes)
-    assert figures.svg(figure) != figures.svg(boxes)
+    assert png(figure) != png(boxes)
+    assert svg(figure) != svg(boxes)
 
 
 def test_chinese_is_drawn_where_a_font_for_it_is_installed(caplog):
@@ -67,8 +67,8 @@ def test_what_no_font_has_is_said_in_one_line(caplog):
         warnings.simplefilter("error")
         for _ in range(2):
             figure = titled(f"a {NOWHERE}")
-            figures.png(figure)
-            figures.svg(figure)
+            png(figure)
+            svg(figure)
     (said,) = caplog.records
     assert said.levelno == logging.WARNING
     assert "no installed font has 2 of their characters" in said.message

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from recbole_mind.analysis.collapse import figures as report_figures
+from recbole_mind.analysis.collapse import figures
 from recbole_mind.layers.interest_statistics import COLLAPSED, ONE_ITEM
-from recbole_mind.report import figure_page, style
-from recbole_mind.report.figure_files import png, svg
-from recbole_mind.report.html import document
+from recbole_mind.report import figure_set
+from recbole_mind.report.figure_page import Part
+from recbole_mind.report.figure_set import Kind
+from recbole_mind.report.templates import render
 from recbole_mind.util import json_text
-from recbole_mind.util.files import write_atomic
 from recbole_mind.util.format import EMPTY, md, md_line
 
 Report = Mapping[str, Any]
 FIGURES = ("interests", "by-interest", "categories", "coverage")  # names of files
-_STYLE = """\
-section { margin-top: 2rem; }
-thead th:nth-child(3) { text-align: right; }
-.meant td.meaning, .meant thead th:last-child { text-align: left; white-space: normal; color: var(--soft); }
-.meant td.meaning { min-width: 18rem; }
-@media (max-width: 40rem) {
-  .meant, .meant thead, .meant tbody { display: block; }
-  .meant tr { display: grid; grid-template-columns: minmax(0, 1fr) repeat(var(--values), var(--wide)); }
-  .meant td, .meant thead th { white-space: normal; overflow-wrap: anywhere; }
-  .meant tbody td.meaning { grid-column: 1 / -1; min-width: 0; padding-top: 0; border-top: 0; font-size: .875rem; }
-  .meant thead th:last-child { display: none; }
-  .meant th:first-child { position: static; max-width: none; } }
-"""
 
 
 class Line(NamedTuple):
@@ -157,48 +143,36 @@ def _percent(share: float) -> str:
 # -- files --------------------------------------------------------------------------------------------------------
 
 
-class _Kind(NamedTuple):
-    name: str
-    title: str
-    read: str
-    draw: Callable[[Sequence[str] | None, float], Figure]
-    panels: Sequence[str] = ("",)
-
-
-def _kinds(report: Report) -> list[_Kind]:
+def _kinds(report: Report) -> list[Kind]:
     """The figures that the report has."""
-    spreads = [name for name in report_figures.SPREADS if report["interests"][name]["users"]]
-    kinds = [
-        _Kind(
-            "interests",
-            "How users spread",
-            "A bar is a share of users. Cosines near 1: the interests of a user are one interest under several names; "
-            "an effective number near 1: one interest takes the whole history.",
-            lambda shown, width: report_figures.spreads(report, shown, width=width),
-            spreads,
-        )
-    ]
+    spreads = [name for name in figures.SPREADS if report["interests"][name]["users"]]
+    read = (
+        "A bar is a share of users. Cosines near 1: the interests of a user are one interest under several names; "
+        "an effective number near 1: one interest takes the whole history."
+    )
+    kinds = [Kind("interests", "How users spread", read, _drawing(figures.spreads, report), spreads)]
     if report["K"] > 1:
         read = "What each interest takes of the histories, and what it brings of the lists and of the hits."
-        each = _Kind(
-            "by-interest", "By interest", read, lambda _, width: report_figures.by_interest(report, width=width)
-        )
-        kinds.append(each)
+        kinds.append(Kind("by-interest", "By interest", read, _drawing(figures.by_interest, report)))
     if report.get("categories", {}).get("ami", {}).get("users"):
         read = (
             "A bar is a share of users. 1: behaviours of one category go to one interest, others to others; 0: "
             "as a random assignment with the same sizes does."
         )
-        draw = _Kind(
-            "categories", "Interests and categories", read, lambda _, w: report_figures.agreement(report, width=w)
-        )
-        kinds.append(draw)
+        kinds.append(Kind("categories", "Interests and categories", read, _drawing(figures.agreement, report)))
     if "distinct" in report["lists"]:
         read = f"How many different categories a user's top {report['n']} holds; a bar is a share of users."
-        kinds.append(
-            _Kind("coverage", "Categories in the lists", read, lambda _, w: report_figures.coverage(report, width=w))
-        )
+        kinds.append(Kind("coverage", "Categories in the lists", read, _drawing(figures.coverage, report)))
     return kinds
+
+
+def _drawing(draw: Callable[..., Figure], report: Report) -> Callable[[Sequence[str], float], Figure]:
+    """A figure of a report as a kind of figure draws it; one alone has no names of panels."""
+
+    def drawn(panels: Sequence[str], width: float) -> Figure:
+        return draw(report, panels, width=width) if any(panels) else draw(report, width=width)
+
+    return drawn
 
 
 def write(report: Report, folder: str | Path) -> list[Path]:
@@ -209,26 +183,16 @@ def write(report: Report, folder: str | Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    folder, kinds = Path(folder), _kinds(report)
-    contents: dict[Path, bytes | str] = {folder / "report.json": json_text.to_json(dict(report))}
-    parts = []
-    for kind in kinds:
-        contents[folder / "figures" / f"{kind.name}.png"] = png(kind.draw(None, style.WIDE), title(report))
-        drawings = [svg(kind.draw([panel], style.NARROW)) for panel in kind.panels]
-        parts.append(figure_page.Part(kind.name, kind.title, kind.read, drawings))
-    contents[folder / "report.md"] = to_markdown(report, {kind.name: kind.title for kind in kinds})
-    contents[folder / "report.html"] = to_html(report, parts)
-    for path, content in contents.items():
-        write_atomic(path, content)
-    for name in FIGURES:
-        path = folder / "figures" / f"{name}.png"
-        if path not in contents:
-            path.unlink(missing_ok=True)
-    return list(contents)
+    kinds = _kinds(report)
+    files, parts = figure_set.drawn(kinds, title(report))
+    contents: dict[str, bytes | str] = {"report.json": json_text.to_json(dict(report)), **files}
+    contents["report.md"] = to_markdown(report, {kind.name: kind.title for kind in kinds})
+    contents["report.html"] = to_html(report, parts)
+    return figure_set.write(folder, contents, FIGURES)
 
 
-def to_markdown(report: Report, figures: Mapping[str, str]) -> str:
-    """The report for GitHub; ``figures`` maps the names of PNGs to their titles."""
+def to_markdown(report: Report, titles: Mapping[str, str]) -> str:
+    """The report for GitHub; ``titles`` are those of the PNGs by name."""
     beside = report.get("baseline")
     text = [f"# {md(title(report))}", statement(report)]
     for section, rows in lines(report).items():
@@ -241,37 +205,21 @@ def to_markdown(report: Report, figures: Mapping[str, str]) -> str:
         text += [f"## {section}", "\n".join(table)]
     heads, each = interest_table(report)
     text += ["## By interest", "\n".join([md_line(heads), md_line(["---:"] * len(heads)), *map(md_line, each)])]
-    text += [f"![{heading}](figures/{name}.png)" for name, heading in figures.items()]
+    text += [f"![{heading}](figures/{name}.png)" for name, heading in titles.items()]
     return "\n\n".join(text) + "\n"
 
 
-def to_html(report: Report, parts: Sequence[figure_page.Part]) -> str:
+def to_html(report: Report, parts: Sequence[Part]) -> str:
     """The whole page: it loads nothing, and follows the reader's light or dark scheme."""
-    beside = report.get("baseline")
-    shown = [f'<p class="statement">{escape(statement(report))}</p>\n']
-    for section, rows in lines(report).items():
-        compared = beside is not None and any(line.baseline for line in rows)
-        names = [str(report["model"]), f"{beside['model']} (baseline)"] if beside and compared else ["value"]
-        body = "".join(_row(line, len(names)) for line in rows)
-        look = f'class="meant" style="--values: {len(names)}; --wide: {8.5 if len(names) == 1 else 7}rem"'
-        shown.append(_section(section, ["", *names, "meaning"], body, look))
-    heads, each = interest_table(report)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>\n'
-        for row in each
-    )
-    shown.append(_section("By interest", heads, body))
-    return document(title(report), "".join(shown) + figure_page.figures(parts), figure_page.STYLE + _STYLE)
-
-
-def _row(line: Line, columns: int) -> str:
-    values = "".join(f"<td>{escape(value)}</td>" for value in [line.value, line.baseline][:columns])
-    return f'<tr><th scope="row">{escape(line.name)}</th>{values}<td class="meaning">{escape(line.meaning)}</td></tr>\n'
-
-
-def _section(heading: str, heads: Sequence[str], body: str, look: str = "") -> str:
-    cells = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    return (
-        f'<section>\n<h2>{escape(heading)}</h2>\n<div class="scroll" tabindex="0"><table {look}>\n'
-        f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n</section>\n"
+    heads, rows = interest_table(report)
+    return render(
+        "analysis/collapse/templates/report.html",
+        title=title(report),
+        statement=statement(report),
+        model=str(report["model"]),
+        baseline=str(report["baseline"]["model"]) if "baseline" in report else "",
+        sections=lines(report),
+        heads=heads,
+        rows=rows,
+        parts=parts,
     )

@@ -2,15 +2,16 @@
 
 ::
 
-    from recbole_mind import explain_figures, quick_start
+    from recbole_mind import quick_start
+    from recbole_mind.analysis.explain import figures
     from recbole_mind.analysis.explain.case_study import explain
     from recbole_mind.analysis.explain.item_map import item_map
 
     loaded = quick_start.load("saved/MIND-....pth")
     one, two = explain(loaded, users=["196", "405"])
-    explain_figures.coupling(one)
-    explain_figures.similarity(one)
-    explain_figures.map_of(one, item_map(loaded, one))
+    figures.coupling(one)
+    figures.similarity(one)
+    figures.map_of(one, item_map(loaded, one))
 
 Each function returns a ``matplotlib.figure.Figure`` that belongs to no window: a notebook shows it, ``savefig`` writes
 it. Interests keep their colour, which colour-blind readers tell apart, and their number through all figures.
@@ -18,7 +19,6 @@ it. Interests keep their colour, which colour-blind readers tell apart, and thei
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -30,14 +30,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.cells import cell_len
 
-from recbole_mind.analysis.explain.case_study import Explained
+from recbole_mind.analysis.explain.case_study import Explained, Item
 from recbole_mind.analysis.explain.item_map import ItemMap, label_places
 from recbole_mind.errors import require
 from recbole_mind.report import fonts, style
 from recbole_mind.retrieval.types import Floats, Ints
 
 HEAT = LinearSegmentedColormap.from_list("coupling", ["#f3f5f8", "#9ecae1", "#2b7bba", "#08306b"])
-GREY = "#a9b2bd"
 BIN = 0.05  # of cosines, as in the paper
 CATEGORIES = 8  # rows of categories under the heat map
 RECALLED = 12  # items of each interest on the map
@@ -82,7 +81,7 @@ def coupling(explained: Explained, *, width: float = style.WIDE) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set_yticks(range(K), ["\n".join(map(style.plain, _lines(explained, k))) for k in range(K)])
     for tick, colour in zip(axes.get_yticklabels(), style.colours(K), strict=True):
-        tick.set(color=_dark(colour), fontweight="bold", fontsize=8.5, linespacing=1.0)
+        tick.set(color=style.legible(colour), fontweight="bold", fontsize=8.5, linespacing=1.0)
     axes.tick_params(length=0)
     title = style.plain(f"{explained.model}, {explained.label}: {L} behaviour{'s' * (L != 1)}")
     figure.text(left / width, 1 - (top - 0.12) / height, title, weight="bold", size=10, va="bottom")
@@ -123,7 +122,7 @@ def _dots(axes: Axes, explained: Explained, categories: Sequence[str]) -> None:
 
 
 @style.drawn
-def similarity(explained: Explained, *, width: float = style.WIDE) -> Figure:
+def similarity(explained: Explained, *, width: float = style.WIDE, titled: bool = True) -> Figure:
     """The paper's Figure 6: how near the recalled items lie to the interests, a row for each list of items.
 
     Each item that an interest recalls by itself stands at the cosine of its vector and that interest's, v_k. Items of
@@ -131,6 +130,11 @@ def similarity(explained: Explained, *, width: float = style.WIDE) -> Figure:
     at the cosine to the nearest of the interests, all in this model's space, so that these rows can be compared with
     each other. A bar is the share of a row's items in :data:`BIN` of cosine, the first one's with all below; a tick is
     their median. The paper draws points scaled to each axis's own range; here the cosines stay as they are.
+
+    Args:
+        explained: a history with interests.
+        width: in inches.
+        titled: with a title, which says of what.
 
     Raises:
         InputError: a history without interests.
@@ -147,11 +151,15 @@ def similarity(explained: Explained, *, width: float = style.WIDE) -> Figure:
     axes = figure.subplots()
     colours = style.colours(K)
     for place, (row, count) in enumerate(zip(rows, counts, strict=True)):
-        colour = colours[row.interest] if row.interest >= 0 else style.SOFT if row.name != "random items" else GREY
+        colour = (
+            colours[row.interest] if row.interest >= 0 else style.SOFT if row.name != "random items" else style.BASE
+        )
         tall = 0.82 * count / highest
         axes.axhline(place, color=style.LINE, linewidth=0.8, zorder=0)
-        axes.bar(edges[:-1], -tall, BIN * 0.92, bottom=place, align="edge", color=colour, alpha=0.85, linewidth=0)
+        look: dict[str, Any] = {"color": colour, "alpha": 0.85, "linewidth": 0}
         middle = float(np.median(row.cosines))
+        for bar in axes.bar(edges[:-1], -tall, BIN * 0.92, bottom=place, align="edge", **look):
+            style.hint(bar, [f"{row.name}: median {middle:.2f} of {len(row.cosines)} items"])
         axes.plot([middle, middle], [place, place - 0.86], color=style.INK, linewidth=1.3)
         axes.annotate(
             f"{middle:.2f}".replace("-", "−"),
@@ -165,57 +173,62 @@ def similarity(explained: Explained, *, width: float = style.WIDE) -> Figure:
     axes.annotate("median", (1.0, 1.0), xycoords="axes fraction", xytext=(6, 2), textcoords="offset points", size=8)
     axes.set_ylim(len(rows) - 0.9, -1.02)
     axes.set_xlim(edges[0], edges[-1])
-    most = 26 if width > style.NARROW else 18
+    most = 26 if width > style.NARROW else 22
     axes.set_yticks([place - 0.3 for place in range(len(rows))], [_shortened(row.name, most) for row in rows])
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
-        tick.set(color=_dark(colours[row.interest]) if row.interest >= 0 else style.INK)
+        tick.set(color=style.legible(colours[row.interest]) if row.interest >= 0 else style.INK)
         tick.set_fontweight("bold" if row.interest >= 0 else "normal")
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     most_items = max(len(row.cosines) for row in rows)
     clipped = f"; first bar: below {low + BIN:.2g}" if any(float(row.cosines.min()) < low for row in rows) else ""
-    axes.set_xlabel(f"cosine to the interest (or to the nearest) of up to {most_items} items{clipped}")
-    axes.set_title(style.plain(f"{explained.model}, {explained.label}: items recalled by each interest"), loc="left")
+    to = f" to the interest (or to the nearest) of up to {most_items} items" if width > style.NARROW else ""
+    axes.set_xlabel(f"cosine{to}{clipped}")
+    if titled:
+        title = f"{explained.model}, {explained.label}: items recalled by each interest"
+        axes.set_title(style.plain(title), loc="left")
     return figure
 
 
 @style.drawn
-def map_of(explained: Explained, items: ItemMap, *, width: float = style.WIDE) -> Figure:
+def map_of(explained: Explained, items: ItemMap, *, width: float = style.WIDE, titled: bool = True) -> Figure:
     """A history on the map of items: its interests, its behaviours, and what each interest recalls.
 
     Args:
         explained: a history with interests.
         items: its map (:func:`~recbole_mind.analysis.explain.item_map.item_map`).
         width: in inches.
+        titled: with a title and the names of the axes, which say of what.
 
     Raises:
         InputError: a history without interests.
     """
     K, _ = _check(explained)
-    figure = Figure(figsize=(width, 0.66 * width + 0.5), layout="constrained")
+    figure = Figure(figsize=(width, 0.66 * width + (0.5 if width > style.NARROW else 1.1)), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(items.places[:, 0], items.places[:, 1], s=5, color=GREY, alpha=0.45, linewidths=0, rasterized=True)
+    axes.scatter(
+        items.places[:, 0], items.places[:, 1], s=5, color=style.BASE, alpha=0.45, linewidths=0, rasterized=True
+    )
     colours, most = style.colours(K), _strongest(explained)
     own = items.of([item.id for item in explained.behaviors])
     for k, (colour, marker) in enumerate(zip(colours, style.markers(), strict=False)):
-        recalled = items.of([found.item.id for found in explained.recalled[k][:RECALLED]])
-        axes.scatter(
-            recalled[:, 0], recalled[:, 1], s=24, color=colour, marker=marker, linewidths=0, alpha=0.9, zorder=3
+        recalled = [found.item for found in explained.recalled[k][:RECALLED]]
+        mine = [item for item, strongest in zip(explained.behaviors, most, strict=True) if strongest == k]
+        look: dict[str, Any] = {"s": 24, "color": colour, "marker": marker, "linewidths": 0, "alpha": 0.9, "zorder": 3}
+        _points(axes, items, recalled, look)
+        _points(
+            axes, items, mine, {"s": 46, "facecolors": "none", "edgecolors": colour, "linewidths": 1.5, "zorder": 4}
         )
-        mine = own[most == k]
-        axes.scatter(mine[:, 0], mine[:, 1], s=46, facecolors="none", edgecolors=colour, linewidths=1.5, zorder=4)
-        place = items.interests[k]
-        axes.scatter(
-            place[0], place[1], s=300, color=colour, marker="*", edgecolors=style.INK, linewidths=0.9, zorder=6
-        )
-    axes.set(
-        xticks=[], yticks=[], xlabel=f"first principal direction ({items.held:.0%} of the variance with the second)"
-    )
-    axes.set_ylabel("second principal direction")
+        look = {"s": 300, "color": colour, "marker": "*", "edgecolors": style.INK, "linewidths": 0.9, "zorder": 6}
+        style.hint(axes.scatter(*items.interests[k], **look), [explained.title(k)])
+    axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     axes.spines[:].set(visible=True, color=style.LINE)
-    axes.set_title(style.plain(f"{explained.model}, {explained.label} among {len(items.ids)} items"), loc="left")
+    if titled:
+        axes.set_title(style.plain(f"{explained.model}, {explained.label} among {len(items.ids)} items"), loc="left")
+        axes.set_xlabel(f"first principal direction ({items.held:.0%} of the variance with the second)")
+        axes.set_ylabel("second principal direction")
     named = [
         Line2D([], [], linestyle="none", marker=marker, markersize=7, color=colour, label=_name(explained, k, 30))
         for k, (colour, marker) in enumerate(zip(colours, style.markers(), strict=False))
@@ -225,7 +238,7 @@ def map_of(explained: Explained, items: ItemMap, *, width: float = style.WIDE) -
         Line2D([], [], linestyle="none", marker="*", markersize=13, color=style.INK, label="interest"),
         Line2D([], [], linestyle="none", marker="o", markersize=7, label="behaviour", **hollow),
         Line2D([], [], linestyle="none", marker="s", markersize=6, color=style.INK, label=f"top {RECALLED} recalled"),
-        Line2D([], [], linestyle="none", marker="o", markersize=3, color=GREY, label="other item"),
+        Line2D([], [], linestyle="none", marker="o", markersize=3, color=style.BASE, label="other item"),
     ]
     columns = 4 if width > style.NARROW else 2
     figure.legend(handles=[*named, *kinds], loc="outside lower left", ncols=columns, columnspacing=1.2)
@@ -233,6 +246,13 @@ def map_of(explained: Explained, items: ItemMap, *, width: float = style.WIDE) -
     recalled_by = [found.item.id for part in explained.recalled for found in part[:RECALLED]]
     _number(figure, axes, items.interests, np.concatenate([own, items.of(recalled_by)]), colours)
     return figure
+
+
+def _points(axes: Axes, items: ItemMap, shown: Sequence[Item], look: dict[str, Any]) -> None:
+    """Items on the map, each with its title as a hint."""
+    if shown:
+        places = items.of([item.id for item in shown])
+        style.hint(axes.scatter(places[:, 0], places[:, 1], **look), [item.title for item in shown])
 
 
 def _number(figure: Figure, axes: Axes, stars: Floats, others: Floats, colours: Sequence[str]) -> None:
@@ -257,36 +277,13 @@ def _number(figure: Figure, axes: Axes, stars: Floats, others: Floats, colours: 
             va="center",
             weight="bold",
             size=11,
-            color=_dark(colour),
+            color=style.legible(colour),
             zorder=7,
             bbox={"boxstyle": "round,pad=0.05", "facecolor": style.PAGE, "alpha": 0.75, "edgecolor": "none"},
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
             if far
             else None,
         )
-
-
-# -- files --------------------------------------------------------------------------------------------------------
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as PNG, the same bytes for the same figure."""
-    file = io.BytesIO()
-    with style.styled():
-        figure.savefig(
-            file, format="png", dpi=style.DPI, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None}
-        )
-    return file.getvalue()
-
-
-def svg(figure: Figure) -> str:
-    """A figure as SVG, the same text for the same figure."""
-    file = io.StringIO()
-    with style.styled():
-        figure.savefig(
-            file, format="svg", dpi=2 * style.DPI, bbox_inches="tight", pad_inches=0.08, metadata={"Date": None}
-        )
-    return file.getvalue()
 
 
 # -- words --------------------------------------------------------------------------------------------------------
@@ -328,10 +325,3 @@ def _name(explained: Explained, interest: int, most: int) -> str:
 
 def _shortened(text: str, most: int) -> str:
     return style.plain(style.short(text, most))
-
-
-def _dark(colour: str) -> str:
-    """A colour that is legible as letters on white."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    share = min(1.0, 330 / max(1, red + green + blue))
-    return "#" + "".join(f"{round(part * share):02x}" for part in (red, green, blue))

@@ -64,9 +64,10 @@ def write(
     Raises:
         InputError: the folder cannot be written.
     """
-    from recbole_mind.analysis.explain import figures as figures  # matplotlib takes a second
+    from recbole_mind.analysis.explain import figures  # matplotlib takes a second
     from recbole_mind.analysis.explain.item_map import item_map
     from recbole_mind.analysis.explain.page import page
+    from recbole_mind.report.figure_files import png, svg
 
     require(bool(explained), "nothing to explain: name a user or a history")
     maps = [item_map(loaded, one, seed=seed) if one.names else None for one in explained]
@@ -82,8 +83,8 @@ def write(
             continue
         drawn = figures.coupling(one), figures.similarity(one), figures.map_of(one, spread)
         for kind, figure in zip(KINDS, drawn, strict=True):
-            contents[f"figures/{name}-{kind}.png"] = figures.png(figure)
-            contents[f"figures/{name}-{kind}.svg"] = figures.svg(figure)
+            contents[f"figures/{name}-{kind}.png"] = png(figure)
+            contents[f"figures/{name}-{kind}.svg"] = svg(figure, whole=True)
     for name, whole in contents.items():
         write_atomic(Path(folder) / name, whole)
     for path in Path(folder).glob("figures/*"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
-from recbole_mind.experiments.sweep import figures, outcomes, page
+from recbole_mind.experiments.sweep import outcomes, page
 from recbole_mind.experiments.sweep.outcomes import Curve, Outcome
-from recbole_mind.report import figure_page, style
+from recbole_mind.report import figure_set, style
 from recbole_mind.report.axis_scale import Scale, text
-from recbole_mind.report.figure_files import png, svg
-from recbole_mind.util.files import write_atomic
+from recbole_mind.report.figure_set import Kind
 
 __all__ = ["best_so_far", "importances", "over_epochs", "over_values", "parallel", "scatter", "table", "write"]
 
@@ -56,7 +55,7 @@ def over_epochs(curves: Mapping[str, Curve], metric: str, *, width: float = styl
                 axes.plot(epochs, np.where(rest, course.mean, np.nan), color=colour, linewidth=1.2, linestyle=":")
             low, high = course.mean - course.sd, course.mean + course.sd
             axes.fill_between(epochs, low, high, where=whole, color=colour, alpha=0.13, linewidth=0)
-        axes.set(xlabel=f"epoch ({figures.averaged(groups)})", ylabel=style.axis(metric))
+        axes.set(xlabel=f"epoch ({averaged(groups)})", ylabel=style.axis(metric))
         axes.set_title(style.named(name))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), borderaxespad=0.2, labelspacing=0.35)
@@ -82,7 +81,7 @@ def over_values(curves: Mapping[str, Curve], metric: str, *, width: float = styl
             axes.scatter(x, mean, s=36, color=style.BLUE, edgecolors=style.PAGE, linewidths=0.6, zorder=3)
         style.ticks(axes, scale, across)
         axes.set(xlabel=style.named(name), ylabel=style.axis(metric))
-        axes.set_title(figures.averaged(groups), weight="normal")
+        axes.set_title(averaged(groups), weight="normal")
     return figure
 
 
@@ -211,17 +210,6 @@ def _steps(good: Sequence[Outcome], bigger: bool) -> list[int]:
     return [int(step) for step in np.clip(share * len(style.STEPS), 0, len(style.STEPS) - 1)]
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of figure: ``draw`` takes some of its ``panels`` and a width; without it only ``read`` is told."""
-
-    name: str
-    title: str
-    read: str
-    draw: Callable[[Sequence[str], float], Figure] | None
-    panels: Sequence[str] = ("",)
-
-
 def write(
     trials: Iterable[Mapping[str, Any]],
     folder: str | Path,
@@ -251,27 +239,14 @@ def write(
     """
     runs = outcomes.outcomes(trials, metric)
     kinds = _along_axes(runs, metric, curves, bigger, defaults) if curves else _of_search(runs, metric, bigger)
-    contents: dict[Path, bytes | str] = {}
-    parts = []
-    for kind in kinds:
-        drawings = []
-        if kind.draw is not None:
-            contents[Path(folder) / "figures" / f"{kind.name}.png"] = png(kind.draw(kind.panels, style.WIDE), title)
-            drawings = [svg(kind.draw([panel], style.NARROW)) for panel in kind.panels]
-        parts.append(figure_page.Part(kind.name, kind.title, kind.read, drawings))
-    contents[Path(folder) / "sweep.html"] = page.page(runs, parts, metric, title, bigger)
-    for path, content in contents.items():
-        write_atomic(path, content)
-    for name in NAMES:
-        path = Path(folder) / "figures" / f"{name}.png"
-        if path not in contents:
-            path.unlink(missing_ok=True)
-    return list(contents)
+    files, parts = figure_set.drawn(kinds, title)
+    contents: dict[str, bytes | str] = {**files, "sweep.html": page.page(runs, parts, metric, title, bigger)}
+    return figure_set.write(folder, contents, NAMES)
 
 
 def _along_axes(
     runs: Sequence[Outcome], metric: str, names: Sequence[str], bigger: bool, defaults: Mapping[str, Any] | None
-) -> list[_Kind]:
+) -> list[Kind]:
     values = {name: curve for name in names if (curve := outcomes.along(runs, name, names, defaults))}
     epochs: dict[str, Curve] = {}
     for name, curve in values.items():
@@ -288,7 +263,7 @@ def _along_axes(
         def draw_epochs(shown: Sequence[str], width: float) -> Figure:
             return over_epochs({name: epochs[name] for name in shown}, metric, width=width)
 
-        kinds.append(_Kind("epochs", f"{metric} over epochs", read, draw_epochs, list(epochs)))
+        kinds.append(Kind("epochs", f"{metric} over epochs", read, draw_epochs, list(epochs)))
     if values:
         read = (
             "The best epoch's validation figure: the mean over seeds with one standard deviation to each side, a small "
@@ -298,11 +273,11 @@ def _along_axes(
         def draw_values(shown: Sequence[str], width: float) -> Figure:
             return over_values({name: values[name] for name in shown}, metric, width=width)
 
-        kinds.append(_Kind("values", f"{metric} over the values of a setting", read, draw_values, list(values)))
+        kinds.append(Kind("values", f"{metric} over the values of a setting", read, draw_values, list(values)))
     return [*kinds, *_progress(runs, metric, bigger)]
 
 
-def _of_search(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[_Kind]:
+def _of_search(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[Kind]:
     kinds = _progress(runs, metric, bigger)
     good = len(outcomes.good(runs))
     names = outcomes.varied(runs)
@@ -315,7 +290,7 @@ def _of_search(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[_Kind
         def draw_parallel(_: Sequence[str], width: float) -> Figure:
             return parallel(runs, metric, bigger=bigger, width=width)
 
-        kinds.append(_Kind("parallel", "All settings together", read, draw_parallel))
+        kinds.append(Kind("parallel", "All settings together", read, draw_parallel))
     found = outcomes.importance(runs)
     if found is not None:
         read = (
@@ -326,29 +301,29 @@ def _of_search(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[_Kind
         def draw_importances(_: Sequence[str], width: float) -> Figure:
             return importances(found, width=width)
 
-        kinds.append(_Kind("importance", "Importance of each setting", read, draw_importances))
+        kinds.append(Kind("importance", "Importance of each setting", read, draw_importances))
     else:
         need = f"It takes {outcomes.MIN_TRIALS} trials with a result to tell; so far there are {good}."
         alike = "The trials do not differ, in their settings or in their results."
         read = need if good < outcomes.MIN_TRIALS else alike
-        kinds.append(_Kind("importance", "Importance of each setting", read, None))
+        kinds.append(Kind("importance", "Importance of each setting", read, None))
     if names:
         read = "A point is a trial, a star the best, a hollow triangle one stopped early, with what it had reached."
 
         def draw_scatter(shown: Sequence[str], width: float) -> Figure:
             return scatter(runs, metric, shown, bigger=bigger, width=width)
 
-        kinds.append(_Kind("settings", f"{metric} over each setting", read, draw_scatter, names))
+        kinds.append(Kind("settings", f"{metric} over each setting", read, draw_scatter, names))
     return kinds
 
 
-def _progress(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[_Kind]:
+def _progress(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[Kind]:
     read = "A point is a trial; the line is the best result up to it. A line long flat: more trials bring little."
 
     def draw(_: Sequence[str], width: float) -> Figure:
         return best_so_far(runs, metric, bigger=bigger, width=width)
 
-    return [_Kind("best", "Best so far", read, draw)] if runs else []
+    return [Kind("best", "Best so far", read, draw)] if runs else []
 
 
 def averaged(curve: Curve) -> str:

@@ -28,7 +28,7 @@ from recbole_mind.layers.interest_statistics import (
 )
 from recbole_mind.training import load, run
 from tests.support.data import LEAVE_ONE_OUT, small_settings
-from tests.support.pages import Page
+from tests.support.pages import HOSTILE, Page
 
 # -- figures of a user --------------------------------------------------------------------------------------------
 
@@ -387,6 +387,19 @@ def test_neither_the_second_time_nor_the_size_of_batches_changes_a_report(checkp
     page = Page(first["report.html"].decode())
     assert not page.open
     assert [link for link in page.links if not link.startswith("#")] == []
+
+
+def test_hostile_names_are_text(checkpoints):
+    report = json.loads(json.dumps(measure.build(checkpoints["planted"], baseline=checkpoints["YouTubeDNN"], n=4)))
+    report |= {"model": HOSTILE, "dataset": HOSTILE}
+    report["baseline"]["model"] = report["categories"]["field"] = HOSTILE
+    page = Page(report_page.to_html(report, []))
+    assert not page.open
+    assert "script" not in page.seen
+    assert page.seen.count("style") == 1
+    assert {("h1", f"Interests of {HOSTILE} on {HOSTILE}"), ("th", HOSTILE)} <= set(page.texts)
+    assert ("th", f"{HOSTILE} (baseline)") in page.texts
+    assert any(tag == "td" and f"'{HOSTILE}'" in words for tag, words in page.texts)
 
 
 def test_figures_for_a_notebook_come_from_the_json_too(checkpoints):

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -23,9 +24,10 @@ from recbole_mind.analysis.explain.item_map import item_map
 from recbole_mind.analysis.explain.page import page
 from recbole_mind.analysis.items import Items, name_interests, read_items
 from recbole_mind.cli import main
+from recbole_mind.report.figure_files import png, svg
 from recbole_mind.report.style import colours
 from recbole_mind.training import describe, run
-from tests.support.pages import Page
+from tests.support.pages import HOSTILE, Page
 from tests.support.planted import EVIL, MIND, planted_settings, write_planted
 
 OURS = ("embedding_size", "relu_layers", "item_features", "user_features")  # settings that SASRec has not
@@ -225,8 +227,8 @@ def test_the_heat_map_is_the_weights_with_titles_and_names(explained):
     assert [tick.get_text().replace("\n", " ") for tick in heat.get_yticklabels()] == [one.title(k) for k in range(3)]
     titles = [tick.get_text().replace(r"\$", "$") for tick in dots.get_xticklabels()]
     assert titles == [item.title for item in one.behaviors]
-    assert figures.png(figure).startswith(b"\x89PNG")
-    assert figures.png(figure) == figures.png(figures.coupling(one))
+    assert png(figure).startswith(b"\x89PNG")
+    assert png(figure) == png(figures.coupling(one))
 
 
 @pytest.mark.parametrize("length", [1, 5, 50])
@@ -352,12 +354,36 @@ def written(study, explained, tmp_path_factory):
 
 
 def test_the_page_loads_nothing_and_escapes_the_data(written):
-    parsed = Page(re.sub(r"</?(rect|circle|path)\b[^>]*>", "", written.read_text()))
+    parsed = Page(written.read_text())
     assert parsed.open == []
-    assert [link for link in parsed.links if not link.startswith("#")] == []
+    assert [link for link in parsed.links if not link.startswith(("#", "data:image/png;base64,"))] == []
     assert not {"b", "i", "img", "iframe", "link"} & set(parsed.seen)
     assert parsed.seen.count("script") == 1
     assert any(EVIL in words for _, words in parsed.texts)
+    ids = re.findall(r' id="([^"]*)"', written.read_text())
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(ids)
+
+
+def test_hostile_words_are_text(study, explained):
+    one = replace(explained[0], label=HOSTILE, names=(HOSTILE, "b", ""), notes=(HOSTILE,), kind=HOSTILE)
+    item = one.behaviors[0]._replace(title=HOSTILE, categories=(HOSTILE,))
+    one = replace(one, behaviors=(item, *one.behaviors[1:]), merged=(one.merged[0]._replace(item=item),))
+    parsed = Page(page([one], [item_map(study.loaded, one)], HOSTILE, HOSTILE))
+    assert not parsed.open
+    assert parsed.seen.count("script") == parsed.seen.count("style") == 1
+    assert {(tag, HOSTILE) for tag in ("title", "h1", "h2", "p", "li", "small")} <= set(parsed.texts)
+    texts = {tag for tag, words in parsed.texts if HOSTILE in words}
+    assert {"option", "h4", "th", "td"} <= texts
+
+
+def test_a_point_of_the_map_has_its_title_as_a_hint(study, explained):
+    one = explained[0]
+    parsed = Page(svg(figures.map_of(one, item_map(study.loaded, one))))
+    hints = [words for tag, words in parsed.texts if tag == "title"]
+    shown = [*one.behaviors, *(found.item for part in one.recalled for found in part[: figures.RECALLED])]
+    assert sorted(hints) == sorted([*(item.title for item in shown), *(one.title(k) for k in range(3))])
+    assert "a" not in parsed.seen
 
 
 def test_the_same_histories_give_the_same_files(study, explained, tmp_path):

@@ -11,11 +11,12 @@ from rich.console import Console
 from recbole_mind.errors import InputError
 from recbole_mind.evaluation.hits import Hits, mean_per_user, per_user
 from recbole_mind.experiments.leaderboard import csv as csv_
-from recbole_mind.experiments.leaderboard import latex, markdown, render, terminal
+from recbole_mind.experiments.leaderboard import figures, latex, markdown, render, terminal
 from recbole_mind.experiments.leaderboard.significance import compare, holm
 from recbole_mind.experiments.leaderboard.table import build
+from recbole_mind.report.figure_files import svg
 from tests import ROOT
-from tests.support.pages import Page
+from tests.support.pages import HOSTILE, Page
 
 PROTOCOL = {
     "name": "loo",
@@ -142,7 +143,7 @@ def test_nan_is_shown_and_never_best():
     board = make({"base": [{"recall@10": float("nan")}], "b": [{"recall@10": 0.1}]})
     assert rows_of(board)["b"].cells["recall@10"].change is None
     assert "| base | nan |" in markdown.to_markdown(board)
-    assert render.to_html(board).count("<rect") == 1
+    assert [row.label for row, _ in figures.finite(board.tables[0], "recall@10")] == ["b"]
 
 
 def test_a_baseline_of_zero_gives_no_change():
@@ -382,12 +383,14 @@ def test_html_is_one_page_that_loads_nothing(full):
     text = render.to_html(two)
     page = Page(text)
     assert not page.open
-    assert page.links == ["#t0", "#t1"]
-    assert not {"script", "link", "img", "iframe", "i"} & set(page.seen)
-    assert not re.search(r"url\(|@import|https?:", text.replace("http://x", ""))
+    assert page.links[:2] == ["#t0", "#t1"]
+    assert not {"script", "link", "img", "iframe", "image", "i"} & set(page.seen)
+    assert not re.search(r"url\((?!#)|@import|https?:", text.replace("http://x", ""))
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in page.links} | set(re.findall(r"url\(#([^)]*)\)", text)) <= set(ids)
     assert page.seen.count("table") == 2
     assert page.seen.count("svg") == 2 * 5
-    assert page.seen.count("rect") == 2 * 5 * 3
     assert ("th", NASTY) in page.texts
     assert ("li", "gone: not run: too <costly> & slow") in page.texts
     assert page.texts.count(("td", "–")) == 2 * 7
@@ -395,21 +398,69 @@ def test_html_is_one_page_that_loads_nothing(full):
     assert "prefers-color-scheme: dark" in text
 
 
+def drawn_bars(board):
+    """The lengths of the bars, and of what error bars there are the ends."""
+    (axes,) = figures.bars(board.tables[0], "hit@1").axes
+    spreads = [found.lines[2][0].get_segments()[0][:, 0] for found in axes.containers if found.get_label() == "spread"]
+    return [bar.get_width() for bar in axes.patches], spreads
+
+
 def test_bars_are_in_proportion():
-    text = render.to_html(make({"base": [{"hit@1": 0.1}], "x": [{"hit@1": 0.4}], "y": [{"hit@1": 0.0}]}))
-    base, x, y = (float(width) for width in re.findall(r'<rect class="\w+" x="[\d.]+" y="\d+" width="([\d.]+)"', text))
-    assert x == pytest.approx(4 * base, abs=0.3)
-    assert y == 0
-    assert 'class="error"' not in text
+    lengths, spreads = drawn_bars(
+        make({label: [{"hit@1": v}] for label, v in zip("abc", (0.1, 0.4, 0.0), strict=True)}, baseline="a")
+    )
+    assert lengths == [0.1, 0.4, 0.0]
+    assert spreads == []
 
 
-def test_error_bars_are_a_standard_deviation_to_each_side():
-    text = render.to_html(make({"base": [{"hit@1": 0.1}, {"hit@1": 0.3}], "x": [{"hit@1": 0.5}] * 2}, seeds=(1, 2)))
-    left, width = map(float, re.search(r'<rect class="base" x="([\d.]+)" y="\d+" width="([\d.]+)"', text).groups())
-    ((low, high),) = re.findall(r'class="error" d="M([\d.]+) \d+H([\d.]+)M', text)
-    sd = 0.1 * 2**0.5
-    assert float(low) - left == pytest.approx(width * (1 - sd / 0.2), abs=0.2)
-    assert float(high) - left == pytest.approx(width * (1 + sd / 0.2), abs=0.2)
+def test_error_bars_are_a_standard_deviation_to_each_side_from_zero_on():
+    tests = {"base": [{"hit@1": 0.1}, {"hit@1": 0.3}], "x": [{"hit@1": 0.5}] * 2, "y": [{"hit@1": 0.0}, {"hit@1": 0.4}]}
+    lengths, spreads = drawn_bars(make(tests, seeds=(1, 2)))
+    assert lengths == pytest.approx([0.2, 0.5, 0.2])
+    np.testing.assert_allclose(spreads, [[0.2 - 0.1 * 2**0.5, 0.2 + 0.1 * 2**0.5], [0, 0.2 + 0.2 * 2**0.5]], atol=1e-9)
+
+
+def test_the_best_is_bold_the_baseline_has_a_line_and_a_bar_says_all(full):
+    table = full.tables[0]
+    (axes,) = figures.bars(table, "hit@5").axes
+    bold = [text.get_text() for text in axes.texts if text.get_weight() == "bold"]
+    assert bold == [f"{max(row.cells['hit@5'].mean for row in table.rows if row.cells):.4f}"]
+    base = rows_of(full)["base"].cells["hit@5"]
+    assert base.mean in [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    hints = [words for tag, words in Page(svg(figures.bars(table, "hit@5"))).texts if tag == "title"]
+    assert hints[0] == f"base: {base.mean:.4f} ± {base.sd:.4f}"
+    assert hints[1].startswith(" ".join(NASTY.split()))
+    assert figures.bars(table, "nothing") is None
+
+
+def test_hostile_labels_are_text():
+    board = make({HOSTILE: [{"hit@1": 0.1}], "x": []}, baseline=HOSTILE, absent={"x": HOSTILE})
+    page = Page(render.to_html(type(board)(board.tables, HOSTILE)))
+    assert not page.open
+    assert "script" not in page.seen
+    assert page.seen.count("style") == 1
+    assert {(tag, HOSTILE) for tag in ("title", "h1", "th")} <= set(page.texts)
+    assert ("li", f"x: not run: {HOSTILE}") in page.texts
+    assert ("title", f"{HOSTILE}: 0.1000") in page.texts
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_a_browser_and_asks_for_nothing(browser, full, tmp_path, width, scheme):
+    (tmp_path / "page.html").write_text(render.to_html(full), "utf-8")
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    shown, asked = context.new_page(), []
+    shown.on("request", lambda request: asked.append(request.url))
+    shown.goto((tmp_path / "page.html").as_uri())
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    fills = shown.locator("figure svg path").evaluate_all("nodes => nodes.map(node => getComputedStyle(node).fill)")
+    assert ("rgb(110, 160, 221)" if scheme == "dark" else "rgb(74, 127, 193)") in fills
+    assert len(asked) == 1
+    context.close()
+
+
+def test_the_same_board_gives_the_same_page(full):
+    assert render.to_html(full) == render.to_html(full)
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])

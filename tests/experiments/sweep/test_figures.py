@@ -19,7 +19,7 @@ from recbole_mind.experiments.sweep.outcomes import outcomes
 from recbole_mind.report import axis_scale
 from recbole_mind.report.axis_scale import Scale
 from tests import ROOT
-from tests.support.pages import Page
+from tests.support.pages import HOSTILE, Page
 
 METRIC = "Recall@10"
 NASTY = 'a|b*_<i>&"x" 50% $~^\\{}#\n[link](http://x) σ $y$'
@@ -284,6 +284,17 @@ ODD = {
     ),
     "nasty curves": ([trial(i, {NASTY: f"{i}{NASTY}"}, 0.1 + 0.01 * i) for i in range(9)], [NASTY]),
 }  # fmt: skip
+
+
+def test_hostile_words_are_text(tmp_path):
+    trials = [trial(i, {HOSTILE: f"{HOSTILE}{i}"}, 0.1 + i, error=i == 8 and HOSTILE) for i in range(9)]
+    paths = sweep_figures.write(trials, tmp_path, metric=METRIC, title=HOSTILE)
+    page = Page(paths[-1].read_text("utf-8"))
+    assert not page.open
+    assert page.seen.count("script") == page.seen.count("style") == 1
+    assert {(tag, HOSTILE) for tag in ("title", "h1", "button", "small")} <= set(page.texts)
+    assert ("td", f"{HOSTILE}3") in page.texts
+    assert ("b", f"{HOSTILE}7") in page.texts
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -1,6 +1,3 @@
-"""The script of the service's page."""
-
-SCRIPT = """\
 "use strict";
 const $ = id => document.getElementById(id), FEW = 8;
 let picked = [], names = new Map(), key = "", turn = 0, search = 0, found = [], active = -1, timer = 0, longest = 0;
@@ -294,4 +291,3 @@ try {
 draw();
 say("Loading …");
 start();
-"""
