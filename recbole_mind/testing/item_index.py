@@ -104,6 +104,7 @@ class ItemIndexContract:
     def test_it_says_what_it_is(self, index: ItemIndex, items: Floats) -> None:
         assert isinstance(index, ItemIndex)
         assert (len(index), index.size) == items.shape
+        assert index.vectors is index.vectors  # by which a pool knows its index
         assert index.vectors.dtype == np.float32
         np.testing.assert_array_equal(np.asarray(index.vectors), items)
         with pytest.raises(ValueError, match="read-only"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recbole_mind.errors import InputError
-from recbole_mind.retrieval import faiss_backend
+from recbole_mind.retrieval import MultiVectorIndex, faiss_backend
 from recbole_mind.serving.bundle.bundle import Bundle
 from recbole_mind.serving.diversity import diversify
 from recbole_mind.serving.recaller import Recaller
@@ -388,3 +388,11 @@ def test_what_is_left_at_each_step_is_counted(two_bundles, monkeypatch, few):
     found = []
     recaller.recall_batch([history, []], n=3, denied=denied, funnel=found)
     assert found == [Funnel(50, 50, 47, 44, 3), Funnel(50, 50, 50, 46, 3)]
+
+
+def test_an_index_of_other_items_is_refused(exact):
+    bundle = exact.bundle
+    other = MultiVectorIndex.build(bundle.index.vectors[:-1], device="cpu")
+    with pytest.raises(InputError, match=r"^index: its 49 vectors of size 16 are not the 50 of size 16 of the bundle$"):
+        Recaller(bundle, index=other)
+    assert Recaller(bundle, index=MultiVectorIndex.build(bundle.index.vectors, "HNSW8")).index.factory == "HNSW8"
