@@ -43,6 +43,7 @@ ELSEWHERE = [
     ("tests/serving/test_batch.py", "the line of a recall for many", "serving/progress"),
     ("tests/serving/store/test_gate.py", "the gate tries what it judges", "serving/store/self_check"),
     ("tests/serving/http/test_page.py", "the page runs in a browser", "serving/http/script"),
+    ("tests/serving/http/test_app.py", "it shows what the service says of itself", "serving/http/docs_page"),
     ("tests/experiments/leaderboard/test_table.py", "one table, in every format",
      "experiments/leaderboard/csv experiments/leaderboard/html experiments/leaderboard/labels "
      "experiments/leaderboard/latex experiments/leaderboard/markdown experiments/leaderboard/render "
