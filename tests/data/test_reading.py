@@ -8,12 +8,7 @@ import pytest
 from recbole_mind import InputError
 from recbole_mind.training import build, run
 from tests.support.data import small_settings
-from tests.support.rows import HEAD, overrides, write_rows
-
-
-def text_of(found):
-    return "\n".join([HEAD, *("\t".join(row) for row in found)]) + "\n"
-
+from tests.support.rows import overrides, write_rows
 
 # -- splits in files -----------------------------------------------------------------------------------------------
 
