@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script, which children inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PAGES = ("tests/integration/test_docs.py", "tests/integration/test_records.py")  # tests of what the pages say
+PAGES = tuple(f"tests/integration/test_{name}.py" for name in ("contributing", "docs", "records"))  # of what they say
 
 
 def pytest_addoption(parser):

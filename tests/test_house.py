@@ -36,13 +36,12 @@ ELSEWHERE = [
     ("tests/retrieval/test_index.py", "every way to search runs through one suite, against loops",
      "retrieval/exact retrieval/faiss_backend retrieval/gpu retrieval/pool retrieval/rescoring retrieval/types "
      "retrieval/validation"),
-    ("tests/retrieval/test_item_index.py", "our own indexes run through the contract", "testing/item_index"),
-    ("tests/testing/test_model.py", "the data that the contract trains on", "testing/small_data"),
     ("tests/serving/bundle/test_bundle.py", "what is exported is what a bundle holds", "export serving/bundle/encoder"),
     ("tests/serving/test_recaller.py", "types alone", "serving/results"),
     ("tests/serving/test_batch.py", "the line of a recall for many", "serving/progress"),
     ("tests/serving/store/test_gate.py", "the gate tries what it judges", "serving/store/self_check"),
     ("tests/serving/http/test_page.py", "the page runs in a browser", "serving/http/script"),
+    ("tests/serving/http/test_app.py", "it shows what the service says of itself", "serving/http/docs_page"),
     ("tests/experiments/leaderboard/test_table.py", "one table, in every format",
      "experiments/leaderboard/csv experiments/leaderboard/html experiments/leaderboard/labels "
      "experiments/leaderboard/latex experiments/leaderboard/markdown experiments/leaderboard/render "

@@ -1,4 +1,4 @@
-"""The lazy data set against RecBole's own, field for field, and the pieces that it is made of against loops."""
+"""Samples that are cut when they are asked for, against a loop that cuts them all."""
 
 from __future__ import annotations
 

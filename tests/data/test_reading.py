@@ -1,4 +1,4 @@
-"""Data files as they stand: characters, encodings, times, what is left out, splits in files; a line for each fault."""
+"""Data sets that cannot be used, splits in files, and histories in files: a line for each fault."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ import pytest
 from recbole_mind import InputError
 from recbole_mind.training import build, run
 from tests.support.data import small_settings
-from tests.support.rows import HEAD, overrides, write_rows
-
-# -- faults, the same for every command ----------------------------------------------------------------------------
-
-
-def text_of(found):
-    return "\n".join([HEAD, *("\t".join(row) for row in found)]) + "\n"
-
+from tests.support.rows import overrides, write_rows
 
 # -- splits in files -----------------------------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ def refused(result, *words):
 
 
 def test_bad_input_gets_one_line_and_status_2(folder, tmp_path):
-    """One process for all that is refused before training; see also tests/config/test_settings.py."""
+    """One process for all that is refused before training; see also tests/config/test_checks.py."""
     (folder / "bad.yaml").write_text("a: [1\nb: 2")
     refused(recbole(folder, "MIND", "--epochz=3"), "unknown key 'epochz'", "did you mean 'epochs'")
     refused(recbole(folder, "NoSuch"), "model: 'NoSuch' is unknown", "MIND")

@@ -115,7 +115,7 @@ def test_a_hit_by_booleans_is_a_hit_by_rows_and_columns():
     for vectors, active in ((user[:, None], None), several(user)):
         found = [
             gradients(
-                lambda *leaves, active=active, barred=barred: blocked_softmax._Softmax.apply(
+                lambda *leaves, active=active, barred=barred: blocked_softmax.BlockedSoftmax.apply(
                     leaves[0], active, *leaves[1:], None, None, barred, 2.0
                 ),
                 (vectors, items[ids], positive),

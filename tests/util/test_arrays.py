@@ -1,4 +1,4 @@
-""""""
+"""Arrays on disk: mapped as they were saved, and what is crafted is refused."""
 
 from __future__ import annotations
 

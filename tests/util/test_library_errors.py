@@ -1,4 +1,4 @@
-"""What RecBole's own code cannot do with settings: one line in words, early where it can be known; ours keep theirs."""
+"""Errors of RecBole's own code are put into words, with the traceback in the log; ours keep theirs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-""""""
+"""Vocabularies on disk: rows of tokens and tokens of rows, and what is no vocabulary."""
 
 from __future__ import annotations
 

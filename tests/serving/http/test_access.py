@@ -1,4 +1,4 @@
-""""""
+"""Who is answered: names of this host, and keys."""
 
 import json
 import os

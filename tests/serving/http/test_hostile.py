@@ -1,4 +1,4 @@
-"""A hostile network: connections that hold still, pages of other sites, keys, and an end that loses nothing."""
+"""A hostile network: connections that hold still, a store that loses its pointer, and an end that loses nothing."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""Settings that are refused, each in one line that names the file, key or value and what is allowed."""
+"""The defaults that ship: each is documented, and the pages show those in force."""
 
 from __future__ import annotations
 
