@@ -129,7 +129,9 @@ def test_a_sweep_goes_on_from_its_state(generation):
     known = expected(folder)
     spec = sweep_spec.read_spec(folder / "space.yaml", overrides={"data_path": str(make.DATA)})
     sweep = Sweep(spec, folder)
-    sweep.mark = json.loads((folder / "sweep.json").read_text())["fingerprint"]  # as if no code had changed since
+    sweep.plan.mark.update(
+        json.loads((folder / "sweep.json").read_text())["fingerprint"]
+    )  # as if no code had changed since
     sweep.open(resume=True)
     sweep.tested = {seed: read_record(folder / f"records/final@{seed}.json") for seed in spec.final_seeds}
     found = result_of(sweep)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_mind.experiments.progress import RunsProgress
+from recbole_mind.experiments.sweep.leader import figure
 from recbole_mind.experiments.sweep.state import Sweep, words
 
 
@@ -28,9 +29,9 @@ class Watch:
         """It has ended, with this record."""
         sweep = self.sweep
         record = sweep.ended(number, record)
-        value = sweep.figure(record)
+        value = figure(record, sweep.metric)
         stopped = f", stopped after {record['stopped']} epochs" if "stopped" in record else ""
         outcome = f"failed: {record['error']}" if value is None else f"{sweep.metric} {value:.4f}{stopped}"
-        text = f"{words(sweep.plan[number][0])}: {outcome}"
+        text = f"{words(sweep.suggested[number][0])}: {outcome}"
         self.progress.ended(sweep.name(number), text, failed=value is None, seconds=record.get("seconds"))
         self.progress.best(sweep.best_words())

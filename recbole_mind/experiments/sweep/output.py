@@ -34,7 +34,7 @@ def write(sweep: Sweep, result: SweepResult) -> None:
     write_atomic(sweep.folder / "trials.md", "\n\n".join(text for text in paragraphs if text) + "\n")
     axes = list(sweep.spec.curves) or None
     about: dict[str, Any] = {"metric": metric, "title": title, "bigger": sweep.bigger}
-    sweep_figures.write(trials, sweep.folder, curves=axes, defaults=sweep.base, **about)
+    sweep_figures.write(trials, sweep.folder, curves=axes, defaults=sweep.plan.base, **about)
 
 
 def to_csv(trials: Sequence[dict[str, Any]], names: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ def run(
         except InterruptedRun:
             sweep_report.write(sweep, result_of(sweep))
             raise
-        sweep.clear()
+        sweep.journal.clear()
         result = result_of(sweep)
         sweep_report.write(sweep, result)
     return result
@@ -80,7 +80,7 @@ def run(
 @contextlib.contextmanager
 def _workers(sweep: Sweep, jobs: int, ray: str | None) -> Iterator[None]:
     """Hold one cluster for trials and tests, if there is anything left to do for one."""
-    left = len(sweep.records) < sweep.total or bool(sweep.tests())
+    left = len(sweep.records) < sweep.plan.total or bool(sweep.tests())
     if (jobs == 1 and ray is None) or not left:
         yield
         return
@@ -96,7 +96,7 @@ def _run_trials(sweep: Sweep, jobs: int, ray: str | None, show_progress: bool) -
     """
     before = [("trial", record["seconds"]) for record in sweep.records.values() if "seconds" in record]
     failed = sum("error" in record for record in sweep.records.values())
-    waiting = ["trial"] * max(sweep.total - len(sweep.records), 0)
+    waiting = ["trial"] * max(sweep.plan.total - len(sweep.records), 0)
     if not waiting:
         return
     try:
@@ -110,7 +110,7 @@ def _run_trials(sweep: Sweep, jobs: int, ray: str | None, show_progress: bool) -
 
                 run_by_ray(sweep, watch, jobs, ray)
     except (KeyboardInterrupt, InterruptedRun):
-        number = f"{len(sweep.records)} of {sweep.total}"
+        number = f"{len(sweep.records)} of {sweep.plan.total}"
         raise InterruptedRun(f"stopped: {number} trials are done; the same command with --resume goes on") from None
 
 

@@ -407,7 +407,7 @@ def test_every_sweep_that_ships_can_begin(path, tmp_path):
     assert number == 1
     assert task.model == made.spec.models[0]
     assert task.test is False
-    assert made.total == {"mind-paper": 14 * 3, "mind": 40, "itemknn": 12}.get(path.stem, made.total)
+    assert made.plan.total == {"mind-paper": 14 * 3, "mind": 40, "itemknn": 12}.get(path.stem, made.plan.total)
 
 
 def test_the_paper_s_curves_are_the_paper_s():
