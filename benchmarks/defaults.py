@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from recbole_mind.config.loading import parse_arguments
-from recbole_mind.training.run import run, versions
+from recbole_mind.training.result import versions
+from recbole_mind.training.run import run
 from recbole_mind.util.files import write_atomic
 from recbole_mind.util.json_text import to_json
 

@@ -15,46 +15,47 @@ ELSEWHERE = [
     ("tests/test_facades.py", "documented paths that hold no code",
      "bundle milvus quick_start recall"),
     ("tests/integration/test_commands.py", "a command is tested in a process of its own",
-     "cli/demo cli/doctor cli/evaluate cli/explain cli/export cli/history cli/leaderboard cli/main cli/milvus cli/pack "
-     "cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train "
-     "plugin/doctor"),
-    ("tests/plugin/test_recbole.py", "what the import hook and the patches do shows in RecBole alone",
-     "data/history_mask plugin/import_hook plugin/patches/case_study plugin/patches/catalogue "
-     "plugin/patches/recbole"),
+     "cli/demo cli/doctor cli/evaluate cli/explain cli/export cli/history cli/leaderboard cli/main cli/milvus "
+     "cli/pack cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep "
+     "cli/train"),
     ("tests/models/test_models.py", "every model runs through one contract",
      "models/base models/mind models/settings models/youtube_dnn"),
-    ("tests/models/test_comirec.py", "the routing of ComiRec beside its models", "layers/comirec_routing"),
+    ("tests/models/test_comirec.py", "the routing of ComiRec beside its models",
+     "layers/comirec_routing"),
     ("tests/training/test_training.py", "the parts of a run show in a run",
-     "training/build training/checkpoint training/checkpointer training/describe training/gradients "
-     "training/hits_recorder training/interests_watch training/interrupts training/load training/progress "
-     "training/result training/run training/steps training/stopwatch training/trainer"),
+     "training/build training/checkpoint training/describe training/gradients training/hits_recorder "
+     "training/interests_watch training/load training/progress training/result training/run training/steps"),
     ("tests/training/test_hostile_checkpoints.py", "both readers are held against every crafted file",
      "training/archive training/recbole_checkpoint"),
-    ("tests/integration/test_commands.py", "it starts processes of the command", "training/launch"),
+    ("tests/integration/test_commands.py", "it starts processes of the command",
+     "training/launch"),
     ("tests/evaluation/test_evaluator.py", "an evaluation and what is made of it",
      "evaluation/breakdown evaluation/index_cache evaluation/vectors"),
     ("tests/retrieval/test_index.py", "every way to search runs through one suite, against loops",
      "retrieval/exact retrieval/faiss_backend retrieval/gpu retrieval/pool retrieval/rescoring retrieval/types "
      "retrieval/validation"),
-    ("tests/serving/bundle/test_bundle.py", "what is exported is what a bundle holds", "export serving/bundle/encoder"),
-    ("tests/serving/test_recaller.py", "types alone", "serving/results"),
-    ("tests/serving/test_batch.py", "the line of a recall for many", "serving/progress"),
-    ("tests/serving/store/test_gate.py", "the gate tries what it judges", "serving/store/self_check"),
-    ("tests/serving/http/test_page.py", "the page runs in a browser", "serving/http/script"),
-    ("tests/serving/http/test_app.py", "it shows what the service says of itself", "serving/http/docs_page"),
+    ("tests/serving/bundle/test_bundle.py", "what is exported is what a bundle holds",
+     "export serving/bundle/encoder"),
+    ("tests/serving/test_recaller.py", "types alone",
+     "serving/results"),
+    ("tests/serving/test_batch.py", "the line of a recall for many",
+     "serving/progress"),
+    ("tests/serving/store/test_gate.py", "the gate tries what it judges",
+     "serving/store/self_check"),
     ("tests/experiments/leaderboard/test_table.py", "one table, in every format",
-     "experiments/leaderboard/csv experiments/leaderboard/html experiments/leaderboard/labels "
-     "experiments/leaderboard/latex experiments/leaderboard/markdown experiments/leaderboard/render "
-     "experiments/leaderboard/terminal"),
+     "experiments/leaderboard/csv experiments/leaderboard/figures experiments/leaderboard/html "
+     "experiments/leaderboard/labels experiments/leaderboard/latex experiments/leaderboard/markdown "
+     "experiments/leaderboard/render experiments/leaderboard/terminal"),
     ("tests/experiments/leaderboard/test_runner.py", "specifications are run",
      "experiments/executor experiments/leaderboard/spec experiments/trial"),
     ("tests/experiments/sweep/test_runner.py", "a sweep is run, killed and gone on with",
-     "experiments/sweep/early_stopping experiments/sweep/monitor experiments/sweep/output experiments/sweep/ray_runner "
-     "experiments/sweep/result experiments/sweep/spec experiments/sweep/state"),
-    ("tests/experiments/sweep/test_space.py", "which values a setting may have", "experiments/sweep/setting_types"),
+     "experiments/sweep/early_stopping experiments/sweep/monitor experiments/sweep/output "
+     "experiments/sweep/ray_runner experiments/sweep/result experiments/sweep/spec experiments/sweep/state"),
+    ("tests/experiments/sweep/test_space.py", "which values a setting may have",
+     "experiments/sweep/setting_types"),
     ("tests/experiments/sweep/test_figures.py", "figures and the page that holds them",
      "experiments/sweep/outcomes experiments/sweep/page report/axis_scale report/figure_files report/figure_page "
-     "report/html report/style"),
+     "report/figure_set report/style"),
     ("tests/analysis/collapse/test_measure.py", "a report is made and read as a whole",
      "analysis/collapse/categories analysis/collapse/figures analysis/collapse/mutual_information "
      "analysis/collapse/page"),

@@ -27,6 +27,7 @@ from recbole_mind.experiments.sweep.early_stopping import Halving
 from recbole_mind.experiments.sweep.spec import read_spec
 from recbole_mind.experiments.sweep.state import Sweep
 from recbole_mind.training import run as quick_start
+from recbole_mind.training import steps
 from tests import ROOT
 from tests.support.data import LOAD, SHORT_RUN, write_small
 
@@ -137,7 +138,7 @@ def test_no_trial_looks_at_the_test_set(small, tmp_path, monkeypatch):
         return run(*arguments, **keywords)
 
     monkeypatch.setattr(quick_start, "run", watched)
-    monkeypatch.setattr(quick_start, "describe_interests", _raises_unless_tested(seen))
+    monkeypatch.setattr(steps, "describe_interests", _raises_unless_tested(seen))
     result = runner.run(content(small, max_evals=2), tmp_path / "out")
     assert seen == [False, False, True, True]
     assert result.failed == {}
