@@ -32,7 +32,7 @@ class ItemIndex(ABC):
     @property
     @abstractmethod
     def vectors(self) -> Floats:
-        """The item vectors ``[N, D]``, float32, read-only; the same array each time, by which a pool knows its index."""
+        """The item vectors ``[N, D]``, float32, read-only; always the same array, by which a pool knows its index."""
 
     @abstractmethod
     def search(self, interests: Any, active: Any, n: int, exclude: Any = None, allowed: Any = None) -> Found:
