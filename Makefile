@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint fuzz clean
+.PHONY: demo test lint fuzz dist clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
@@ -26,6 +26,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	test ! -e $(BIN)/lint-imports || $(BIN)/lint-imports --no-logo setup.cfg
 
 # a process for each core, at most four; the tests of a file share what they train, and the long files do not come last
 test: lint
@@ -39,6 +40,11 @@ fuzz: .venv/installed-dev
 	RECBOLE_MIND_FUZZ=$(FUZZ) FUZZ_FILES=$(FUZZ_FILES) FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 timeout 7200 \
 		$(BIN)/python -m pytest -n auto --maxprocesses 4 -rP --tb=short --dist worksteal \
 		$(wildcard tests/test_*fuzz*.py tests/test_hostile*.py) tests/test_service_faults.py tests/test_service_shape.py
+
+# the packages of a release, in dist/
+dist: .venv/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

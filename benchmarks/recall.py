@@ -109,8 +109,6 @@ def initialised(folder: Path) -> Any:
 
     from benchmarks.synthetic import interactions, write
 
-    pass
-
     write(interactions(200, 100, 4000), folder, "shape")
     given = {"data_path": str(folder), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "seed": SEED}
     given |= {"embedding_size": D, "K": K, "MAX_ITEM_LIST_LENGTH": HISTORY, "use_gpu": False, "show_progress": False}

@@ -5,21 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.config import loading
 from recbole_mind.errors import InputError
 
 
-def add_parsers(commands: Any) -> None:
-    """Add the command's parser to ``recbole-mind``'s."""
-    parser = commands.add_parser(
-        "explain",
-        allow_abbrev=False,
-        help="show a model's interests: what each is made of, what it recalls; pictures and a page",
-        epilog="Without --user and --history, users are drawn that show something. Settings that win over the "
-        "checkpoint's, as --key=value: --data_path=data",
-    )
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a .pth file of MIND, ComiRecSA, ComiRecDR or YouTubeDNN"
     )
@@ -33,7 +25,6 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument("--category", metavar="FIELD", help="the .item file's field of categories, found by its name")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn (default: 0)")
     parser.add_argument("--output", "-o", required=True, metavar="DIR", help="explain.html, explain.json and figures/")
-    parser.set_defaults(run=run, takes_settings=True)
 
 
 def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -88,3 +79,16 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     figures = len([path for path in paths if path.parent.name == "figures"])
     console.print(f"{paths[0]} shows it; {paths[1].name} and {figures} figures beside it", soft_wrap=True)
     return 0
+
+
+COMMAND = Command(
+    "explain",
+    "show a model's interests: what each is made of, what it recalls; pictures and a page",
+    run,
+    _add_arguments,
+    epilog=(
+        "Without --user and --history, users are drawn that show something. Settings that win over the "
+        "checkpoint's, as --key=value: --data_path=data"
+    ),
+    takes_settings=True,
+)

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Sequence
+
+from recbole_mind.cli.parsing import Command
 
 TOKEN = "MILVUS_TOKEN"  # noqa: S105 - the name of the variable that holds it
 
 
-def add_parsers(commands: Any) -> None:
-    """Add the parser of ``milvus`` to ``recbole-mind``'s."""
-    milvus = commands.add_parser(
-        "milvus",
-        allow_abbrev=False,
-        help="put a bundle's item vectors into Milvus and switch an alias to them",
-        epilog=f"The environment variable {TOKEN} holds the token or user:password of the server. "
-        "The same command goes again after one that was stopped.",
-    )
-    milvus.add_argument("bundle", metavar="BUNDLE", help="a bundle that recbole-mind export has made")
-    milvus.add_argument(
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle that recbole-mind export has made")
+    parser.add_argument(
         "--uri", required=True, help="the server, such as http://localhost:19530, or a file *.db for milvus-lite"
     )
-    milvus.add_argument("--alias", default="recbole_mind", help="what stands for it (default: recbole_mind)")
-    milvus.add_argument(
+    parser.add_argument("--alias", default="recbole_mind", help="what stands for it (default: recbole_mind)")
+    parser.add_argument(
         "--index", default="auto", metavar="TYPE", help="auto, FLAT, IVF_FLAT, IVF_SQ8 or HNSW (default: auto)"
     )
-    milvus.add_argument("--parameters", metavar="nlist=4000,...", help="of building the index")
-    milvus.set_defaults(run=_milvus)
+    parser.add_argument("--parameters", metavar="nlist=4000,...", help="of building the index")
 
 
-def _milvus(known: argparse.Namespace) -> int:
+def run(known: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run the command."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -57,3 +51,13 @@ def _milvus(known: argparse.Namespace) -> int:
     for name in loaded.dropped:
         print(f"dropped {name}")
     return 0
+
+
+COMMAND = Command(
+    "milvus",
+    "put a bundle's item vectors into Milvus and switch an alias to them",
+    run,
+    _add_arguments,
+    epilog=f"The environment variable {TOKEN} holds the token or user:password of the server. "
+    "The same command goes again after one that was stopped.",
+)

@@ -6,24 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.config import loading
 from recbole_mind.errors import require
 
 
-def add_parsers(commands: Any) -> None:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    parser = commands.add_parser(
-        "report",
-        allow_abbrev=False,
-        help="do a model's interests collapse, do they follow categories, what do its lists cover",
-        epilog="Settings that win over the checkpoint's, as --key=value: --data_path=data --mask_history=True",
-    )
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth file of MIND, ComiRecSA or ComiRecDR")
     parser.add_argument("--baseline", metavar="CHECKPOINT", help="of YouTubeDNN, say, on the same data")
     parser.add_argument("--category", metavar="FIELD", help="of the .item file (default: class, genre, category, ...)")
@@ -31,10 +24,9 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="report.json, report.md, report.html and figures/"
     )
-    parser.set_defaults(run=report, takes_settings=True)
 
 
-def report(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     folder = Path(known.output)
     require(not folder.exists() or folder.is_dir(), f"output: '{folder}' is not a folder")
@@ -80,3 +72,13 @@ def _table(heads: Sequence[str]) -> Table:
     for place, head in enumerate(heads):
         table.add_column(Text(head), justify="right" if 0 < place < len(heads) - 1 else "left")
     return table
+
+
+COMMAND = Command(
+    "report",
+    "do a model's interests collapse, do they follow categories, what do its lists cover",
+    run,
+    _add_arguments,
+    epilog="Settings that win over the checkpoint's, as --key=value: --data_path=data --mask_history=True",
+    takes_settings=True,
+)

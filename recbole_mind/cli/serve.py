@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.config import loading
 from recbole_mind.errors import require
 
@@ -17,39 +17,32 @@ KEY = "RECBOLE_MIND_API_KEY"
 SWITCH = 0.001  # seconds after which a thread of Python lets another go on: /health does not wait for recalls
 
 
-def add_parsers(commands: Any) -> None:
-    """Add the parser of ``serve`` to ``recbole-mind``'s."""
-    serve = commands.add_parser(
-        "serve",
-        allow_abbrev=False,
-        help="answer recall over HTTP from a bundle or from a store's current version, with a page to try it",
-        epilog="Limits and the like, as --key=value: --max_n=5000 --workers=8; properties/production/serve.yaml lists "
-        "them. SIGHUP opens the bundle, the pool and the keys again; SIGTERM ends after the running requests.",
-    )
-    serve.add_argument("folder", metavar="DIR", help="a bundle, or a store, which is followed")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
-    serve.add_argument("--port", type=int, default=8000, help="port to listen at, 0 for any (default: 8000)")
-    serve.add_argument(
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="a bundle, or a store, which is followed")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen at, 0 for any (default: 8000)")
+    parser.add_argument(
         "--api-key-file",
         metavar="FILE",
         help="holds the keys of which requests must bring one, one a line; its mode is 0600 or less; SIGHUP reads it "
         f"again; or set {KEY} in the environment",
     )
-    serve.add_argument("--insecure", action="store_true", help="listen to other machines without a key: anyone may ask")
-    serve.add_argument("--trusted-keys", metavar="FILE", help="serve only what one of these public keys has signed")
-    serve.add_argument(
+    parser.add_argument(
+        "--insecure", action="store_true", help="listen to other machines without a key: anyone may ask"
+    )
+    parser.add_argument("--trusted-keys", metavar="FILE", help="serve only what one of these public keys has signed")
+    parser.add_argument(
         "--allowed-host",
         metavar="NAME",
         action="append",
         default=[],
         help="a name under which the service is asked, besides this machine's; may be given again",
     )
-    serve.add_argument("--pool", metavar="FILE", help="tokens that may be recalled, one a line; followed")
-    serve.add_argument("--deny", metavar="FILE", help="tokens that are never recalled, one a line; followed")
-    serve.add_argument("--names", metavar="FILE", help="names of items, for the page: token, tab, name")
-    serve.add_argument("--access-log", action="store_true", help="one line a request, without its body or query")
-    serve.add_argument("--log-format", choices=["text", "json"], default="text", help="lines of text or JSON objects")
-    serve.set_defaults(run=run, takes_settings=True)
+    parser.add_argument("--pool", metavar="FILE", help="tokens that may be recalled, one a line; followed")
+    parser.add_argument("--deny", metavar="FILE", help="tokens that are never recalled, one a line; followed")
+    parser.add_argument("--names", metavar="FILE", help="names of items, for the page: token, tab, name")
+    parser.add_argument("--access-log", action="store_true", help="one line a request, without its body or query")
+    parser.add_argument("--log-format", choices=["text", "json"], default="text", help="lines of text or JSON objects")
 
 
 def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -91,3 +84,16 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+COMMAND = Command(
+    "serve",
+    "answer recall over HTTP from a bundle or from a store's current version, with a page to try it",
+    run,
+    _add_arguments,
+    epilog=(
+        "Limits and the like, as --key=value: --max_n=5000 --workers=8; properties/production/serve.yaml lists "
+        "them. SIGHUP opens the bundle, the pool and the keys again; SIGTERM ends after the running requests."
+    ),
+    takes_settings=True,
+)

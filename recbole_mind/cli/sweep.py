@@ -6,26 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recbole_mind.cli.parsing import Command, add_jobs
 from recbole_mind.config import loading
 
 _SHOWN = 5  # trials in the printed table
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the command to ``commands``, the subparsers of ``recbole-mind``."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "sweep",
-        allow_abbrev=False,
-        help="search settings, or try the values of a curve; trials are judged on the validation set",
-        epilog="Settings of all trials, as --key=value: --epochs=5 --data_path=data. With --resume the same command "
-        "goes on where it was stopped; a larger --max-evals then adds trials.",
-    )
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("space", metavar="SPACE.yaml", help="the space: a file, one that ships (mind.yaml), hyper.test")
     parser.add_argument("--output", "-o", required=True, metavar="DIR", help="records/, trials.csv, best.yaml, figures")
     parser.add_argument("--model", "-m", help="the model, if the file does not say")
@@ -34,11 +26,10 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--max-evals", type=int, metavar="N", help="trials (default: 30; exhaustive: all)")
     parser.add_argument("--seed", type=int, help="of the search (default: 1)")
     parser.add_argument("--resume", action="store_true", help="go on with the sweep that is in DIR")
-    parser.set_defaults(run=sweep, takes_settings=True)
-    return parser
+    add_jobs(parser)
 
 
-def sweep(known: argparse.Namespace, rest: Sequence[str]) -> int:
+def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command; exit status 1 if there is no winner, or its test failed."""
     from recbole_mind.experiments.sweep.runner import run
     from recbole_mind.experiments.sweep.state import words
@@ -72,3 +63,16 @@ def sweep(known: argparse.Namespace, rest: Sequence[str]) -> int:
         print(f"failed: {what}: {error}", file=sys.stderr)
     tested = not any(what.startswith("test ") for what in result.failed)
     return 0 if result.best is not None and tested else 1
+
+
+COMMAND = Command(
+    "sweep",
+    "search settings, or try the values of a curve; trials are judged on the validation set",
+    run,
+    _add_arguments,
+    epilog=(
+        "Settings of all trials, as --key=value: --epochs=5 --data_path=data. With --resume the same command "
+        "goes on where it was stopped; a larger --max-evals then adds trials."
+    ),
+    takes_settings=True,
+)

@@ -34,8 +34,6 @@ _LOWEST = {
 _SHARES = ("mask_ratio", "drop_ratio", "dropout_prob", "hidden_dropout_prob", "attn_dropout_prob")
 _EVAL_KEYS = ("split", "order", "group_by", "mode")
 _NEGATIVE_KEYS = ("distribution", "sample_num", "alpha", "dynamic", "candidate_num")
-
-
 TEACHERS = ("CrossNet", "CIN")
 
 

@@ -22,7 +22,8 @@ from recbole_mind.data.atomic_file import Format
 from recbole_mind.data.counts import Counts
 from recbole_mind.data.dataset import SequentialDataset
 from recbole_mind.data.history_store import Store
-from recbole_mind.data.packed_file import BLOCK, Layout, Pack, Watch, pack
+from recbole_mind.data.packed_file import Layout, Pack, Watch
+from recbole_mind.data.packing import BLOCK, pack
 from recbole_mind.errors import InputError, require
 
 
@@ -37,7 +38,7 @@ def pack_data(config: Any, output: str | Path | None = None, watch: Watch | None
     Args:
         config: RecBole's.
         output: the folder; beside the file, with ``.packed`` for ``.inter``, if it is not said.
-        watch: see :func:`recbole_mind.data.packed_file.pack`.
+        watch: see :func:`recbole_mind.data.packing.pack`.
 
     Raises:
         InputError: the file cannot be packed.

@@ -33,7 +33,7 @@ from recbole_mind.errors import InputError, require
 from recbole_mind.util import json_text
 from recbole_mind.util.files import JSON, parse_json, read_bytes, sha256, write_atomic
 
-FORMAT, VERSION = "recbole-mind saved data", 3
+FORMAT, VERSION = "recbole-mind saved data", 3  # 2 named the modules before there were rooms
 _KEY = 32  # bytes
 
 # Settings that say where and how long a run trains and how it is judged, which no loader depends on.

@@ -20,11 +20,7 @@ from torch import Tensor, nn
 from recbole_mind.layers.blocked_softmax import BlockedSoftmax
 
 LOSSES = ("CE", "sampled", "BPR")
-
-
 SAMPLED_FORMS = ("softmax", "nce")
-
-
 NEGATIVE_INTEREST = ("label", "nearest")
 
 

@@ -16,10 +16,11 @@ import torch
 
 from recbole_mind import InputError
 from recbole_mind.cli import main
-from recbole_mind.data import atomic_file, inter_file, packed_file
+from recbole_mind.data import atomic_file, inter_file, packing
 from recbole_mind.data.atomic_file import Format
 from recbole_mind.data.packed_dataset import PackedDataset, pack_data
-from recbole_mind.data.packed_file import Layout, Pack, pack
+from recbole_mind.data.packed_file import Layout, Pack
+from recbole_mind.data.packing import pack
 from recbole_mind.training import build, load, run
 from tests.data.test_history_store import PLAIN, SOME, batches, prepare, protocol, same, write
 from tests.support.data import LEAVE_ONE_OUT, small_settings, write_small
@@ -101,8 +102,8 @@ def test_a_data_set_says_how_large_it_is_before_it_is_split(odd):
 def test_rows_that_go_through_many_blocks_and_buckets_are_sorted_stably(tmp_path, monkeypatch, seed):
     path = whole(tmp_path, seed) / "odd/odd.inter"
     want = pack(path, tmp_path / "one", layout(path))
-    monkeypatch.setattr(packed_file, "BUCKET", 11)
-    monkeypatch.setattr(packed_file, "BLOCK", 7)
+    monkeypatch.setattr(packing, "BUCKET", 11)
+    monkeypatch.setattr(packing, "BLOCK", 7)
     monkeypatch.setattr(inter_file, "BLOCK", 300)
     seen = []
     got = pack(path, tmp_path / "many", layout(path), lambda *done: seen.append(done))
@@ -308,7 +309,7 @@ def test_a_pack_replaces_a_pack_and_nothing_else(own, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed_file.os, "fsync", full)
+    monkeypatch.setattr(packing.os, "fsync", full)
     with pytest.raises(InputError, match=r"cannot be packed into '.*odd.packed': No space left on device"):
         pack(source, folder, layout(source))
     assert Pack.open(folder) == again
@@ -371,9 +372,9 @@ def test_what_is_packed_is_what_the_settings_load(odd, tmp_path):
 
 
 def test_files_and_samples_need_no_recbole():
-    modules = "packed", "inter_file", "splits", "sequences"
+    modules = "packed_file", "inter_file", "splits", "history_store"
     code = "; ".join(
-        ["import sys", *(f"import recbole_mind.{name}" for name in modules), "assert 'recbole' not in sys.modules"]
+        ["import sys", *(f"import recbole_mind.data.{name}" for name in modules), "assert 'recbole' not in sys.modules"]
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -110,12 +110,12 @@ def test_a_day_is_whole_in_every_unit(tmp_path, unit, scale):
     ],
 )
 def test_a_moment_is_read_in_utc(end, seconds):
-    assert window._moment(end, 1.0) == seconds
-    assert window._moment(end, 1000.0) == (seconds if end == 1.5 else seconds * 1000)
+    assert window.moment(end, 1.0) == seconds
+    assert window.moment(end, 1000.0) == (seconds if end == 1.5 else seconds * 1000)
 
 
 def test_a_day_ends_just_before_the_next():
-    end = window._moment("2024-06-05", 1.0)
+    end = window.moment("2024-06-05", 1.0)
     assert end < START + 5 * DAY == math.nextafter(end, math.inf)
 
 

@@ -68,7 +68,7 @@ def test_layers_and_checkpoints_import_without_recbole(tmp_path):
         "plugin.doctor",
         "serving.store.gate",
         "serving.store.store",
-        "cli.store",
+        "cli.publish",
         "serving.milvus",
         "cli.milvus",
     ]
@@ -172,7 +172,7 @@ def refused(result, *words):
 
 
 def test_bad_input_gets_one_line_and_status_2(folder, tmp_path):
-    """One process for all that is refused before training; see also tests/test_settings.py."""
+    """One process for all that is refused before training; see also tests/config/test_settings.py."""
     (folder / "bad.yaml").write_text("a: [1\nb: 2")
     refused(recbole(folder, "MIND", "--epochz=3"), "unknown key 'epochz'", "did you mean 'epochs'")
     refused(recbole(folder, "NoSuch"), "model: 'NoSuch' is unknown", "MIND")

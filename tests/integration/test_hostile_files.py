@@ -16,7 +16,8 @@ from recbole_mind import InputError
 from recbole_mind.cli import main
 from recbole_mind.config import loading
 from recbole_mind.data import atomic_file
-from recbole_mind.data.packed_file import Layout, Pack, pack
+from recbole_mind.data.packed_file import Layout, Pack
+from recbole_mind.data.packing import pack
 from recbole_mind.errors import without_places
 from recbole_mind.evaluation import hits
 from recbole_mind.experiments import trial

@@ -16,7 +16,7 @@ from tests import ROOT
 def defaults_of(path, cwd):
     """Where the package comes from and what it reads as MIND's default p, in a fresh process."""
     code = (
-        "import recbole_mind; from recbole_mind.config.settings import defaults\n"
+        "import recbole_mind; from recbole_mind.config.loading import defaults\n"
         "print(recbole_mind.__file__); print(defaults('model', 'MIND')['p'], defaults('dataset', 'ml-100k') != {})"
     )
     environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
@@ -28,7 +28,7 @@ def defaults_of(path, cwd):
 def test_a_wheel_holds_the_package_and_its_defaults(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "recbole_mind", "properties"):
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "recbole_mind", "properties"):
         (source / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
     subprocess.run([*command, source], check=True, capture_output=True)

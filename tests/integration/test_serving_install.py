@@ -46,7 +46,7 @@ def entry():
 def options_of(command):
     """The settings and options of a command line of serve, as the command itself reads them."""
     parser = argparse.ArgumentParser()
-    serve.add_parsers(parser.add_subparsers())
+    serve.COMMAND.add_to(parser.add_subparsers())
     known, rest = parser.parse_known_args(command)
     return known, limits(loading.parse_arguments(rest))
 

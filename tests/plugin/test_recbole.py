@@ -16,18 +16,9 @@ from recbole_mind.config import loading
 from recbole_mind.data.history_mask import HISTORY_ROW
 from recbole_mind.training import build, checkpoint, load, run
 from recbole_mind.util import files
-from tests.support.data import LEAVE_ONE_OUT, small_settings
+from tests.support.data import sequences, small_settings
 
 # -- data ---------------------------------------------------------------------------------------------------------
-
-
-def sequences(folder):
-    """(user, item) in the true order of time, users by name, read without RecBole."""
-    rows = [line.split("\t") for line in (folder / "small/small.inter").read_text().splitlines()[1:]]
-    result: dict[str, list[str]] = {}
-    for user, item, _ in sorted(rows, key=lambda row: int(row[2])):
-        result.setdefault(user, []).append(item)
-    return result
 
 
 def loaders(folder, model="MIND", **more):
@@ -49,50 +40,6 @@ def test_targets_follow_the_original_time_and_recboles_float32_does_not(small, o
         want = true[name]
         right += want[-1] == dataset.id2token("item_id", int(item)) and want[-1 - len(got) : -1] == got
     assert (right == len(rows)) == (order == "data")
-
-
-def test_a_mask_holds_the_whole_history_and_never_the_target(small):
-    true = sequences(small)
-    _, dataset, _, valid, test = loaders(small, mask_history=True, MAX_ITEM_LIST_LENGTH=3)
-    for loader, last in ((valid, 2), (test, 1)):
-        for interaction, (rows, items), _, targets in loader:
-            for row, user in enumerate(interaction["user_id"]):
-                name = dataset.id2token("user_id", int(user))
-                masked = {dataset.id2token("item_id", int(i)) for i in items[rows == row]}
-                assert masked == set(true[name][:-last])
-                assert dataset.id2token("item_id", int(targets[row])) not in masked
-
-
-def test_a_repeated_target_stays_in_the_ranking(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    rows = [f"u{u}\t{i}\t{t}" for u in range(4) for t, i in enumerate(["a", "b", "c", "a"])]
-    (folder / "small.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
-    _, dataset, _, _, test = loaders(tmp_path, mask_history=True, load_col=None, topk=[2], valid_metric="NDCG@2")
-    _, (_, items), _, targets = next(iter(test))
-    assert set(dataset.id2token("item_id", items.unique())) == {"b", "c"}
-    assert set(dataset.id2token("item_id", targets)) == {"a"}
-
-
-def test_masked_items_never_rank_and_the_unmasked_figures_are_recboles(small):
-    masked = run.run("MIND", "small", overrides=small_settings(small, mask_history=True, seed=3))
-    plain = run.run("MIND", "small", overrides=small_settings(small, mask_history=False, seed=3))
-    assert masked.protocol["mask_history"] is True
-    assert plain.protocol["mask_history"] is False
-    assert masked.test["recall@10"] > plain.test["recall@10"]  # nobody repeats an item in this data
-
-
-def test_popularity_is_masked_by_the_same_rule(small):
-    """RecBole's general models mask what the user has seen; with mask_history false they do not."""
-    overrides = small_settings(small, eval_args=LEAVE_ONE_OUT, epochs=1)
-    for key in ("MAX_ITEM_LIST_LENGTH", "embedding_size", "relu_layers"):
-        overrides.pop(key)
-    figures = {}
-    for value in (True, False):
-        result = run.run("Pop", "small", overrides=overrides | {"mask_history": value})
-        assert result.protocol["mask_history"] is value
-        figures[value] = result.test
-    assert figures[True] != figures[False]
 
 
 # -- runs and records ---------------------------------------------------------------------------------------------
@@ -350,16 +297,6 @@ def test_models_with_modules_or_matrices_of_their_own_survive_both_trainers(smal
         trainer.fit(loaded.train_data, saved=True)
         figures = trainer.evaluate(loaded.test_data, load_best_model=True)
         assert {key: float(value) for key, value in figures.items()} == result.test
-
-
-def test_masking_leaves_the_training_of_general_models_alone(small):
-    keys = ("data_path", "load_col", "eval_args", "topk", "valid_metric", "show_progress")
-    overrides = {key: value for key, value in small_settings(small).items() if key in keys}
-    samplers = set()
-    for value in (True, False):
-        config = build.build_config("BPR", "small", overrides=overrides | {"mask_history": value})
-        samplers.add(type(build.build_data(config)[1]._sampler).__name__)
-    assert samplers == {"Sampler"}
 
 
 def test_a_sequence_needs_no_load_col(small):

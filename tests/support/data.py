@@ -59,3 +59,12 @@ def small_settings(folder: Path, **more: object) -> dict[str, object]:
         "valid_metric": "NDCG@10",
         "show_progress": False,
     } | more
+
+
+def sequences(folder: Path) -> dict[str, list[str]]:
+    """Each user's items of the data set ``small``, in the true order of time, read without RecBole."""
+    rows = [line.split("\t") for line in (folder / "small/small.inter").read_text().splitlines()[1:]]
+    result: dict[str, list[str]] = {}
+    for user, item, _ in sorted(rows, key=lambda row: int(row[2])):
+        result.setdefault(user, []).append(item)
+    return result

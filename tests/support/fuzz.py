@@ -257,7 +257,8 @@ def prepare(folder: Path) -> None:
     from recbole.trainer import Trainer
 
     from recbole_mind.data import atomic_file
-    from recbole_mind.data.packed_file import Layout, pack
+    from recbole_mind.data.packed_file import Layout
+    from recbole_mind.data.packing import pack
     from recbole_mind.evaluation import hits
     from recbole_mind.serving.bundle import token_index
     from recbole_mind.training import build, run

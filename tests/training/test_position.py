@@ -505,7 +505,7 @@ def test_a_second_ctrl_c_does_not_wait(small, monkeypatch):
 
 @pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_at_the_command_is_one_line_status_2_and_an_exact_resume(small, whole, monkeypatch, capsys):
-    """RecBole's own model; tests/test_commands.py has it in a process of its own."""
+    """RecBole's own model; tests/integration/test_commands.py has it in a process of its own."""
     name, settings = settings_of(small, "RecBole's")
     Path("mine.json").write_text(json.dumps(settings))
     original, done = SafeTrainer._step_done, []

@@ -92,8 +92,6 @@ class Leaderboard:
 
         from recbole_mind.data import reading
 
-        pass
-
         reason = self.spec.not_run.get((cell.dataset, cell.label))
         by_users = "US" in loading.defaults("protocol", cell.protocol)["eval_args"]["split"]
         if reason is None and by_users and get_model(self.spec.model(cell.label)).type != ModelType.SEQUENTIAL:

@@ -15,8 +15,6 @@ from recbole_mind.errors import require
 from recbole_mind.evaluation.hits import Bools, Doubles
 
 EXACT = 300  # differing users up to whom the test's distribution is counted out; the normal curve fits above
-
-
 DECIMALS = 12  # beyond which means of equal values differ by float64 rounding alone
 
 

@@ -38,8 +38,6 @@ class Sweep:
     def __init__(self, spec: Spec, folder: str | Path) -> None:
         from recbole_mind.data import reading
 
-        pass
-
         self.folder = Path(folder).resolve()
         self.config = config = build.build_config(spec.models[0], spec.dataset, overrides=spec.overrides({}))
         where = Path(config["data_path"])
@@ -70,7 +68,6 @@ class Sweep:
 
     def _check_values(self) -> None:
         """Build the settings of a trial for each end of each parameter's values."""
-        pass
 
         spec = self.spec
         points = [(name, {name: value}) for name, values in spec.curves.items() for value in values]
@@ -184,8 +181,6 @@ class Sweep:
         return self.run_of(drawn, seed, str(number), {"number": number}, test=False)
 
     def run_of(self, drawn: dict[str, Any], seed: int, name: str, about: dict[str, Any], *, test: bool) -> Trial:
-        pass
-
         model, overrides = self.spec.model(drawn), self.spec.overrides(drawn)
         try:
             config = build.build_config(model, self.spec.dataset, overrides=overrides)
@@ -304,7 +299,6 @@ def words(values: Mapping[str, Any]) -> str:
 
 def _bind(spec: Spec, config: Any) -> Space | None:
     """The space, with the values of settings that its conditions ask for and that are not drawn, for each model."""
-    pass
 
     outside = set() if spec.space is None else spec.space.outside()
     if spec.space is None or not outside:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from functools import partial
-from importlib import import_module
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
 from recbole_mind.config.model_names import MODELS, is_ours
+from recbole_mind.evaluation import evaluator
 from recbole_mind.plugin.patches.patch import Patch, Replace, Wrap
 from recbole_mind.training import checkpoint, checkpointer
 from recbole_mind.training.gradients import equal_start
+from recbole_mind.training.trainer import RetrievalTrainer
 
 _MODULE = "recbole.trainer.trainer"
 _TRAINER = f"{_MODULE}:Trainer"
@@ -33,10 +34,9 @@ def evaluate_by_search(
 
     The best epoch is loaded before, by :data:`CHECKPOINTS`, or by RecBole.
     """
-    dense = partial(original, trainer, eval_data, load_best_model, model_file, show_progress)
+    dense = functools.partial(original, trainer, eval_data, load_best_model, model_file, show_progress)
     if not eval_data or load_best_model:
         return dense()
-    evaluator = import_module("recbole_mind.evaluation.evaluator")
     return evaluator.evaluate(trainer, eval_data, dense, show_progress=show_progress).figures
 
 
@@ -44,7 +44,7 @@ def fit_with_search_checked(
     original: Callable[..., Any], trainer: Any, train_data: Any, valid_data: Any = None, *args: Any, **more: Any
 ) -> Any:
     """Train, if the search that ``eval_search`` names can serve."""
-    import_module("recbole_mind.evaluation.evaluator").check(trainer, valid_data)
+    evaluator.check(trainer, valid_data)
     return original(trainer, train_data, valid_data, *args, **more)
 
 
@@ -88,10 +88,9 @@ def fit_same_data(original: Callable[..., Any], trainer: Any, train_data: Any, *
     """Train, if the data are those of the checkpoint that the trainer goes on from."""
     if trainer in _RESUMED:
         path, content = _RESUMED[trainer]
-        trained_on = checkpoint.data_of(trainer.model, train_data._dataset)
-        checkpoint.check_data(
-            content, trainer.model, train_data._dataset, f"checkpoint '{path}'", trained_on=trained_on
-        )
+        data = train_data._dataset
+        trained_on = checkpoint.data_of(trainer.model, data)
+        checkpoint.check_data(content, trainer.model, data, f"checkpoint '{path}'", trained_on=trained_on)
     return original(trainer, train_data, *args, **more)
 
 
@@ -142,16 +141,10 @@ PARALLEL_MODELS = Patch(
 )
 
 
-def _our_trainers() -> tuple[Replace, ...]:
-    """A trainer under the name by which RecBole looks for each of our models'."""
-    trainer = import_module("recbole_mind.training.trainer").RetrievalTrainer
-    return tuple(Replace(f"recbole.trainer:{name}Trainer", trainer) for name in MODELS)
-
-
 TRAINERS = Patch(
     name="trainers",
     fault="a model from outside is trained by RecBole's trainer, whatever it needs",
     cure="our models have a trainer of their own",
     since="RecBole 1.2.1",
-    changes=_our_trainers(),
+    changes=tuple(Replace(f"recbole.trainer:{name}Trainer", RetrievalTrainer) for name in MODELS),
 )

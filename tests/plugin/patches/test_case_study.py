@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
 from recbole_mind.plugin.patches.case_study import CASE_STUDY
 from recbole_mind.training import build
-from tests.plugin.test_recbole import sequences
-from tests.support.data import LEAVE_ONE_OUT, small_settings
+from tests.support.data import LEAVE_ONE_OUT, sequences, small_settings
 
 
 def case_study(model, folder, **more):
@@ -51,18 +48,6 @@ def test_a_case_study_of_a_model_without_a_sequence_honours_mask_history(small, 
     for user, row in zip(users, scores, strict=True):
         out = {dataset.id2token("item_id", int(item)) for item in (row == -torch.inf).nonzero()[1:]}
         assert out == (set() if asked is False else set(true[dataset.id2token("user_id", int(user))][:-1]))
-
-
-@pytest.mark.parametrize("first", ["recbole.utils.case_study", "recbole_mind"])
-def test_the_case_study_is_patched_whichever_is_imported_first(first):
-    import subprocess
-
-    code = (
-        f"import {first}, recbole_mind, recbole.utils.case_study as study; "
-        "print(study.full_sort_scores.__wrapped__ is not None)"
-    )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
 
 
 def test_case_study(small):

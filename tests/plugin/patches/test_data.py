@@ -16,8 +16,6 @@ from recbole.data import utils
 from recbole_mind.data import create, loaders
 from recbole_mind.data.dataset import SequentialDataset
 from recbole_mind.plugin.patches import data as patched
-from recbole_mind.training import build
-from tests.support.data import small_settings
 
 PADDED = recbole_dataset.SequentialDataset
 INTERACTIONS = {"inter": ["user_id", "item_id", "timestamp"]}
@@ -158,34 +156,3 @@ def test_mask_history(made):
         history = set(rows["item_id_list"][row, :length].tolist())
         assert history == set(kept_out[places == row].tolist())
         assert int(targets[row]) not in history
-
-
-# -- our own runs -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("model", "lazy", "kinds"),
-    [
-        ("MIND", True, (SequentialDataset, loaders.TrainLoader, loaders.RankingLoader)),
-        ("SASRec", True, (SequentialDataset, loaders.TrainLoader, loaders.RankingLoader)),
-        ("MIND", False, (PADDED, loaders.TrainLoader, loaders.RankingLoader)),
-        (
-            "SASRec",
-            False,
-            (PADDED, recbole.data.dataloader.TrainDataLoader, recbole.data.dataloader.FullSortEvalDataLoader),
-        ),
-    ],
-)
-def test_our_runs_make_their_data_without_the_patches_of_recboles_entry(small, monkeypatch, model, lazy, kinds):
-    def entry(*_):
-        raise AssertionError("a run went by RecBole's entry")
-
-    for name in ("create_dataset", "data_preparation"):
-        for module in (recbole.data, utils):
-            monkeypatch.setattr(module, name, entry)
-    own = () if model == "MIND" else ("relu_layers", "embedding_size")
-    settings = {key: value for key, value in small_settings(small).items() if key not in own}
-    with patched.LAZY_SEQUENCES.off(), patched.SAVED_DATA.off():
-        config = build.build_config(model, "small", overrides=settings | {"lazy_sequences": lazy})
-        dataset, train, _, test = build.build_data(config)
-    assert (type(dataset), type(train), type(test)) == kinds

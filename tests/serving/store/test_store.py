@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from recbole_mind import InputError
-from recbole_mind.cli import main
-from recbole_mind.cli import store as cli_store
+from recbole_mind.cli import history, main
 from recbole_mind.serving.store import gate, self_check
 from recbole_mind.serving.store import store as store_module
 from recbole_mind.serving.store.store import Store
@@ -630,6 +629,6 @@ def test_bad_input_of_the_commands_is_one_line_and_status_2(command, tmp_path):
 
 
 def test_a_trend_is_drawn_from_the_least_to_the_largest():
-    assert cli_store.sparkline([0.0, 7.0, 3.0, None, 1.0]) == "▁█▄·▂"
-    assert cli_store.sparkline([2.0, 2.0]) == "▅▅"
-    assert cli_store.sparkline([]) == ""
+    assert history.sparkline([0.0, 7.0, 3.0, None, 1.0]) == "▁█▄·▂"
+    assert history.sparkline([2.0, 2.0]) == "▅▅"
+    assert history.sparkline([]) == ""

@@ -1,10 +1,9 @@
-"""The commands of a store of bundles, publish, rollback and history: argument parsing and printing, nothing else."""
+"""The command ``recbole-mind history``: what was published, blocked and rolled back, with figures and their trend."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recbole_mind.cli.parsing import Command
 from recbole_mind.errors import require
 
 if TYPE_CHECKING:
@@ -22,74 +22,13 @@ _STYLES = {"published": "green", "forced": "yellow", "blocked": "red", "rolled b
 _COLUMNS, _WIDTH, _REST = 4, 16, 72  # figures in the table of a store's history, letters of each and of the rest
 
 
-def add_parsers(commands: Any) -> None:
-    """Add the parsers of ``publish``, ``rollback`` and ``history`` to ``recbole-mind``'s."""
-    publish = commands.add_parser(
-        "publish",
-        allow_abbrev=False,
-        help="let the gate judge a bundle and make it a store's current version; exit status 1 if it is blocked",
-    )
-    publish.add_argument("bundle", metavar="BUNDLE", help="a folder that recbole-mind export wrote")
-    publish.add_argument("store", metavar="STORE", help="the folder of versions, made if there is none")
-    publish.add_argument("--force", metavar="REASON", help="publish against the gate's reasons, and record why")
-    publish.add_argument("--gate", metavar="FILE.yaml", help="limits that differ from properties/production/gate.yaml")
-    publish.add_argument("--trusted-keys", metavar="FILE", help="demand a signature by one of these public keys")
-    publish.add_argument("--keep", type=int, metavar="N", help="then remove all versions but the last N")
-    publish.set_defaults(run=_publish)
-    rollback = commands.add_parser(
-        "rollback", allow_abbrev=False, help="make the version before the current one current again, or another one"
-    )
-    rollback.add_argument("store", metavar="STORE", help="the folder of versions")
-    rollback.add_argument("--to", metavar="ID", help="a version's id, or how it starts")
-    rollback.add_argument("--why", metavar="REASON", help="recorded")
-    rollback.set_defaults(run=_rollback)
-    for parser in (publish, rollback):
-        parser.add_argument("--who", metavar="NAME", help="recorded (default: the user's name)")
-    history = commands.add_parser(
-        "history", allow_abbrev=False, help="what was published, blocked and rolled back, with figures and their trend"
-    )
-    history.add_argument("store", metavar="STORE", help="the folder of versions")
-    history.add_argument("--last", type=int, default=30, metavar="N", help="events to show (default: 30)")
-    history.set_defaults(run=_history)
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", metavar="STORE", help="the folder of versions")
+    parser.add_argument("--last", type=int, default=30, metavar="N", help="events to show (default: 30)")
 
 
-def _publish(known: argparse.Namespace) -> int:
-    from recbole_mind.serving.store import gate
-    from recbole_mind.serving.store.store import Store
-
-    require(known.keep is None or known.keep >= 1, f"keep: {known.keep} is not allowed; allowed: at least 1")
-    store, limits = Store(known.store), gate.limits(known.gate)
-    before = len(store.log.events())
-    event = store.publish(known.bundle, force=known.force, who=known.who, limits=limits, trusted=known.trusted_keys)
-    for note in event.notes if event.number > before else ():
-        print(f"note: {note}", file=sys.stderr)
-    if event.event == "blocked":
-        for reason in event.reasons:
-            print(f"blocked: {reason}", file=sys.stderr)
-        return 1
-    if event.number <= before:
-        how = "made current by a rollback" if event.event == "rolled back" else event.event
-        print(f"version {event.id} is current already, {how} {event.time}; nothing was changed")
-    else:
-        for reason in event.reasons:
-            print(f"forced, although {reason}", file=sys.stderr)
-        print(f"version {event.id} is current" + (f"; before it {event.before}" if event.before else ""))
-    for name in store.prune(known.keep) if known.keep is not None else ():
-        print(f"version {name} is removed")
-    return 0
-
-
-def _rollback(known: argparse.Namespace) -> int:
-    from recbole_mind.serving.store.store import Store
-
-    event = Store(known.store).rollback(known.to, known.who, known.why)
-    for note in event.notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"version {event.id} is current again, in place of {event.before}")
-    return 0
-
-
-def _history(known: argparse.Namespace) -> int:
+def run(known: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run the command."""
     from recbole_mind.serving.store.store import Store
 
     require(known.last >= 1, f"last: {known.last} is not allowed; allowed: a whole number, at least 1")
@@ -130,9 +69,6 @@ def _history(known: argparse.Namespace) -> int:
     return 0
 
 
-# -- printing --------------------------------------------------------------------------------------------------------
-
-
 def sparkline(values: Sequence[float | None]) -> str:
     """A bar for each value, from the least to the largest of them; a dot where there is none."""
     finite = [value for value in values if value is not None]
@@ -171,3 +107,8 @@ def _words(event: Event) -> str:
     if event.event == "rolled back" and event.before:
         parts.insert(1, f"from {event.before[:12]}")
     return "; ".join(part for part in parts if part)
+
+
+COMMAND = Command(
+    "history", "what was published, blocked and rolled back, with figures and their trend", run, _add_arguments
+)
