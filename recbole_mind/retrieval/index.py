@@ -236,7 +236,8 @@ class MultiVectorIndex(ItemIndex):
     ) -> Found:
         """Search; a ``complete`` answer is searched exactly for whom the index proposes too few items."""
         interests, active, excluded, pool = self._checked(interests, active, n, exclude, allowed)
-        values = self._parameters | faiss_backend.check(parameters, self._parameters, self.factory)
+        checked = faiss_backend.check(parameters, self._parameters, self.factory) if parameters else {}
+        values = self._parameters | checked
         by_faiss = self._index is not None
         if by_faiss and pool is not None:
             by_faiss = pool.vectors is None and faiss_backend.takes_filter(self._index)

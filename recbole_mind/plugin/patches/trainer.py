@@ -88,10 +88,9 @@ def fit_same_data(original: Callable[..., Any], trainer: Any, train_data: Any, *
     """Train, if the data are those of the checkpoint that the trainer goes on from."""
     if trainer in _RESUMED:
         path, content = _RESUMED[trainer]
-        trained_on = checkpoint.data_of(trainer.model, train_data._dataset)
-        checkpoint.check_data(
-            content, trainer.model, train_data._dataset, f"checkpoint '{path}'", trained_on=trained_on
-        )
+        data = train_data._dataset
+        trained_on = checkpoint.data_of(trainer.model, data)
+        checkpoint.check_data(content, trainer.model, data, f"checkpoint '{path}'", trained_on=trained_on)
     return original(trainer, train_data, *args, **more)
 
 

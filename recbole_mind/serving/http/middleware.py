@@ -69,10 +69,12 @@ async def body_of(request: Request, limit: int, seconds: float) -> bytes:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    refused = Refused(413, "too_large", f"the body is larger than {limit} bytes", Connection="close")
+    def too_large() -> Refused:
+        return Refused(413, "too_large", f"the body is larger than {limit} bytes", Connection="close")
+
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told) > limit and "expect" in request.headers:
-        raise refused  # before anything is sent
+        raise too_large()  # before anything is sent
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -81,7 +83,7 @@ async def _read(request: Request, limit: int) -> bytes:
         elif size > max(_LINGER, limit):
             break
     if size > limit:
-        raise refused
+        raise too_large()
     return b"".join(parts)
 
 
