@@ -16,11 +16,7 @@ ELSEWHERE = [
      "bundle milvus quick_start recall"),
     ("tests/integration/test_commands.py", "a command is tested in a process of its own",
      "cli/demo cli/doctor cli/evaluate cli/explain cli/export cli/history cli/leaderboard cli/main cli/milvus cli/pack "
-     "cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train "
-     "plugin/doctor"),
-    ("tests/plugin/test_recbole.py", "what the import hook and the patches do shows in RecBole alone",
-     "data/history_mask plugin/import_hook plugin/patches/case_study plugin/patches/catalogue "
-     "plugin/patches/recbole"),
+     "cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train"),
     ("tests/models/test_models.py", "every model runs through one contract",
      "models/base models/mind models/settings models/youtube_dnn"),
     ("tests/models/test_comirec.py", "the routing of ComiRec beside its models", "layers/comirec_routing"),
