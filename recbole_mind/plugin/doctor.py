@@ -1,4 +1,4 @@
-"""``recbole-mind doctor``: does RecBole run here, what is mended, and which command helps."""
+"""``recbole-mind doctor``: does RecBole run here, and which command helps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 # Distribution, versions known to work, the first version that breaks RecBole 1.2.1 (None: none known), what breaks,
-# and whether we can do without the right version (because it is mended, or only RecBole's own quick start needs it).
+# and whether we can do without the right version (because it is patched, or only RecBole's own quick start needs it).
 _NEEDS: tuple[tuple[str, str, tuple[int, ...] | None, str, bool], ...] = (
     ("recbole", "1.2.1", (1, 2, 2), "the patches are made for 1.2.1", False),
     ("torch", "2.13.0", None, "", False),
