@@ -53,6 +53,13 @@ class Parameter:
         """Every value of a ``choice`` or an ``int``, in order."""
         yield from self.values if self.kind == CHOICE else range(self.values[0], self.values[1] + 1)
 
+    def gives(self, value: Any) -> bool:
+        """Whether ``value`` is one of a ``choice`` or of an ``int``, of which there may be too many to go through."""
+        if self.kind == CHOICE:
+            return same(value) in map(same, self.values)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and self.values[0] <= value <= self.values[1] and float(value).is_integer()
+
     def ends(self) -> tuple[Any, ...]:
         """Every choice, or the lowest and the highest value."""
         return self.values if self.kind == CHOICE else self.values[:2]
@@ -264,10 +271,9 @@ def parse(content: Any) -> Space:
                 continue
             finite = f"space: {parameter.name}: when: '{key}' must be a choice or an int to be asked for"
             require(other.size is not None, finite)
-            known = {same(value) for value in other.every()}
             for value in allowed:
                 message = f"space: {parameter.name}: when: {key}: {value!r} is never drawn for '{key}'"
-                require(same(value) in known, message)
+                require(other.gives(value), message)
     parameters.sort(key=lambda each: each.name != "model")  # whose settings conditions may ask for
     return Space(tuple(_in_order(parameters)))
 

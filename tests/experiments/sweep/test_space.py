@@ -51,6 +51,14 @@ def test_combinations_by_hand():
         list(parse({"x": {"uniform": [0, 1]}}).combinations())
 
 
+def test_a_condition_on_a_whole_number_does_not_go_through_every_one():
+    space = parse({"K": {"int": [1, 2**40]}, "p": {"choice": [1], "when": {"K": [3, 4.0]}}})
+    assert space.prune({"K": 4, "p": 1}) == {"K": 4, "p": 1}
+    for value in (0, 2**40 + 1, 2.5, "3", True, math.inf):
+        with pytest.raises(InputError, match=r"when: K: .* is never drawn for 'K'"):
+            parse({"K": {"int": [1, 2**40]}, "p": {"choice": [1], "when": {"K": [value]}}})
+
+
 def test_examples_hold_every_end_where_it_applies():
     space = parse({**SEVERAL, "x": {"loguniform": [0.1, 10]}})
     points = list(space.examples())
