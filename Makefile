@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test quick durations lint schemas fuzz dist clean
+.PHONY: demo test quick docs durations lint schemas fuzz dist clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
@@ -41,6 +41,10 @@ test: lint
 # in under two minutes on two cores: some of every room, without what starts a command, a Ray or a browser, or takes long
 quick: .venv/installed-dev
 	$(PYTEST) -m 'not (integration or ray or browser or docs or slow)'
+
+# every command and every block of Python of the documentation
+docs: .venv/installed-dev
+	$(PYTEST) -m docs
 
 # tests/durations.json, by which long files start first and slow tests are known; FILES alone, if they are named
 durations: .venv/installed-dev

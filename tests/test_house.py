@@ -49,7 +49,8 @@ ELSEWHERE = [
      "experiments/executor experiments/leaderboard/spec experiments/trial"),
     ("tests/experiments/sweep/test_runner.py", "a sweep is run, killed and gone on with",
      "experiments/sweep/early_stopping experiments/sweep/journal experiments/sweep/monitor experiments/sweep/output "
-     "experiments/sweep/plan experiments/sweep/ray_runner experiments/sweep/result experiments/sweep/spec experiments/sweep/state"),
+     "experiments/sweep/plan experiments/sweep/ray_runner experiments/sweep/result experiments/sweep/spec "
+     "experiments/sweep/state"),
     ("tests/experiments/sweep/test_space.py", "which values a setting may have",
      "experiments/sweep/setting_types"),
     ("tests/experiments/sweep/test_figures.py", "figures and the page that holds them",
