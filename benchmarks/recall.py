@@ -41,7 +41,7 @@ import numpy.typing as npt
 
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.serving.bundle import sealed_folder
-from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.training.build import build_config, build_data, build_model
 from recbole_mind.training.result import versions
 from recbole_mind.util.arrays import open_array, save_array
@@ -127,8 +127,8 @@ def prepare(folder: Path, N: int) -> dict[str, Any]:
 
     write_items(folder, N)
     write_encoder(folder / "encoder.onnx", initialised(folder))
-    Tokens.of([f"i{row}" for row in range(N)]).save(folder / "tokens", "items")
-    Tokens.of(["u0"]).save(folder / "tokens", "users")
+    TokenIndex.of([f"i{row}" for row in range(N)]).save(folder / "tokens", "items")
+    TokenIndex.of(["u0"]).save(folder / "tokens", "users")
     return {"groups": int(open_array(folder / "groups.npy", np.int32, (N,)).max()) + 1}
 
 

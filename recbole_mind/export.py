@@ -25,7 +25,7 @@ from recbole_mind.retrieval.storage import training_of
 from recbole_mind.retrieval.types import Bools, Floats
 from recbole_mind.serving.bundle import manifest, sealed_folder, signing
 from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
-from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.training import checkpoint, describe, load
 from recbole_mind.training.result import versions
 from recbole_mind.util.arrays import save_array
@@ -77,7 +77,7 @@ def export(
     name = content["settings"]["model"]
     keys.check_has_interests(name, "to export")
     _onnx()
-    metrics = manifest.Metrics(valid=_finite(content["best_valid_result"] or {}), test=_tested(record, path))
+    metrics = manifest.MetricsPart(valid=_finite(content["best_valid_result"] or {}), test=_tested(record, path))
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
     trained = _settings(content["settings"])
     del content
@@ -116,13 +116,13 @@ def export(
             ),
             profile=_write_profile(target, model, loaded),
             categories=_write_categories(target, loaded, categories),
-            interests=manifest.Interests(
+            interests=manifest.InterestsPart(
                 K=model.num_interests or 1,
                 D=model.size,
                 adaptive=bool(getattr(getattr(model, "routing", None), "adaptive", False)),
                 similarity=model.similarity,
             ),
-            encoder=manifest.Encoder(training=index.training),
+            encoder=manifest.EncoderPart(training=index.training),
             index=index,
             metrics=metrics,
             loss=loss,
@@ -261,7 +261,7 @@ def _write_popularity(target: Path, loaded: load.Loaded) -> Any:
 def _write_tokens(target: Path, name: str, dataset: Any, field: str, number: int | None = None) -> int:
     """Write the raw tokens of a field but for padding; returns how many."""
     known = dataset.field2id_token[field][1 : None if number is None else number + 1]
-    tokens = Tokens.of([str(token) for token in known])
+    tokens = TokenIndex.of([str(token) for token in known])
     tokens.save(target / "tokens", name)
     return len(tokens)
 

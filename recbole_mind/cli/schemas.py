@@ -26,11 +26,11 @@ from recbole_mind.serving.http import schema as serve
 from recbole_mind.serving.store import gate
 
 FILES: dict[str, type[BaseModel]] = {
-    "leaderboard": leaderboard.Spec,
+    "leaderboard": leaderboard.LeaderboardSpec,
     "tuned": leaderboard.Tuned,
-    "sweep": sweep.Spec,
-    "gate": gate.Limits,
-    "serve": serve.Limits,
+    "sweep": sweep.SweepSpec,
+    "gate": gate.GateLimits,
+    "serve": serve.ServiceLimits,
     "window": window.Window,
     "manifest": manifest.Manifest,
 }

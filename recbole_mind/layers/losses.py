@@ -24,7 +24,7 @@ SAMPLED_FORMS = ("softmax", "nce")
 NEGATIVE_INTEREST = ("label", "nearest")
 
 
-class Interests(NamedTuple):
+class ActiveInterests(NamedTuple):
     """A user's ``vectors`` [B, K, D], of which those count that are ``active`` [B, K]: the first one, and any other."""
 
     vectors: Tensor
@@ -32,7 +32,7 @@ class Interests(NamedTuple):
 
 
 def full_softmax(
-    user: Tensor, items: Tensor, target: Tensor, *, temperature: float, interests: Interests | None = None
+    user: Tensor, items: Tensor, target: Tensor, *, temperature: float, interests: ActiveInterests | None = None
 ) -> Tensor:
     """Cross-entropy over the whole catalogue; the logits ``[B, N]`` never exist at once.
 
@@ -56,7 +56,7 @@ def full_softmax(
     return loss
 
 
-def _met(user: Tensor, interests: Interests | None) -> tuple[Tensor, Tensor | None]:
+def _met(user: Tensor, interests: ActiveInterests | None) -> tuple[Tensor, Tensor | None]:
     """The vectors ``[B, K, D]`` that items other than the label meet, and which of them count."""
     return (user[:, None], None) if interests is None else interests
 
@@ -70,7 +70,7 @@ def sampled_softmax(
     *,
     temperature: float,
     log_expected: Tensor,
-    interests: Interests | None = None,
+    interests: ActiveInterests | None = None,
 ) -> Tensor:
     """An estimate of :func:`full_softmax` from the target and n negatives drawn from a proposal Q.
 
@@ -108,7 +108,7 @@ def ranking_nce(
     temperature: float,
     log_q_target: Tensor,
     log_q_negatives: Tensor,
-    interests: Interests | None = None,
+    interests: ActiveInterests | None = None,
 ) -> Tensor:
     """Noise-contrastive estimation by ranking: which of 1 + n candidates is the target, and which n come from Q?
 
@@ -140,7 +140,7 @@ def _among(
     temperature: float,
     less_target: Tensor | None,
     less_negatives: Tensor,
-    interests: Interests | None,
+    interests: ActiveInterests | None,
 ) -> Tensor:
     """Cross-entropy of the target among itself and its negatives but for hits, whose logits are made less."""
     positive_logit = (user * positive).sum(1) / temperature
@@ -157,7 +157,7 @@ def _among(
     return (logits.logsumexp(1) - positive_logit).mean()
 
 
-def _own_scores(user: Tensor, negatives: Tensor, interests: Interests | None) -> Tensor:
+def _own_scores(user: Tensor, negatives: Tensor, interests: ActiveInterests | None) -> Tensor:
     """The products ``[B, n]`` of each row with its own negatives ``[B, n, D]``."""
     vectors, active = _met(user, interests)
     scores = torch.einsum("bkd,bnd->bkn", vectors, negatives)
@@ -167,7 +167,7 @@ def _own_scores(user: Tensor, negatives: Tensor, interests: Interests | None) ->
 
 
 def bpr(
-    user: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float, interests: Interests | None = None
+    user: Tensor, positive: Tensor, negatives: Tensor, *, temperature: float, interests: ActiveInterests | None = None
 ) -> Tensor:
     """Bayesian personalised ranking, the mean of -log sigmoid(s+ - s-) (Rendle et al., UAI 2009).
 

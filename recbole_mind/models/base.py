@@ -261,7 +261,7 @@ class RetrievalModel(SequentialRecommender):
         interests, active, penalty = self.read_to_train(behaviors, place, lengths, users, share)
         positive, negatives = torch.split(self.compared(vectors), sizes[1:])
         user = self.user_vector(interests, active, positive)
-        met = losses.Interests(interests, active) if self.negative_interest == "nearest" else None
+        met = losses.ActiveInterests(interests, active) if self.negative_interest == "nearest" else None
         if items is not None:
             catalogue = self.compared(items)
             loss = losses.full_softmax(user, catalogue, target, temperature=self.temperature, interests=met)
@@ -277,7 +277,7 @@ class RetrievalModel(SequentialRecommender):
         negatives: Tensor,
         target: Tensor,
         negative_ids: Tensor,
-        interests: losses.Interests | None,
+        interests: losses.ActiveInterests | None,
     ) -> Tensor:
         """The loss of users ``[B, D]`` with their targets ``[B, D]`` against negatives ``[n, D]`` or ``[B, n, D]``."""
         if self.loss_type == "BPR":

@@ -56,7 +56,7 @@ SEARCHING: dict[str, dict[str, float]] = {
 }
 
 
-class Loaded(NamedTuple):
+class LoadReport(NamedTuple):
     """What :func:`load` did.
 
     Attributes:
@@ -83,7 +83,7 @@ def load(
     parameters: object = None,
     token: str = "",
     progress: Callable[[int], object] = lambda inserted: None,
-) -> Loaded:
+) -> LoadReport:
     """Put a bundle's item vectors into Milvus, and let ``alias`` stand for them once they are whole.
 
     The alias is switched at one stroke. The collection that it stood for before is kept for those who still search
@@ -140,7 +140,7 @@ def load(
             for name in set(there) - {collection, before}:
                 client.drop_collection(name, timeout=INSERT)
                 dropped.append(name)
-    return Loaded(collection, kind, inserted, None if before == collection else before, tuple(dropped))
+    return LoadReport(collection, kind, inserted, None if before == collection else before, tuple(dropped))
 
 
 class MilvusIndex(ItemIndex):

@@ -19,7 +19,7 @@ from recbole_mind.retrieval.item_index import ItemIndex
 from recbole_mind.retrieval.types import Exclusions, Floats, Ints
 from recbole_mind.retrieval.validation import is_whole
 from recbole_mind.serving.bundle.bundle import Bundle
-from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.serving.diversity import diversify
 from recbole_mind.serving.results import EMPTY, UNKNOWN, Funnel, InterestList, Interests, ItemPool, Recalled
 
@@ -409,7 +409,7 @@ class Recaller:
         return known[category or next(iter(known))]
 
 
-def _ids(tokens: Tokens, given: list[Any], name: str) -> Ints:
+def _ids(tokens: TokenIndex, given: list[Any], name: str) -> Ints:
     try:
         return tokens.ids(given)
     except InputError as error:

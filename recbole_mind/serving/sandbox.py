@@ -35,7 +35,7 @@ _CODE = (
 )
 
 
-class Trial:
+class Sandboxed:
     """One call of a function with a bundle's folder, in a process of its own.
 
     Args:

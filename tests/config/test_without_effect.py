@@ -274,7 +274,7 @@ def board(small, tmp_path, given):
     settings = {"all": base, "one": {"model": "MIND", "K": 1}}
     for name, own in given.items():
         settings[name] = settings.get(name, {}) | own
-    return runner.Leaderboard(spec_.Spec(**content | {"settings": settings}), tmp_path)
+    return runner.Leaderboard(spec_.LeaderboardSpec(**content | {"settings": settings}), tmp_path)
 
 
 def test_a_leaderboard_refuses_what_a_row_or_every_row_does_not_read(small, tmp_path):

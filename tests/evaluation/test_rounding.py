@@ -12,7 +12,7 @@ from recbole_mind import InputError
 from recbole_mind.config.keys import known_keys
 from recbole_mind.evaluation.hits import Hits, per_user
 from recbole_mind.experiments.leaderboard.runner import Leaderboard
-from recbole_mind.experiments.leaderboard.spec import Spec
+from recbole_mind.experiments.leaderboard.spec import LeaderboardSpec
 from recbole_mind.experiments.leaderboard.table import build
 from recbole_mind.experiments.trial import hits_beside
 from recbole_mind.training import run as quick_start
@@ -91,7 +91,7 @@ def test_means_and_changes_of_a_board_are_those_of_the_users_hits(folder, tmp_pa
     shared = {
         key: shared[key] for key in ("load_col", "MAX_ITEM_LIST_LENGTH", "topk", "valid_metric", "train_batch_size")
     }
-    spec = Spec(
+    spec = LeaderboardSpec(
         models=("Pop", "YouTubeDNN"),
         datasets=("small",),
         seeds=(1, 2),

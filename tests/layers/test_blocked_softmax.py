@@ -199,7 +199,7 @@ def several(user, K=3, seed=5):
     active = torch.arange(K) < torch.randint(1, K + 1, (B, 1), generator=generator)
     active[0], active[-1] = True, torch.arange(K) < 1
     vectors = torch.nn.functional.normalize(torch.randn(B, K, D, generator=generator), dim=2)
-    return losses.Interests(torch.where(active[:, :, None], vectors, 100 * vectors), active)
+    return losses.ActiveInterests(torch.where(active[:, :, None], vectors, 100 * vectors), active)
 
 
 def as_lists(met):
@@ -263,7 +263,7 @@ def test_gradients_of_negatives_go_to_the_interest_that_they_meet(temperature, f
     plain = {"temperature": temperature} | own
 
     def ours(vectors, user, positive, negatives):
-        interests = losses.Interests(vectors, met.active)
+        interests = losses.ActiveInterests(vectors, met.active)
         if whole:
             every = torch.cat([negatives.new_ones(1, 6), negatives])
             return full_softmax(user, every, target, temperature=temperature, interests=interests)
@@ -284,7 +284,7 @@ def test_gradients_of_negatives_go_to_the_interest_that_they_meet(temperature, f
 
 def test_a_single_interest_is_the_user():
     user, items, target, ids = crowded(40)
-    one = losses.Interests(user[:, None], torch.ones(70, 1, dtype=torch.bool))
+    one = losses.ActiveInterests(user[:, None], torch.ones(70, 1, dtype=torch.bool))
     settings = {"temperature": 0.1}
     assert torch.equal(
         full_softmax(user, items, target, **settings, interests=one), full_softmax(user, items, target, **settings)

@@ -50,7 +50,7 @@ def bundle(two_bundles, tmp_path):
 
 
 def trial(folder, function, arguments=None, **limits):
-    return sandbox.Trial(folder, tried.__name__, function.__name__, arguments, **limits)
+    return sandbox.Sandboxed(folder, tried.__name__, function.__name__, arguments, **limits)
 
 
 def test_what_a_trial_returns_is_its_answer_and_nothing_else(bundle):
@@ -84,7 +84,7 @@ def gone(pid):
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_who_tries_and_what_is_tried(kind, bundle):
-    call = f"sandbox.Trial({str(bundle)!r}, 'tests.support.tried', 'forever', seconds=60).run()"
+    call = f"sandbox.Sandboxed({str(bundle)!r}, 'tests.support.tried', 'forever', seconds=60).run()"
     code = f"from recbole_mind.serving import sandbox; {call}"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     until(lambda: (bundle.parent / "pid").exists() and (bundle.parent / "pid").read_text())
@@ -95,7 +95,7 @@ def test_a_signal_ends_who_tries_and_what_is_tried(kind, bundle):
 
 def test_a_service_that_ends_does_not_wait_for_a_trial(bundle, monkeypatch):
     bundles = Bundles(bundle, Metrics())
-    monkeypatch.setattr(sandbox, "Trial", functools.partial(endless, sandbox.Trial))
+    monkeypatch.setattr(sandbox, "Trial", functools.partial(endless, sandbox.Sandboxed))
     bundles._tried.clear()
     bundles.start(0.05)
     bundles.reload()
@@ -173,7 +173,7 @@ def test_a_bundle_that_no_check_knows_is_blocked_by_its_trial(function, reason, 
     def made(folder, module, name, arguments):
         return real(folder, tried.__name__, function.__name__, seconds=3)
 
-    real = sandbox.Trial
+    real = sandbox.Sandboxed
     monkeypatch.setattr(sandbox, "Trial", made)
     event = Store(tmp_path / "store").publish(bundle, force="it is mine")
     assert event.event == "blocked"

@@ -166,9 +166,9 @@ def _histories(path: Path) -> None:
 
 
 def _tokens(path: Path) -> None:
-    from recbole_mind.serving.bundle.token_index import Tokens
+    from recbole_mind.serving.bundle.token_index import TokenIndex
 
-    found = Tokens.open(path, "items", 40)
+    found = TokenIndex.open(path, "items", 40)
     names = found.tokens(range(40))
     found.ids([*names, "none"])
     assert len(names) == 40
@@ -282,7 +282,7 @@ def prepare(folder: Path) -> None:
     np.save(folder / "array.npy", rng.random((50, 4), np.float32))
     found = rng.random((40, 10)) < 0.1
     hits.Hits(found, np.maximum(found.sum(1), 1), "users").save(folder / "hits.npz")
-    token_index.Tokens.of([f"item {n} é" for n in range(40)]).save(folder / "tokens", "items")
+    token_index.TokenIndex.of([f"item {n} é" for n in range(40)]).save(folder / "tokens", "items")
     history = [[f"i{n}" for n in rng.integers(1, 50, 5)] for _ in range(30)]
     columns = {"user": [f"u{n}" for n in range(30)], "history": history, "n": [5] * 30, "job": ["j1"] * 30}
     pq.write_table(pa.table(columns), folder / "histories.parquet", row_group_size=10)

@@ -24,7 +24,7 @@ SHOWN = 6  # users that are shown where none is named
 _WEIGHTS = {"ComiRecSA": "attention weight", "YouTubeDNN": "share of the mean"}
 
 
-class Item(NamedTuple):
+class ExplainedItem(NamedTuple):
     """An item in words, with RecBole's id."""
 
     id: int
@@ -39,7 +39,7 @@ class Recommended(NamedTuple):
     In a fallback the score is the item's number of interactions in training, and the cosine is 0.
     """
 
-    item: Item
+    item: ExplainedItem
     interest: int
     score: float
     cosine: float
@@ -82,10 +82,10 @@ class Explained:
     user: str | None
     model: str
     kind: str
-    behaviors: tuple[Item, ...]
+    behaviors: tuple[ExplainedItem, ...]
     earlier: int
     unknown: tuple[str, ...]
-    followed: Item | None
+    followed: ExplainedItem | None
     vectors: Floats
     weights: Floats
     names: tuple[str, ...]
@@ -173,8 +173,10 @@ class _Study(NamedTuple):
     n: int
     seed: int
 
-    def item(self, number: int) -> Item:
-        return Item(number, self.items.tokens[number], self.items.titles[number], self.items.categories[number])
+    def item(self, number: int) -> ExplainedItem:
+        return ExplainedItem(
+            number, self.items.tokens[number], self.items.titles[number], self.items.categories[number]
+        )
 
     def one(self, label: str, user: str | None, past: Past, unknown: tuple[str, ...]) -> Explained:
         model = self.retriever.model

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.cells import cell_len
 
-from recbole_mind.analysis.explain.case_study import Explained, Item
+from recbole_mind.analysis.explain.case_study import Explained, ExplainedItem
 from recbole_mind.analysis.explain.item_map import ItemMap, label_places
 from recbole_mind.errors import require
 from recbole_mind.report import fonts, style
@@ -248,7 +248,7 @@ def map_of(explained: Explained, items: ItemMap, *, width: float = style.WIDE, t
     return figure
 
 
-def _points(axes: Axes, items: ItemMap, shown: Sequence[Item], look: dict[str, Any]) -> None:
+def _points(axes: Axes, items: ItemMap, shown: Sequence[ExplainedItem], look: dict[str, Any]) -> None:
     """Items on the map, each with its title as a hint."""
     if shown:
         places = items.of([item.id for item in shown])

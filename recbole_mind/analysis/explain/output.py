@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_mind.analysis.explain.case_study import Explained, Item, Recommended
+from recbole_mind.analysis.explain.case_study import Explained, ExplainedItem, Recommended
 from recbole_mind.config import keys
 from recbole_mind.errors import InputError, require
 from recbole_mind.training import checkpoint, load
@@ -139,7 +139,7 @@ def _plain(one: Explained) -> dict[str, Any]:
     }
 
 
-def _item(item: Item) -> dict[str, Any]:
+def _item(item: ExplainedItem) -> dict[str, Any]:
     return {"token": item.token, "title": item.title, "categories": list(item.categories)}
 
 

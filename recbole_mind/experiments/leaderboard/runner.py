@@ -19,7 +19,7 @@ from recbole_mind.data import columns
 from recbole_mind.data.counts import describe
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.experiments.executor import spread
-from recbole_mind.experiments.leaderboard.spec import Cell, Spec
+from recbole_mind.experiments.leaderboard.spec import LeaderboardSpec, RunKey
 from recbole_mind.experiments.leaderboard.table import Board, build, check_data
 from recbole_mind.experiments.progress import RunsProgress
 from recbole_mind.experiments.trial import Trial, execute, fingerprint, hits_beside
@@ -42,12 +42,12 @@ class Leaderboard:
         InputError: settings that a model refuses, a data set that is not there, a file that is no record.
     """
 
-    def __init__(self, spec: Spec, folder: str | Path, jobs: int = 1) -> None:
+    def __init__(self, spec: LeaderboardSpec, folder: str | Path, jobs: int = 1) -> None:
         self.spec, self.folder, self.jobs = spec, Path(folder).resolve(), jobs
         self.absent: dict[tuple[str, str, str], str] = {}
-        self.trials: dict[Cell, Trial] = {}
-        self.done: dict[Cell, dict[str, Any]] = {}
-        self.outdated: list[tuple[Cell, str]] = []  # and what of it changed
+        self.trials: dict[RunKey, Trial] = {}
+        self.done: dict[RunKey, dict[str, Any]] = {}
+        self.outdated: list[tuple[RunKey, str]] = []  # and what of it changed
         spec.check_read()
         plans: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, str]] | None] = {}
         for cell in spec.cells():
@@ -86,7 +86,7 @@ class Leaderboard:
         with contextlib.suppress(OSError):  # not empty, or not there
             running.rmdir()
 
-    def _plan(self, cell: Cell) -> tuple[dict[str, Any], dict[str, str]] | None:
+    def _plan(self, cell: RunKey) -> tuple[dict[str, Any], dict[str, str]] | None:
         """The settings of a run and their fingerprint; ``None`` where it is not to be made."""
         from recbole.utils import ModelType, get_model
 
@@ -137,7 +137,7 @@ class Leaderboard:
                 number = f"{len(self.done)} of {len(self.done) + len(set(cells) - set(self.done))}"
                 raise InterruptedRun(f"stopped: {number} runs are done; the same command goes on") from None
 
-    def _check_data(self, cell: Cell) -> None:
+    def _check_data(self, cell: RunKey) -> None:
         """Refuse a run on other data than those beside it, before more are made."""
         beside = [(other.label, record) for other, record in self.done.items() if other[:2] == cell[:2]]
         check_data(f"{cell.dataset}, {cell.protocol}", beside)
@@ -148,7 +148,7 @@ class Leaderboard:
 
         @functools.cache
         def hits_of(key: tuple[str, str, str, int]) -> Hits | None:
-            cell = Cell(*key)
+            cell = RunKey(*key)
             kept = self.done[cell].get("hits")
             return Hits.load(hits_beside(self.folder / "records" / cell.file)) if kept else None
 

@@ -19,7 +19,7 @@ _SETTINGS = Allowed("'all', a data set or a model, each with its settings")
 _NULL = BeforeValidator(lambda value: {} if value is None else value)
 
 
-class Cell(NamedTuple):
+class RunKey(NamedTuple):
     """One run of a leaderboard."""
 
     dataset: str
@@ -55,7 +55,7 @@ Protocols = Annotated[
 Settings = Annotated[dict[Annotated[str, Allowed("names of settings")], Any], Allowed("settings")]
 
 
-class Spec(Specification):
+class LeaderboardSpec(Specification):
     """A leaderboard: models that run on data sets under protocols, with seeds."""
 
     models: Names = Field(
@@ -83,7 +83,7 @@ class Spec(Specification):
     )
 
     @model_validator(mode="after")
-    def _check(self) -> Spec:
+    def _check(self) -> LeaderboardSpec:
         twice = set(self.models) & set(self.datasets)
         require(not twice, f"'{min(twice, default='')}' is both a model and a data set; give the model another label")
         require(self.baseline in self.models, f"baseline: '{self.baseline}' is not among the models")
@@ -120,10 +120,10 @@ class Spec(Specification):
         why = self.not_run.get(label)
         return why if why is None or isinstance(why, str) else why.get(dataset)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[RunKey]:
         """Every run, the first seed of all of them first."""
         return [
-            Cell(dataset, protocol, label, seed)
+            RunKey(dataset, protocol, label, seed)
             for seed in self.seeds
             for dataset in self.datasets
             for protocol in self.protocols
@@ -134,7 +134,7 @@ class Spec(Specification):
         """The model behind a label."""
         return str(self.settings.get(label, {}).get("model", label))
 
-    def overrides(self, cell: Cell) -> dict[str, Any]:
+    def overrides(self, cell: RunKey) -> dict[str, Any]:
         """The settings of a run, other than its seed."""
         model = self.model(cell.label)
         common: dict[str, Any] = {}
@@ -158,7 +158,7 @@ class Spec(Specification):
                 if all(key in reasons for reasons in idle):
                     raise InputError(f"settings: {source}: {key}: {value!r} has no effect in any row: {idle[0][key]}")
 
-    def chosen(self, cell: Cell) -> dict[str, Any]:
+    def chosen(self, cell: RunKey) -> dict[str, Any]:
         """The settings that ship for the data set, the protocol and the label, or else the label's model."""
         known = loading.defaults("leaderboard", cell.dataset).get(cell.protocol, {}) if self.tuned else {}
         return dict(known.get(cell.label) or known.get(self.model(cell.label)) or {})
@@ -168,10 +168,10 @@ class Tuned(RootModel[dict[Annotated[str, OneOf(protocols.known())], dict[str, d
     """The settings that ship for a data set: by protocol and by label, or else by the label's model."""
 
 
-def read_spec(path: str | Path) -> Spec:
+def read_spec(path: str | Path) -> LeaderboardSpec:
     """Read a leaderboard's YAML file.
 
     Raises:
         InputError: the file, a key or a value cannot be used.
     """
-    return read(Spec, loading.read_file(path), f"leaderboard '{path}'")
+    return read(LeaderboardSpec, loading.read_file(path), f"leaderboard '{path}'")

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from recbole_mind.experiments.sweep import outcomes, page
-from recbole_mind.experiments.sweep.outcomes import Curve, Outcome
+from recbole_mind.experiments.sweep.outcomes import Curve, TrialOutcome
 from recbole_mind.report import figure_set, style
 from recbole_mind.report.axis_scale import Scale, text
 from recbole_mind.report.figure_set import Kind
@@ -86,7 +86,7 @@ def over_values(curves: Mapping[str, Curve], metric: str, *, width: float = styl
 
 
 @style.drawn
-def best_so_far(runs: Sequence[Outcome], metric: str, *, bigger: bool = True, width: float = style.WIDE) -> Figure:
+def best_so_far(runs: Sequence[TrialOutcome], metric: str, *, bigger: bool = True, width: float = style.WIDE) -> Figure:
     """The result of each trial and the best up to it; those that were stopped early or failed are marked."""
     figure, (axes,), _ = style.grid(1, width, 1, 3.0)
     steps = outcomes.best_so_far(runs, bigger)
@@ -112,7 +112,7 @@ def best_so_far(runs: Sequence[Outcome], metric: str, *, bigger: bool = True, wi
 
 
 @style.drawn
-def parallel(runs: Sequence[Outcome], metric: str, *, bigger: bool = True, width: float = style.WIDE) -> Figure:
+def parallel(runs: Sequence[TrialOutcome], metric: str, *, bigger: bool = True, width: float = style.WIDE) -> Figure:
     """Parallel coordinates, an axis a row and the metric's at the foot; the better a trial, the darker its line."""
     names = outcomes.varied(runs)
     good = outcomes.ranked(outcomes.good(runs), bigger)[::-1]
@@ -169,7 +169,7 @@ def importances(found: outcomes.Importance, *, width: float = style.WIDE) -> Fig
 
 @style.drawn
 def scatter(
-    runs: Sequence[Outcome], metric: str, names: Sequence[str], *, bigger: bool = True, width: float = style.WIDE
+    runs: Sequence[TrialOutcome], metric: str, names: Sequence[str], *, bigger: bool = True, width: float = style.WIDE
 ) -> Figure:
     """The metric over each of ``names``, a point for each trial that has a result, a star for the best."""
     good = outcomes.good(runs)
@@ -189,7 +189,7 @@ def scatter(
     return figure
 
 
-def _points(axes: Axes, runs: Sequence[Outcome], places: Sequence[float]) -> None:
+def _points(axes: Axes, runs: Sequence[TrialOutcome], places: Sequence[float]) -> None:
     """A point for each trial that has a result."""
     for state, colour, marker, filled in (("done", style.BLUE, "o", True), ("stopped", style.ORANGE, "^", False)):
         shown = [(x, run.value) for x, run in zip(places, runs, strict=True) if run.state == state]
@@ -200,7 +200,7 @@ def _points(axes: Axes, runs: Sequence[Outcome], places: Sequence[float]) -> Non
             axes.scatter(xs, ys, s=26, marker=marker, facecolors=face, edgecolors=edge, label=label, zorder=3)
 
 
-def _steps(good: Sequence[Outcome], bigger: bool) -> list[int]:
+def _steps(good: Sequence[TrialOutcome], bigger: bool) -> list[int]:
     """The colour of each trial, from the lower quartile (the poorer ones are all alike) to the best."""
     values = np.array([run.value for run in good], float) * (1 if bigger else -1)
     if not len(values):
@@ -245,7 +245,7 @@ def write(
 
 
 def _along_axes(
-    runs: Sequence[Outcome], metric: str, names: Sequence[str], bigger: bool, defaults: Mapping[str, Any] | None
+    runs: Sequence[TrialOutcome], metric: str, names: Sequence[str], bigger: bool, defaults: Mapping[str, Any] | None
 ) -> list[Kind]:
     values = {name: curve for name in names if (curve := outcomes.along(runs, name, names, defaults))}
     epochs: dict[str, Curve] = {}
@@ -277,7 +277,7 @@ def _along_axes(
     return [*kinds, *_progress(runs, metric, bigger)]
 
 
-def _of_search(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[Kind]:
+def _of_search(runs: Sequence[TrialOutcome], metric: str, bigger: bool) -> list[Kind]:
     kinds = _progress(runs, metric, bigger)
     good = len(outcomes.good(runs))
     names = outcomes.varied(runs)
@@ -317,7 +317,7 @@ def _of_search(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[Kind]
     return kinds
 
 
-def _progress(runs: Sequence[Outcome], metric: str, bigger: bool) -> list[Kind]:
+def _progress(runs: Sequence[TrialOutcome], metric: str, bigger: bool) -> list[Kind]:
     read = "A point is a trial; the line is the best result up to it. A line long flat: more trials bring little."
 
     def draw(_: Sequence[str], width: float) -> Figure:

@@ -20,7 +20,7 @@ TREES = 300
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How one trial ended.
 
     Attributes:
@@ -49,7 +49,7 @@ class Outcome:
         return "failed" if self.error else "no result" if self.value is None else "stopped" if self.stopped else "done"
 
 
-def outcomes(trials: Iterable[Mapping[str, Any]], metric: str) -> list[Outcome]:
+def outcomes(trials: Iterable[Mapping[str, Any]], metric: str) -> list[TrialOutcome]:
     """The trials by number; ``metric`` is found in any case of letters, as RecBole writes it."""
     found = []
     for trial in trials:
@@ -58,7 +58,7 @@ def outcomes(trials: Iterable[Mapping[str, Any]], metric: str) -> list[Outcome]:
         value = None if error else _finite(valid.get(metric.casefold()))
         curve = tuple(math.nan if (x := _finite(point)) is None else x for point in trial.get("curve") or ())
         found.append(
-            Outcome(
+            TrialOutcome(
                 number=trial["number"],
                 seed=trial["seed"],
                 settings={str(name): _plain(value) for name, value in trial["settings"].items()},
@@ -100,12 +100,12 @@ class Best:
     settings: dict[str, Value]
     value: float
     sd: float | None
-    runs: tuple[Outcome, ...]
+    runs: tuple[TrialOutcome, ...]
 
 
-def best(runs: Sequence[Outcome], bigger: bool = True) -> Best | None:
+def best(runs: Sequence[TrialOutcome], bigger: bool = True) -> Best | None:
     """The best settings; ties go to the earlier trial. None if no trial has a result."""
-    groups: dict[tuple[tuple[str, Value], ...], list[Outcome]] = {}
+    groups: dict[tuple[tuple[str, Value], ...], list[TrialOutcome]] = {}
     for run in runs:
         if run.value is not None:
             groups.setdefault(tuple(sorted(run.settings.items())), []).append(run)
@@ -118,12 +118,12 @@ def best(runs: Sequence[Outcome], bigger: bool = True) -> Best | None:
     return Best(found[0].settings, mean, sd, tuple(found))
 
 
-def ranked(runs: Sequence[Outcome], bigger: bool = True) -> list[Outcome]:
+def ranked(runs: Sequence[TrialOutcome], bigger: bool = True) -> list[TrialOutcome]:
     """Best first, those without a result last; ties by number."""
     return sorted(runs, key=lambda run: (run.value is None, _cost(run.value or 0.0, bigger), run.number))
 
 
-def best_so_far(runs: Sequence[Outcome], bigger: bool = True) -> list[tuple[int, float]]:
+def best_so_far(runs: Sequence[TrialOutcome], bigger: bool = True) -> list[tuple[int, float]]:
     """The number of each trial with the best value up to it, from the first result on."""
     steps: list[tuple[int, float]] = []
     for run in runs:
@@ -137,21 +137,23 @@ def _cost(value: float, bigger: bool) -> float:
     return -value if bigger else value
 
 
-Curve = dict[Value, list[Outcome]]  # the runs at each value of a setting, the values in order
+Curve = dict[Value, list[TrialOutcome]]  # the runs at each value of a setting, the values in order
 
 
-def results(runs: Iterable[Outcome]) -> list[float]:
+def results(runs: Iterable[TrialOutcome]) -> list[float]:
     """The metric of those that have one."""
     return [run.value for run in runs if run.value is not None]
 
 
-def spread(runs: Iterable[Outcome]) -> tuple[float, float | None]:
+def spread(runs: Iterable[TrialOutcome]) -> tuple[float, float | None]:
     """Mean and sample standard deviation of the results, of which there must be one; one has no deviation."""
     values = results(runs)
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def along(runs: Sequence[Outcome], name: str, names: Sequence[str], defaults: Mapping[str, Any] | None = None) -> Curve:
+def along(
+    runs: Sequence[TrialOutcome], name: str, names: Sequence[str], defaults: Mapping[str, Any] | None = None
+) -> Curve:
     """The trials with a result that belong to the curve of ``name``, by its value in order.
 
     Of a trial that has settings on other axes of ``names`` too, these must be at their default: what ``defaults`` says,
@@ -163,7 +165,7 @@ def along(runs: Sequence[Outcome], name: str, names: Sequence[str], defaults: Ma
         counts = Counter(run.settings[other] for run in runs if other in run.settings)
         if other != name and counts:
             usual[other] = counts.most_common(1)[0][0] if defaults is None else _plain(defaults[other])
-    found: dict[Value, list[Outcome]] = {}
+    found: dict[Value, list[TrialOutcome]] = {}
     for run in runs:
         fits = all(run.settings.get(other, value) == value for other, value in usual.items())
         if name in run.settings and fits and run.value is not None and not run.stopped:
@@ -180,7 +182,7 @@ class Course:
     count: NDArray[np.int64]
 
 
-def course(runs: Sequence[Outcome]) -> Course:
+def course(runs: Sequence[TrialOutcome]) -> Course:
     """Mean and spread over the runs that reached an epoch; with early stopping these get fewer."""
     length = max((len(run.curve) for run in runs), default=0)
     grid = np.full((len(runs), length), np.nan)
@@ -194,17 +196,17 @@ def course(runs: Sequence[Outcome]) -> Course:
     return Course(mean, sd, count)
 
 
-def good(runs: Iterable[Outcome]) -> list[Outcome]:
+def good(runs: Iterable[TrialOutcome]) -> list[TrialOutcome]:
     """The trials that have a result."""
     return [run for run in runs if run.value is not None]
 
 
-def names_of(runs: Iterable[Outcome]) -> list[str]:
+def names_of(runs: Iterable[TrialOutcome]) -> list[str]:
     """Every setting that some trial has, as they come."""
     return list(dict.fromkeys(name for run in runs for name in run.settings))
 
 
-def varied(runs: Sequence[Outcome]) -> list[str]:
+def varied(runs: Sequence[TrialOutcome]) -> list[str]:
     """The settings that have more than one value among the trials with a result."""
     good = [run for run in runs if run.value is not None]
     return [name for name in names_of(good) if len({run.settings[name] for run in good if name in run.settings}) > 1]
@@ -227,7 +229,7 @@ class Importance:
     r2: float
 
 
-def importance(runs: Sequence[Outcome]) -> Importance | None:
+def importance(runs: Sequence[TrialOutcome]) -> Importance | None:
     """Fit a forest to settings and metric; None with too few trials, or where settings or results do not differ.
 
     A setting that a trial lacks counts as its middle or commonest value, so that it says nothing about that trial.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recbole_mind.experiments.sweep import outcomes
-from recbole_mind.experiments.sweep.outcomes import Outcome
+from recbole_mind.experiments.sweep.outcomes import TrialOutcome
 from recbole_mind.report.axis_scale import Value, text
 from recbole_mind.report.figure_page import Part
 from recbole_mind.report.templates import render
@@ -19,7 +19,7 @@ ERROR = 300  # letters of an error in a table
 _STATES = {"done": "done", "stopped": "stopped early", "failed": "failed", "no result": "without a result"}
 
 
-def page(runs: Sequence[Outcome], parts: Sequence[Part], metric: str, title: str, bigger: bool = True) -> str:
+def page(runs: Sequence[TrialOutcome], parts: Sequence[Part], metric: str, title: str, bigger: bool = True) -> str:
     """The whole page: what is best, the figures, every trial."""
     best = outcomes.best(runs, bigger)
     names = outcomes.names_of(runs)
@@ -42,7 +42,7 @@ def page(runs: Sequence[Outcome], parts: Sequence[Part], metric: str, title: str
     )
 
 
-def _counted(runs: Sequence[Outcome]) -> str:
+def _counted(runs: Sequence[TrialOutcome]) -> str:
     """How many trials ended how, and how long they took."""
     count = Counter(run.state for run in runs)
     states = [f"{count[state]} {words}" for state, words in _STATES.items() if count[state]]
@@ -51,7 +51,7 @@ def _counted(runs: Sequence[Outcome]) -> str:
     return counted + (f" Together they took {duration(sum(lasted))}." if lasted else "")
 
 
-def _cells(run: Outcome, names: Sequence[str]) -> list[tuple[str, str]]:
+def _cells(run: TrialOutcome, names: Sequence[str]) -> list[tuple[str, str]]:
     """What a trial's row is sorted by and what it shows, behind its state."""
     values: list[Value | None] = [*(run.settings.get(name) for name in names), run.seed, run.epochs]
     cells = [(_key(value), EMPTY if value is None else text(value)) for value in values]

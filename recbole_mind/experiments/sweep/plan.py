@@ -11,7 +11,7 @@ from recbole_mind.config.without_effect import unread
 from recbole_mind.data import columns, reading
 from recbole_mind.errors import InputError, require
 from recbole_mind.experiments.sweep.space import Space
-from recbole_mind.experiments.sweep.spec import Spec
+from recbole_mind.experiments.sweep.spec import SweepSpec
 from recbole_mind.experiments.trial import fingerprint
 from recbole_mind.training import build
 from recbole_mind.util.json_text import plain, same
@@ -33,7 +33,7 @@ class Plan:
         mark: what must stay the same for a sweep to go on.
     """
 
-    spec: Spec
+    spec: SweepSpec
     config: Any
     metric: str
     bigger: bool
@@ -43,7 +43,7 @@ class Plan:
     mark: dict[str, Any]
 
     @classmethod
-    def of(cls, spec: Spec) -> Plan:
+    def of(cls, spec: SweepSpec) -> Plan:
         """The plan of a sweep's file.
 
         Raises:
@@ -83,7 +83,7 @@ def _check_data(config: Any) -> None:
     reading.check_files(config)
 
 
-def _check_values(spec: Spec) -> None:
+def _check_values(spec: SweepSpec) -> None:
     """Build the settings of a trial for each end of each parameter's values."""
 
     points = [(name, {name: value}) for name, values in spec.curves.items() for value in values]
@@ -101,7 +101,7 @@ def _check_values(spec: Spec) -> None:
             raise InputError(f"{where}: {name}: {error}") from None
 
 
-def _total(spec: Spec, points: list[tuple[dict[str, Any], int]]) -> int:
+def _total(spec: SweepSpec, points: list[tuple[dict[str, Any], int]]) -> int:
     """How many trials there will be."""
     if spec.space is None:
         return len(points)
@@ -113,7 +113,7 @@ def _total(spec: Spec, points: list[tuple[dict[str, Any], int]]) -> int:
     return min(count, most)
 
 
-def _bind(spec: Spec, config: Any) -> Space | None:
+def _bind(spec: SweepSpec, config: Any) -> Space | None:
     """The space, with the values of settings that its conditions ask for and that are not drawn, for each model."""
 
     outside = set() if spec.space is None else spec.space.outside()
@@ -127,7 +127,7 @@ def _bind(spec: Spec, config: Any) -> Space | None:
     return replace(spec.space, fixed=fixed)
 
 
-def _curve_points(spec: Spec, config: Any) -> list[tuple[dict[str, Any], int]]:
+def _curve_points(spec: SweepSpec, config: Any) -> list[tuple[dict[str, Any], int]]:
     """Each point of each curve once, with each seed: the first seed of all of them first.
 
     A point is a value on one axis with the others at their default; one that lies on several curves is run once.

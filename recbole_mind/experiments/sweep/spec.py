@@ -61,7 +61,7 @@ def _trials(known: Mapping[str, Any]) -> int | None:
     return None if known.get("space") is None or known.get("algo") == "exhaustive" else _MAX_EVALS
 
 
-class Spec(Specification):
+class SweepSpec(Specification):
     """A sweep: a search in a space of settings, or curves along each of several settings."""
 
     named: Annotated[str, Allowed("a model's name")] = Field(
@@ -108,7 +108,7 @@ class Spec(Specification):
         return {key: value for key, value in given.items() if value is not None or key not in known}
 
     @model_validator(mode="after")
-    def _check(self) -> Spec:
+    def _check(self) -> SweepSpec:
         given = self.model_fields_set
         one = len(given & {"space", "curves"}) == 1
         require(one, "space: one of 'space' (a search) and 'curves' (values to try) is needed")
@@ -242,7 +242,7 @@ class Spec(Specification):
         return hashlib.sha256(json_text.to_json(said).encode()).hexdigest()
 
 
-def read_spec(source: str | Path | Mapping[str, Any], **given: Any) -> Spec:
+def read_spec(source: str | Path | Mapping[str, Any], **given: Any) -> SweepSpec:
     """Read a sweep's file: YAML or JSON, or a ``hyper.test`` of RecBole; a name such as ``mind.yaml`` may be shipped.
 
     Args:
@@ -264,12 +264,12 @@ def read_spec(source: str | Path | Mapping[str, Any], **given: Any) -> Spec:
     return _read(content, given, f"sweep '{source}'")
 
 
-def _read(content: dict[str, Any], given: Mapping[str, Any], where: str = "") -> Spec:
+def _read(content: dict[str, Any], given: Mapping[str, Any], where: str = "") -> SweepSpec:
     said = content | {key: value for key, value in given.items() if value is not None and key != "overrides"}
     fixed = said.get("settings")
     if given.get("overrides") and isinstance(fixed, dict | None):
         said["settings"] = (fixed or {}) | given["overrides"]
-    return read(Spec, said, where)
+    return read(SweepSpec, said, where)
 
 
 def _find(path: Path) -> Path:

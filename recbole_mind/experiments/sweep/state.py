@@ -11,7 +11,7 @@ from recbole_mind.errors import InputError
 from recbole_mind.experiments.sweep.journal import Journal
 from recbole_mind.experiments.sweep.leader import Leader, figure, leader
 from recbole_mind.experiments.sweep.plan import Plan
-from recbole_mind.experiments.sweep.spec import Spec
+from recbole_mind.experiments.sweep.spec import SweepSpec
 from recbole_mind.experiments.sweep.suggest import Search
 from recbole_mind.experiments.trial import Trial, fingerprint, hits_beside, read_record
 from recbole_mind.training import build
@@ -26,7 +26,7 @@ class Sweep:
         InputError: settings or values that the model refuses, a data set that is not there.
     """
 
-    def __init__(self, spec: Spec, folder: str | Path) -> None:
+    def __init__(self, spec: SweepSpec, folder: str | Path) -> None:
         self.plan = plan = Plan.of(spec)
         self.journal = Journal(folder, plan)
         self.spec, self.metric, self.bigger = plan.spec, plan.metric, plan.bigger

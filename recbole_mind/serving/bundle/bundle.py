@@ -34,7 +34,7 @@ from recbole_mind.serving.bundle import sealed_folder
 from recbole_mind.serving.bundle.encoder import Encoder
 from recbole_mind.serving.bundle.manifest import Feature, Manifest
 from recbole_mind.serving.bundle.sealed_folder import write
-from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.util.arrays import open_array
 
 _LONGEST = 1000  # characters of what a bundle says of itself in a refusal
@@ -85,7 +85,7 @@ class ProfileFeature(NamedTuple):
 
     field: str
     several: bool
-    tokens: Tokens
+    tokens: TokenIndex
     table: Floats
     values: npt.NDArray[np.int32]
 
@@ -112,8 +112,8 @@ class Bundle:
     encoder: Encoder
     index: MultiVectorIndex
     norms: Floats | None
-    item_tokens: Tokens
-    user_tokens: Tokens
+    item_tokens: TokenIndex
+    user_tokens: TokenIndex
     counts: npt.NDArray[np.int64]
     popularity: npt.NDArray[np.int32]
     profile: tuple[ProfileFeature, ...]
@@ -194,8 +194,8 @@ class Bundle:
             encoder,
             index,
             norms,
-            Tokens.open(folder / "tokens", "items", N),
-            Tokens.open(folder / "tokens", "users", U),
+            TokenIndex.open(folder / "tokens", "items", N),
+            TokenIndex.open(folder / "tokens", "users", U),
             open_array(folder / "counts.npy", np.int64, (N,)),
             popularity,
             profile,
@@ -212,6 +212,6 @@ def _feature(folder: Path, place: int, entry: Feature, U: int) -> ProfileFeature
     values = open_array(folder / "profile" / f"{place}.users.npy", np.int32, (U, None))
     inside = not values.size or (int(values.min()) >= 0 and int(values.max()) <= V)
     require(inside, f"'profile/{place}.users.npy' holds a value that the feature has not")
-    tokens = Tokens.open(folder / "tokens", f"user-{place}", V)
+    tokens = TokenIndex.open(folder / "tokens", f"user-{place}", V)
     table = open_array(folder / "profile" / f"{place}.table.npy", np.float32, (V + 1, entry.size))
     return ProfileFeature(entry.field, entry.several, tokens, table, values)

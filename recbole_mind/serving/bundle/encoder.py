@@ -20,7 +20,7 @@ TRAINING = "training"  # the graph's own word for the training that it is of
 MEMORY = 2**30  # bytes, of all graphs of a process: one that makes more is refused or fails, and takes no other's
 
 
-class Encoded(NamedTuple):
+class EncodedHistories(NamedTuple):
     """What a history says: ``interests`` [B, K, D], which are ``active`` [B, K], and ``weights`` [B, K, L].
 
     A weight says how much of an interest a behaviour makes; 0 on padding.
@@ -36,7 +36,7 @@ class Encoder:
 
     Args:
         graph: an ONNX graph with inputs ``behaviors`` [B, L, D], ``lengths`` [B] and, where the model has one,
-            ``profile`` [B, P], and the outputs of :class:`Encoded`.
+            ``profile`` [B, P], and the outputs of :class:`EncodedHistories`.
         threads: of one call.
 
     Attributes:
@@ -68,7 +68,7 @@ class Encoder:
         require(good, f"'encoder.onnx' turns {self._inputs} into {list(outputs)}: it is not an encoder of ours")
         self.training: str | None = properties.get(TRAINING)
 
-    def __call__(self, behaviors: Floats, lengths: Ints, profile: Floats) -> Encoded:
+    def __call__(self, behaviors: Floats, lengths: Ints, profile: Floats) -> EncodedHistories:
         """Encode histories.
 
         Args:
@@ -88,7 +88,7 @@ class Encoder:
         wanted = [((B, K, D), np.float32), ((B, K), np.bool_), ((B, K, L), np.float32)]
         fits = [(part.shape, part.dtype.type) for part in found] == wanted
         require(fits, f"'encoder.onnx' gives arrays of shapes {[list(part.shape) for part in found]}")
-        return Encoded(*found)
+        return EncodedHistories(*found)
 
 
 @functools.cache

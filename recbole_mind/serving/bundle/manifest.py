@@ -62,7 +62,7 @@ class Feature(_Part):
     size: Count = Field(description="Of a value's embedding.")
 
 
-class Interests(_Part):
+class InterestsPart(_Part):
     """What the encoder gives."""
 
     K: Count = Field(description="How many interests at most.")
@@ -71,7 +71,7 @@ class Interests(_Part):
     similarity: str | None = Field(None, description="Between an interest and an item: cosine or dot.")
 
 
-class Encoder(_Part):
+class EncoderPart(_Part):
     """``encoder.onnx``."""
 
     training: str | None = Field(None, description="SHA-256 of the item vectors that it was trained with.")
@@ -89,7 +89,7 @@ class Index(_Part):
     users: int | None = Field(None, description="How many users the sample has.")
 
 
-class Metrics(_Part):
+class MetricsPart(_Part):
     """Figures of the evaluation, such as recall@10."""
 
     valid: Figures = Field({}, description="On the validation data.")
@@ -111,10 +111,10 @@ class Contents(_Part):
     preprocessing: Preprocessing
     profile: list[Feature] = Field(description="The user's features that the model uses.")
     categories: list[Name] = Field(description="Item features that diversity can look at.")
-    interests: Interests
-    encoder: Encoder = Encoder()
+    interests: InterestsPart
+    encoder: EncoderPart = EncoderPart()
     index: Index = Index()
-    metrics: Metrics = Metrics()
+    metrics: MetricsPart = MetricsPart()
     loss: float | None = Field(None, description="The mean loss of the last epoch.")
     versions: dict[str, str] = Field({}, description="Of Python and of the libraries that trained and exported.")
 

@@ -26,7 +26,7 @@ Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 
 
-class Tokens:
+class TokenIndex:
     """N different tokens by their row.
 
     Args:
@@ -44,7 +44,7 @@ class Tokens:
         return len(self._ends)
 
     @classmethod
-    def of(cls, tokens: Sequence[str]) -> Tokens:
+    def of(cls, tokens: Sequence[str]) -> TokenIndex:
         """Take in the tokens of rows 0, 1, 2, ...
 
         Raises:
@@ -81,7 +81,7 @@ class Tokens:
             save_array(folder / f"{name}.{part}.npy", array)
 
     @classmethod
-    def open(cls, folder: Path, name: str, number: int) -> Tokens:
+    def open(cls, folder: Path, name: str, number: int) -> TokenIndex:
         """Open what :meth:`save` wrote of ``number`` tokens.
 
         Raises:

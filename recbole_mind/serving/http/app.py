@@ -32,11 +32,11 @@ from recbole_mind.serving.http.schema import (
     InterestsQuery,
     ItemsAnswer,
     ItemsQuery,
-    Limits,
     Queries,
     RecallAnswer,
     RecallQuery,
     Refusal,
+    ServiceLimits,
     State,
     VersionAnswer,
     invalid,
@@ -76,7 +76,7 @@ class Settings:
     """
 
     folder: Path
-    limits: Limits
+    limits: ServiceLimits
     api_key: str | None = None
     api_key_file: Path | None = None
     allowed_hosts: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ class Bundles:
         self._refused: Lists | None = None  # newer ones that leave the bundle that serves nothing to recall
         self._complaints: dict[str, str] = {}
         self._tried: set[str] = set()  # ids of bundles that a process of its own opened
-        self._trial: sandbox.Trial | None = None  # that runs
+        self._trial: sandbox.Sandboxed | None = None  # that runs
         self._history: Any = None  # as it was last read
         self.behind = False  # whether something else is to serve, or nobody can tell
         self._wake, self._stopped = threading.Event(), False
@@ -186,7 +186,7 @@ class Bundles:
             signing.check(folder, manifest, self._trusted_keys)
         if name in self._tried:
             return name
-        self._trial = sandbox.Trial(folder, __name__, "try_bundle")
+        self._trial = sandbox.Sandboxed(folder, __name__, "try_bundle")
         try:
             if not self._stopped:
                 self._trial.run()

@@ -25,7 +25,7 @@ Queue = Annotated[int, Number(0, text=True)]
 Seconds = Annotated[float, Number(0, above=True, text=True)]
 
 
-class Limits(Specification):
+class ServiceLimits(Specification):
     """The service's settings; each key of ``properties/production/serve.yaml`` is described there."""
 
     max_history: Count
@@ -44,13 +44,13 @@ class Limits(Specification):
     shutdown_seconds: Seconds
 
 
-def limits(given: Mapping[str, Any] | None = None) -> Limits:
+def limits(given: Mapping[str, Any] | None = None) -> ServiceLimits:
     """The settings, with those given before the defaults.
 
     Raises:
         InputError: a key or a value is not allowed.
     """
-    return specification.read(Limits, loading.defaults("production", "serve") | dict(given or {}), "serve")
+    return specification.read(ServiceLimits, loading.defaults("production", "serve") | dict(given or {}), "serve")
 
 
 # -- questions -----------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ class ItemsQuery(BaseModel):
 class Queries:
     """The questions under ``limits``; each is a model whose JSON schema states them."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServiceLimits) -> None:
         token: Any = Annotated[str, Field(max_length=limits.max_token)]
         several: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
         tokens: Any = Annotated[list[token], Field(max_length=limits.max_tokens, fail_fast=True)]

@@ -30,7 +30,7 @@ Window = Annotated[int, Number(2, text=True)]
 Share = Annotated[float, Number(0, 1, text=True)]
 
 
-class Limits(Specification):
+class GateLimits(Specification):
     """The gate's limits; each key of ``properties/production/gate.yaml`` is described there."""
 
     figures: Annotated[tuple[str, ...], Field(min_length=1), Listed("at least one, such as loss or valid.*")]
@@ -49,7 +49,7 @@ class Limits(Specification):
     samples: Count
 
     @model_validator(mode="after")
-    def _check(self) -> Limits:
+    def _check(self) -> GateLimits:
         for term, least, window in (
             ("short", self.short_least, self.short_window),
             ("long", self.long_least, self.long_window),
@@ -90,14 +90,16 @@ class Checked(NamedTuple):
     figures: dict[str, float]
 
 
-def limits(path: str | Path | None = None) -> Limits:
+def limits(path: str | Path | None = None) -> GateLimits:
     """The limits, with those of a YAML file before the defaults.
 
     Raises:
         InputError: the file cannot be read, or a key or value is not allowed.
     """
     usual = loading.defaults("production", "gate")
-    return read(Limits, usual) if path is None else read(Limits, usual | loading.read_file(path), f"gate '{path}'")
+    return (
+        read(GateLimits, usual) if path is None else read(GateLimits, usual | loading.read_file(path), f"gate '{path}'")
+    )
 
 
 def figures_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def figures_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def judge(figures: Figures, history: Sequence[Figures], asked: Limits) -> Decision:
+def judge(figures: Figures, history: Sequence[Figures], asked: GateLimits) -> Decision:
     """Hold a bundle's figures against those of the publications before it, oldest first.
 
     A figure that the last publication had and that is missing, and one that is not finite, block without any history.
@@ -134,7 +136,7 @@ def judge(figures: Figures, history: Sequence[Figures], asked: Limits) -> Decisi
     return Decision(not reasons, tuple(reasons), (), remarks, {name: figures.get(name) for name in names})
 
 
-def _judged(name: str, value: float, history: Sequence[Figures], asked: Limits) -> tuple[list[str], list[str]]:
+def _judged(name: str, value: float, history: Sequence[Figures], asked: GateLimits) -> tuple[list[str], list[str]]:
     """The reasons that a figure gives, and what could not be judged of it."""
     reasons, notes = [], []
     for term, window, least, rules in (
@@ -149,7 +151,7 @@ def _judged(name: str, value: float, history: Sequence[Figures], asked: Limits) 
     return reasons, notes
 
 
-def _short(name: str, value: float, past: Sequence[float], asked: Limits) -> list[str]:
+def _short(name: str, value: float, past: Sequence[float], asked: GateLimits) -> list[str]:
     if asked.short_deviations is None:
         return []
     mean, deviation = statistics.fmean(past), statistics.stdev(past)
@@ -164,7 +166,7 @@ def _short(name: str, value: float, past: Sequence[float], asked: Limits) -> lis
     ]
 
 
-def _long(name: str, value: float, past: Sequence[float], asked: Limits) -> list[str]:
+def _long(name: str, value: float, past: Sequence[float], asked: GateLimits) -> list[str]:
     sign = 1 if asked.lower(name) else -1  # times which less is better
     worse, extreme = ("above", "maximum") if sign > 0 else ("below", "minimum")
     last, reasons = f"the last {len(past)} publications", []

@@ -12,28 +12,28 @@ import numpy as np
 
 from recbole_mind.errors import InputError
 from recbole_mind.serving import sandbox
-from recbole_mind.serving.store.gate import Checked, Limits
+from recbole_mind.serving.store.gate import Checked, GateLimits
 
 if TYPE_CHECKING:
     from recbole_mind.retrieval.index import MultiVectorIndex
     from recbole_mind.retrieval.item_index import ItemIndex
 
 
-def tried(folder: str | Path, asked: Limits) -> Checked:
+def tried(folder: str | Path, asked: GateLimits) -> Checked:
     """What comes of :func:`self_checks` in a process of its own: a bundle that ends it or never ends is at fault."""
     arguments = {"asked": asked.model_dump()}
     try:
-        reasons, faults, figures = sandbox.Trial(folder, __name__, "_self_checks", arguments).run()
+        reasons, faults, figures = sandbox.Sandboxed(folder, __name__, "_self_checks", arguments).run()
     except InputError as error:
         return Checked((), (str(error),), {})
     return Checked(tuple(reasons), tuple(faults), dict(figures))
 
 
 def _self_checks(folder: str, asked: Mapping[str, Any]) -> Checked:
-    return self_checks(folder, Limits.model_validate(asked))
+    return self_checks(folder, GateLimits.model_validate(asked))
 
 
-def self_checks(folder: str | Path, asked: Limits) -> Checked:
+def self_checks(folder: str | Path, asked: GateLimits) -> Checked:
     """Try a bundle, whose bytes have been verified: open it, recall once, hold its index and encoder to the truth.
 
     To open it refuses item vectors that are not finite, and an encoder and an index of two trainings.

@@ -26,7 +26,7 @@ from recbole_mind.serving.store.log import BLOCKED, FORCED, PUBLISHED, ROLLED_BA
 from recbole_mind.util.files import MANIFEST, alone_in, read_manifest, sync, write_atomic
 
 if TYPE_CHECKING:
-    from recbole_mind.serving.store.gate import Checked, Limits
+    from recbole_mind.serving.store.gate import Checked, GateLimits
 
 FORMAT, VERSION = "recbole-mind store", 1
 VERSIONS = "versions"
@@ -47,7 +47,7 @@ class Store:
         folder: str | Path,
         *,
         verify: Callable[[Path], Mapping[str, Any]] | None = None,
-        checks: Callable[[Path, Limits], Checked] | None = None,
+        checks: Callable[[Path, GateLimits], Checked] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.log = Log(self.folder)
@@ -109,7 +109,7 @@ class Store:
         bundle: str | Path,
         force: str | None = None,
         who: str | None = None,
-        limits: Limits | None = None,
+        limits: GateLimits | None = None,
         trusted: str | Path | None = None,
     ) -> Event:
         """Let the gate judge a bundle and make a copy of it current, or record why not.

@@ -21,7 +21,7 @@ from recbole_mind.errors import InterruptedRun
 from recbole_mind.evaluation.hits import Hits, per_user
 from recbole_mind.experiments import executor, trial
 from recbole_mind.experiments.leaderboard.runner import Leaderboard
-from recbole_mind.experiments.leaderboard.spec import Cell, read_spec
+from recbole_mind.experiments.leaderboard.spec import RunKey, read_spec
 from recbole_mind.training import load
 from recbole_mind.training import run as quick_start
 from recbole_mind.training.trainer import SafeTrainer
@@ -46,7 +46,7 @@ def spec_file(folder: Path, data: Path, **more: object) -> Path:
     return path
 
 
-def made(path: Path, folder: Path, jobs: int = 1) -> tuple[Leaderboard, dict[Cell, int]]:
+def made(path: Path, folder: Path, jobs: int = 1) -> tuple[Leaderboard, dict[RunKey, int]]:
     """Run what is missing; returns the leaderboard, and when each record was written."""
     board = Leaderboard(read_spec(path), folder, jobs)
     board.run(show_progress=False)
@@ -120,7 +120,7 @@ def test_only_what_changed_is_made_again(tmp_path):
         tmp_path, data, models=["YouTubeDNN", "MIND"], seeds=[1, 2], settings={"all": SMALL, "MIND": {"K": 3}}
     )
     board, second = made(path, tmp_path / "out")
-    mind, youtube = Cell("small", "leave-one-out", "MIND", 1), Cell("small", "leave-one-out", "YouTubeDNN", 1)
+    mind, youtube = RunKey("small", "leave-one-out", "MIND", 1), RunKey("small", "leave-one-out", "YouTubeDNN", 1)
     assert board.outdated == [(mind, "settings")]
     assert second[youtube] == first[youtube]
     assert second[mind] > first[mind]
@@ -214,7 +214,7 @@ def test_settings_that_ship_are_where_a_model_starts(tmp_path, small, monkeypatc
         ("comirec", "MIND"): (None, None), ("comirec", "MIND-1"): (None, None), ("comirec", "MIND-2"): (2, None),
     }  # fmt: skip
     path.write_text(path.read_text() + "tuned: false\n")
-    assert "dropout" not in read_spec(path).overrides(Cell("small", "leave-one-out", "MIND", 1))
+    assert "dropout" not in read_spec(path).overrides(RunKey("small", "leave-one-out", "MIND", 1))
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from recbole_mind.errors import InputError
-from recbole_mind.serving.bundle.token_index import Tokens
+from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.serving.http.hot_swap import Bundles
 from recbole_mind.serving.http.metrics import Metrics
 from recbole_mind.serving.recaller import Recaller
@@ -91,7 +91,7 @@ def test_a_pool_of_new_items_waits_for_the_bundle_that_knows_them(two_bundles, t
     shutil.copytree(two_bundles[0], folder)
     shutil.copytree(two_bundles[0], new)
     known = Recaller.load(folder).bundle.item_tokens.tokens(range(50))
-    Tokens.of([*known[:40], *(f"n{row}" for row in range(40, 50))]).save(new / "tokens", "items")
+    TokenIndex.of([*known[:40], *(f"n{row}" for row in range(40, 50))]).save(new / "tokens", "items")
     reseal(new)
     pool.write_text("\n".join(known[:2]))
     bundles = Bundles(folder, Metrics(), pool)
@@ -111,7 +111,7 @@ def test_a_pool_and_a_catalogue_that_change_together_come_into_service_together(
     store, pool, new = Store(tmp_path / "store"), tmp_path / "pool.txt", tmp_path / "new"
     ids = [store.publish(two_bundles[0], force="a test").id]
     shutil.copytree(two_bundles[0], new)
-    Tokens.of([f"n{row}" for row in range(50)]).save(new / "tokens", "items")
+    TokenIndex.of([f"n{row}" for row in range(50)]).save(new / "tokens", "items")
     reseal(new)
     pool.write_text("i1\ni2\n")
     bundles = Bundles(store.folder, Metrics(), pool)

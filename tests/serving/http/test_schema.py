@@ -8,7 +8,7 @@ import pytest
 
 from recbole_mind.config import loading
 from recbole_mind.errors import InputError
-from recbole_mind.serving.http.schema import Limits, limits
+from recbole_mind.serving.http.schema import ServiceLimits, limits
 from tests.support.questions import HISTORY
 from tests.support.serving import JSON
 
@@ -105,7 +105,7 @@ def test_every_setting_is_documented():
     text = (importlib.resources.files("recbole_mind.properties") / "production" / "serve.yaml").read_text()
     documented = re.findall(r"^(\w+): .*# \((?:int|float)\) \S", text, re.M)
     assert documented == list(loading.defaults("production", "serve"))
-    assert set(documented) == set(Limits.model_fields)
+    assert set(documented) == set(ServiceLimits.model_fields)
 
 
 @pytest.mark.parametrize(
