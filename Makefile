@@ -26,7 +26,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	test ! -e $(BIN)/lint-imports || $(BIN)/lint-imports --no-logo setup.cfg
+	test ! -e $(BIN)/lint-imports || $(BIN)/lint-imports --no-logo .importlinter
 
 # properties/schema/*.json, with which editors complete our files
 schemas: .venv/installed

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not LINT.exists(), reason="import-linter is not 
 
 def broken(folder):
     """The contracts that the package in ``folder`` breaks, by the rule of this project."""
-    command = [LINT, "--no-logo", "--no-cache", ROOT / "setup.cfg"]
+    command = [LINT, "--no-logo", "--no-cache", ROOT / ".importlinter"]
     done = subprocess.run(
         command,
         cwd=folder,
