@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_mind.config.checks import by_window
+from recbole_mind.config.model_names import is_ours
 from recbole_mind.data import atomic_file
 from recbole_mind.data.atomic_file import Format
 from recbole_mind.errors import require
@@ -111,7 +112,10 @@ def check_label(config: Any, dataset: Any) -> None:
 
 
 def check_features(config: Any, dataset: Any) -> None:
-    """Raise :class:`InputError` where a model of RecBole is to read item features that it cannot embed."""
+    """Raise :class:`InputError` where a model is to read features of items or users that it cannot embed."""
+    if is_ours(config.model_class):
+        for key, kind in (("item_features", "item"), ("user_features", "user")):
+            _check_tokens(config, key, Path(config["data_path"]) / f"{config['dataset']}.{kind}")
     if "selected_features" not in config:
         return
     fields = config["selected_features"]
@@ -129,6 +133,16 @@ def check_features(config: Any, dataset: Any) -> None:
             not known[field].startswith("float") or field in numerical,
             f"selected_features: '{field}' is a {known[field]} field, which is embedded only if numerical_features "
             f"names it too; allowed: also numerical_features=['{field}']",
+        )
+
+
+def _check_tokens(config: Any, key: str, path: Path) -> None:
+    columns = list(fields_of(path, config.final_config_dict).items())[1:]  # behind the id
+    known = [field for field, kind in columns if kind in ("token", "token_seq")]
+    for field in config[key] or []:
+        require(
+            field in known,
+            f"{key}: '{field}' is not a token or token_seq field of '{path}'; allowed: {', '.join(known) or 'none'}",
         )
 
 

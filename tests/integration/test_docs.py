@@ -122,6 +122,10 @@ def _of_make(words, monkeypatch):
     assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def _of_pytest(words, monkeypatch):
+    assert (ROOT / words[-1]).is_file()
+
+
 def _of_pip(words, monkeypatch):
     assert words[1] == "install"
     assert "-c" in words or "--no-deps" in words  # nothing that is not pinned
@@ -139,6 +143,7 @@ def _of_ray(words, monkeypatch):
 # how a command starts: why it is not run here, how it is examined
 NOT_RUN = {
     "make ": ("installs, and runs these tests", _of_make),
+    "OMP_NUM_THREADS=1 .venv/bin/python -m pytest": ("is one of these tests", _of_pytest),
     "pip install": ("installs", _of_pip),
     "ray start": ("is for several machines", _of_ray),
     "recbole-mind sweep mind.yaml --output sweep/ --ray": ("needs several machines", _of_ours),
@@ -325,7 +330,7 @@ def test_every_block_of_a_page_runs(name, work, tmp_path, monkeypatch, logging_a
 @pytest.mark.parametrize("name", NAMES)
 def test_every_block_says_what_it_is(name):
     for block in blocks(name):
-        assert block.language in ("sh", "python", "yaml", "toml", "text"), f"{name}:{block.line}"
+        assert block.language in ("sh", "python", "yaml", "toml", "text", "mermaid"), f"{name}:{block.line}"
         assert block.language != "yaml" or block.file, f"{name}:{block.line}: which file is it?"
 
 

@@ -10,10 +10,10 @@ import importlib
 import json
 import os
 import statistics
-import time
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from time import perf_counter  # by name, for tests put another clock into time
 from typing import Any
 
 import pytest
@@ -104,7 +104,7 @@ class Durations:
 def _now() -> tuple[float, float]:
     """Seconds of the clock, and of the processor with those of processes that have ended."""
     times = os.times()
-    return time.perf_counter(), times.user + times.system + times.children_user + times.children_system
+    return perf_counter(), times.user + times.system + times.children_user + times.children_system
 
 
 def _since(start: tuple[float, float]) -> list[float]:

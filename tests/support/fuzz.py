@@ -216,7 +216,7 @@ def _hits(path: Path) -> None:
 
 
 def _text(path: Path) -> None:
-    from recbole_mind.util.files import read_text
+    from recbole_mind.experiments.sweep.space import read_text
 
     read_text(path)
 

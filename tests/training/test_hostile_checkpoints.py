@@ -555,7 +555,7 @@ def test_settings_of_another_kind_are_told(trained, wrong, words):
 def test_where_training_stood_is_checked(small, part, value):
     from recbole_mind.training.position import Position, check_position
 
-    state = Position([1, 2], torch.nn.Linear(1, 1)).state()
+    state = Position([1, 2], torch.nn.Linear(1, 1)).state(0, 0, 0.0)
     check_position(state)
     with pytest.raises(InputError, match="where its training stood is of another kind"):
         check_position(state | {part: value})

@@ -80,7 +80,7 @@ def test_a_failing_step_leaves_the_old_bundle(call, exchanges, tmp_path, monkeyp
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from recbole_mind import bundle_files
+from recbole_mind.serving.bundle import sealed_folder
 
 step, folder, calls = int(sys.argv[1]), Path(sys.argv[2]), 0
 
@@ -103,9 +103,9 @@ def fill(target):
         (target / name).write_text("new")
     return {"text": "new"}
 
-bundle_files.sync, bundle_files._exchange = hooked(bundle_files.sync), hooked(bundle_files._exchange)
-bundle_files.sha256 = hooked(bundle_files.sha256)
-bundle_files.write(folder, fill)
+sealed_folder.sync, sealed_folder._exchange = hooked(sealed_folder.sync), hooked(sealed_folder._exchange)
+sealed_folder.sha256 = hooked(sealed_folder.sha256)
+sealed_folder.write(folder, fill)
 """
 
 
