@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_mind.experiments.leaderboard.labels import (
-    COLUMNS,
-    change,
-    heading,
-    legend,
-    mark,
-    parameters,
-    remark,
-    seconds,
-)
+from recbole_mind.experiments.leaderboard import labels
 from recbole_mind.experiments.leaderboard.table import Board, Cell
 from recbole_mind.util.format import EMPTY, md, md_line, number
 
@@ -21,18 +12,18 @@ def to_markdown(board: Board) -> str:
     parts = [f"# {md(board.title)}"]
     for table in board.tables:
         lines = [
-            md_line(["model", *map(md, table.metrics), *COLUMNS]),
+            md_line(["model", *map(md, table.metrics), *labels.COLUMNS]),
             md_line(["---", *["---:"] * (len(table.metrics) + 2)]),
         ]
         for row in table.rows:
-            label = md(row.label) + (f" ({remark(row)})" if remark(row) else "")
+            label = md(row.label) + (f" ({labels.remark(row)})" if labels.remark(row) else "")
             cells = [_md_cell(row.cells.get(metric)) for metric in table.metrics]
-            lines.append(md_line([label, *cells, seconds(row), parameters(row)]))
-        parts += [f"## {md(heading(table))}", md(table.statement), "\n".join(lines)]
+            lines.append(md_line([label, *cells, labels.seconds(row), labels.parameters(row)]))
+        parts += [f"## {md(labels.heading(table))}", md(table.statement), "\n".join(lines)]
         if table.every_note:
             parts.append("\n".join(f"- {md(text)}" for text in table.every_note))
-        if legend(table):
-            parts.append(md(" ".join(legend(table))))
+        if labels.legend(table):
+            parts.append(md(" ".join(labels.legend(table))))
     return "\n\n".join(parts) + "\n"
 
 
@@ -42,5 +33,5 @@ def _md_cell(cell: Cell | None) -> str:
     mean = number(cell.mean)
     mean = f"**{mean}**" if cell.best else f"<u>{mean}</u>" if cell.second else mean
     spread = "" if cell.sd is None else f"± {number(cell.sd)}"
-    percent = f"({change(cell)})" if change(cell) else ""
-    return " ".join(part for part in (mean, spread, mark(cell), percent) if part)
+    percent = f"({labels.change(cell)})" if labels.change(cell) else ""
+    return " ".join(part for part in (mean, spread, labels.mark(cell), percent) if part)

@@ -45,10 +45,7 @@ def masked_scores(
     return scores
 
 
-CASE_STUDY = Patch(
-    name="case_study",
+CASE_STUDY = Patch("case_study", since="RecBole 1.2.1",
     fault="full_sort_topk and full_sort_scores recommend what mask_history keeps out",
     cure="they rank as the evaluation does",
-    since="RecBole 1.2.1",
-    changes=(Wrap("recbole.utils.case_study:full_sort_scores", masked_scores),),
-)
+    changes=(Wrap("recbole.utils.case_study:full_sort_scores", masked_scores),))  # fmt: skip

@@ -37,13 +37,9 @@ def read_literals(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-LITERALS = Patch(
-    name="literals",
-    fault="Config evaluates --key=value of every script as Python code",
-    cure="read as literals, never evaluated",
-    since="RecBole 1.2.1",
-    changes=(Replace(f"{_CONFIG}._convert_config_dict", read_literals),),
-)
+LITERALS = Patch("literals", since="RecBole 1.2.1",
+    fault="Config evaluates --key=value of every script as Python code", cure="read as literals, never evaluated",
+    changes=(Replace(f"{_CONFIG}._convert_config_dict", read_literals),))  # fmt: skip
 
 
 def files_with_nulls(original: Callable[..., Any], config: Any, paths: Any) -> Any:
@@ -51,13 +47,9 @@ def files_with_nulls(original: Callable[..., Any], config: Any, paths: Any) -> A
     return loading.with_nulls(original(config, paths))
 
 
-NULLS = Patch(
-    name="nulls",
-    fault="None in a settings file is a text, which no setting expects",
-    cure="it is null",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_CONFIG}._load_config_files", files_with_nulls),),
-)
+NULLS = Patch("nulls", since="RecBole 1.2.1",
+    fault="None in a settings file is a text, which no setting expects", cure="it is null",
+    changes=(Wrap(f"{_CONFIG}._load_config_files", files_with_nulls),))  # fmt: skip
 
 # -- defaults ------------------------------------------------------------------------------------------------------
 
@@ -69,13 +61,10 @@ def tree_defaults(original: Callable[..., None], config: Any, model: str, model_
         config.internal_config_dict.update(copy.deepcopy(keys.model_defaults(model)))
 
 
-TREE_DEFAULTS = Patch(
-    name="tree_defaults",
+TREE_DEFAULTS = Patch("tree_defaults", since="RecBole 1.2.1",
     fault="the files with the defaults of LightGBM and XGBoost are not spelt as their classes, and are not found",
     cure="found",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_CONFIG}._load_internal_config_dict", tree_defaults),),
-)
+    changes=(Wrap(f"{_CONFIG}._load_internal_config_dict", tree_defaults),))  # fmt: skip
 
 
 def model_defaults(original: Callable[..., None], config: Any, model: str, model_class: Any, dataset: str) -> None:
@@ -94,13 +83,10 @@ def model_defaults(original: Callable[..., None], config: Any, model: str, model
         logging.getLogger().warning(f"argument '--{key}' is no setting of {model} and is not used")
 
 
-MODEL_DEFAULTS = Patch(
-    name="model_defaults",
+MODEL_DEFAULTS = Patch("model_defaults", since="RecBole 1.2.1",
     fault="models from outside have no defaults, and unknown settings are accepted in silence",
     cure="our models' defaults are read; unknown settings are refused, with the nearest known key",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_CONFIG}._load_internal_config_dict", model_defaults),),
-)
+    changes=(Wrap(f"{_CONFIG}._load_internal_config_dict", model_defaults),))  # fmt: skip
 
 
 def protocol_defaults(original: Callable[..., None], config: Any, model: str, model_class: Any, dataset: str) -> None:
@@ -109,13 +95,10 @@ def protocol_defaults(original: Callable[..., None], config: Any, model: str, mo
     config.internal_config_dict.update(protocols.chosen(config.external_config_dict))
 
 
-PROTOCOLS = Patch(
-    name="protocols",
+PROTOCOLS = Patch("protocols", since="RecBole 1.2.1",
     fault="no name stands for a way of judging: split, candidates and metrics are set one by one",
     cure="protocol: NAME sets them together",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_CONFIG}._load_internal_config_dict", protocol_defaults),),
-)
+    changes=(Wrap(f"{_CONFIG}._load_internal_config_dict", protocol_defaults),))  # fmt: skip
 
 # -- checks --------------------------------------------------------------------------------------------------------
 
@@ -132,13 +115,10 @@ def known_loss(original: Callable[..., None], config: Any) -> None:
     settings["loss_type"] = loss
 
 
-LOSSES = Patch(
-    name="losses",
+LOSSES = Patch("losses", since="RecBole 1.2.1",
     fault="a loss other than CE and BPR leaves a model without its kind of input",
     cure="our models' losses are fed as the one of the two that they are like",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_CONFIG}._set_default_parameters", known_loss),),
-)
+    changes=(Wrap(f"{_CONFIG}._set_default_parameters", known_loss),))  # fmt: skip
 
 
 def checked_settings(original: Callable[..., None], config: Any) -> None:
@@ -172,13 +152,10 @@ def checked_settings(original: Callable[..., None], config: Any) -> None:
     columns.settle(final, given, sequential=sequential)
 
 
-CHECKED_SETTINGS = Patch(
-    name="checked_settings",
+CHECKED_SETTINGS = Patch("checked_settings", since="RecBole 1.2.1",
     fault="values that cannot work fail late or in silence, CE with sampled negatives and BPR without among them",
     cure="refused in one line; negatives are set from the loss",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_CONFIG}._set_default_parameters", checked_settings),),
-)
+    changes=(Wrap(f"{_CONFIG}._set_default_parameters", checked_settings),))  # fmt: skip
 
 # -- device --------------------------------------------------------------------------------------------------------
 
@@ -200,13 +177,9 @@ def gloo_on_cpu(original: Callable[..., None], config: Any) -> None:
         final.update(state="error", show_progress=False, verbose=False)
 
 
-PROCESSES_ON_CPU = Patch(
-    name="processes_on_cpu",
-    fault="several processes need NCCL and a GPU each",
-    cure="Gloo on CPUs",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_CONFIG}._init_device", gloo_on_cpu),),
-)
+PROCESSES_ON_CPU = Patch("processes_on_cpu", since="RecBole 1.2.1",
+    fault="several processes need NCCL and a GPU each", cure="Gloo on CPUs",
+    changes=(Wrap(f"{_CONFIG}._init_device", gloo_on_cpu),))  # fmt: skip
 
 
 def visible_device(original: Callable[..., None], config: Any) -> None:
@@ -224,11 +197,6 @@ def visible_device(original: Callable[..., None], config: Any) -> None:
         os.environ.update({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
 
 
-VISIBLE_DEVICES = Patch(
-    name="visible_devices",
-    fault="gpu_id overwrites CUDA_VISIBLE_DEVICES, use_gpu: False still uses the GPU",
-    cure="both are respected",
-    since="RecBole 1.2.1",
-    issue=1955,
-    changes=(Wrap(f"{_CONFIG}._init_device", visible_device),),
-)
+VISIBLE_DEVICES = Patch("visible_devices", since="RecBole 1.2.1", issue=1955,
+    fault="gpu_id overwrites CUDA_VISIBLE_DEVICES, use_gpu: False still uses the GPU", cure="both are respected",
+    changes=(Wrap(f"{_CONFIG}._init_device", visible_device),))  # fmt: skip

@@ -35,33 +35,22 @@ def exact_times(original: Callable[..., Any], dataset: Any, frame: Any) -> Any:
     return interaction
 
 
-EXACT_TIMES = Patch(
-    name="exact_times",
-    fault="time stamps become float32 and neighbours change places",
-    cure="kept as float64 (timestamp_order: data)",
-    since="RecBole 1.2.1",
-    issue=2204,
-    changes=(Wrap(f"{_DATASET}._dataframe_to_interaction", exact_times),),
-)
+EXACT_TIMES = Patch("exact_times", since="RecBole 1.2.1", issue=2204,
+    fault="time stamps become float32 and neighbours change places", cure="kept as float64 (timestamp_order: data)",
+    changes=(Wrap(f"{_DATASET}._dataframe_to_interaction", exact_times),))  # fmt: skip
 
-PLAIN_TEXT = Patch(
-    name="plain_text",
+PLAIN_TEXT = Patch("plain_text", since="RecBole 1.2.1",
     fault="data files are read with CSV's quotes: a lone one swallows lines",
     cure="every character stands for itself",
-    since="RecBole 1.2.1",
     changes=(
-        Replace(f"{_DATASET}._load_inter_feat", reading.load_interactions),
-        Replace(f"{_DATASET}._load_feat", reading.load_feat),
-    ),
-)
+    Replace(f"{_DATASET}._load_inter_feat", reading.load_interactions),
+    Replace(f"{_DATASET}._load_feat", reading.load_feat),
+))  # fmt: skip
 
-MISSING_ROWS = Patch(
-    name="missing_rows",
+MISSING_ROWS = Patch("missing_rows", since="RecBole 1.2.1",
     fault="rows without a user and rows without an item make it leave out the wrong ones",
     cure="the right ones, and counted",
-    since="RecBole 1.2.1",
-    changes=(Replace(f"{_DATASET}._data_filtering", reading.filter_data),),
-)
+    changes=(Replace(f"{_DATASET}._data_filtering", reading.filter_data),))  # fmt: skip
 
 
 def download_alone(original: Callable[..., None], dataset: Any) -> None:
@@ -73,13 +62,9 @@ def download_alone(original: Callable[..., None], dataset: Any) -> None:
             raise
 
 
-DOWNLOAD_BARRIER = Patch(
-    name="download_barrier",
-    fault="a download ends in a barrier that no single process can pass",
-    cure="the barrier is left out",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_DATASET}._download", download_alone),),
-)
+DOWNLOAD_BARRIER = Patch("download_barrier", since="RecBole 1.2.1",
+    fault="a download ends in a barrier that no single process can pass", cure="the barrier is left out",
+    changes=(Wrap(f"{_DATASET}._download", download_alone),))  # fmt: skip
 
 
 def leave_one_out_told(original: Callable[..., Any], dataset: Any, group_by: str, leave_one_mode: str) -> Any:
@@ -92,13 +77,9 @@ def leave_one_out_told(original: Callable[..., Any], dataset: Any, group_by: str
     return parts
 
 
-SHORT_USERS = Patch(
-    name="short_users",
-    fault="leave-one-out gives users who are too short no target, in silence",
-    cure="counted in a warning",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_DATASET}.leave_one_out", leave_one_out_told),),
-)
+SHORT_USERS = Patch("short_users", since="RecBole 1.2.1",
+    fault="leave-one-out gives users who are too short no target, in silence", cure="counted in a warning",
+    changes=(Wrap(f"{_DATASET}.leave_one_out", leave_one_out_told),))  # fmt: skip
 
 # -- what is made of a data set ------------------------------------------------------------------------------------
 
@@ -110,20 +91,17 @@ def create_or_saved(original: Callable[..., Any], config: Any) -> Any:
     return create.read_or_saved(config, create.recbole_class(config))
 
 
-SAVED_DATA = Patch(
-    name="saved_data",
+SAVED_DATA = Patch("saved_data", since="RecBole 1.2.1",
     fault="a saved data set is used again for other files, and saving loaders unseeds them",
     cure="compared by content; not so",
-    since="RecBole 1.2.1",
     changes=(
-        Replace(f"{_DATASET}.save", saved.save_dataset),
-        *(Wrap(target, create_or_saved) for target in _CREATE),
-        Replace("recbole.data.utils:load_split_dataloaders", saved.load_loaders),
-        Replace("recbole.data:load_split_dataloaders", saved.load_loaders),
-        Replace("recbole.data.utils:save_split_dataloaders", saved.save_loaders),
-        Replace("recbole.data:save_split_dataloaders", saved.save_loaders),
-    ),
-)
+    Replace(f"{_DATASET}.save", saved.save_dataset),
+    *(Wrap(target, create_or_saved) for target in _CREATE),
+    Replace("recbole.data.utils:load_split_dataloaders", saved.load_loaders),
+    Replace("recbole.data:load_split_dataloaders", saved.load_loaders),
+    Replace("recbole.data.utils:save_split_dataloaders", saved.save_loaders),
+    Replace("recbole.data:save_split_dataloaders", saved.save_loaders),
+))  # fmt: skip
 
 
 def create_lazy(original: Callable[..., Any], config: Any) -> Any:
@@ -142,17 +120,14 @@ def no_used_ids(original: Callable[..., Any], sampler: Any) -> Any:
     return np.full(sampler.user_num, set(), object) if lean else original(sampler)
 
 
-LAZY_SEQUENCES = Patch(
-    name="lazy_sequences",
+LAZY_SEQUENCES = Patch("lazy_sequences", since="RecBole 1.2.1",
     fault="every prefix of a history is stored as a padded row",
     cure="histories are cut for a batch (lazy_sequences: True)",
-    since="RecBole 1.2.1",
     changes=(
-        *(Wrap(target, create_lazy) for target in _CREATE),
-        Wrap("recbole.data.utils:get_dataloader", ordered_loader),
-        Wrap("recbole.sampler:RepeatableSampler.get_used_ids", no_used_ids),
-    ),
-)
+    *(Wrap(target, create_lazy) for target in _CREATE),
+    Wrap("recbole.data.utils:get_dataloader", ordered_loader),
+    Wrap("recbole.sampler:RepeatableSampler.get_used_ids", no_used_ids),
+))  # fmt: skip
 
 # -- histories -----------------------------------------------------------------------------------------------------
 
@@ -179,13 +154,9 @@ def masked_batch(original: Callable[..., Any], loader: Any, index: Any) -> Any:
     return interaction, None if loader.config["mask_history"] is False else history, rows, items
 
 
-MASK_HISTORY = Patch(
-    name="mask_history",
-    fault="sequential models rank the user's own history",
-    cure="mask_history: true keeps it out",
-    since="RecBole 1.2.1",
+MASK_HISTORY = Patch("mask_history", since="RecBole 1.2.1",
+    fault="sequential models rank the user's own history", cure="mask_history: true keeps it out",
     changes=(
-        Wrap("recbole.data.dataset:SequentialDataset.data_augmentation", with_history_rows),
-        Wrap("recbole.data.dataloader:FullSortEvalDataLoader.collate_fn", masked_batch),
-    ),
-)
+    Wrap("recbole.data.dataset:SequentialDataset.data_augmentation", with_history_rows),
+    Wrap("recbole.data.dataloader:FullSortEvalDataLoader.collate_fn", masked_batch),
+))  # fmt: skip

@@ -25,13 +25,10 @@ class _QuietImport(Change):
         torch.autograd.set_detect_anomaly(True)
 
 
-ANOMALY_DETECTION = Patch(
-    name="anomaly_detection",
+ANOMALY_DETECTION = Patch("anomaly_detection", since="RecBole 1.2.1",
     fault="importing any sequential model switches on torch's anomaly detection, which halves the speed",
     cure="switched off",
-    since="RecBole 1.2.1",
-    changes=(_QuietImport(),),
-)
+    changes=(_QuietImport(),))  # fmt: skip
 
 
 def _lacks_update() -> bool:
@@ -43,15 +40,9 @@ def update_matrix(matrix: Any, data: Any) -> None:
     matrix._dict.update(data)
 
 
-DOK_MATRIX_UPDATE = Patch(
-    name="dok_matrix_update",
-    fault="graph models build their matrix with dok_matrix._update, which SciPy has dropped",
-    cure="put back",
-    since="SciPy 1.13",
-    issue=2034,
-    needed=_lacks_update,
-    changes=(Replace("scipy.sparse:dok_matrix._update", update_matrix),),
-)
+DOK_MATRIX_UPDATE = Patch("dok_matrix_update", since="SciPy 1.13", issue=2034, needed=_lacks_update,
+    fault="graph models build their matrix with dok_matrix._update, which SciPy has dropped", cure="put back",
+    changes=(Replace("scipy.sparse:dok_matrix._update", update_matrix),))  # fmt: skip
 
 _NUMPY_1 = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
 
@@ -68,12 +59,6 @@ def with_old_names(original: Callable[..., None], config: Any) -> None:
     original(config)
 
 
-NUMPY_NAMES = Patch(
-    name="numpy_names",
-    fault="numpy 2 has no np.float_ and its like",
-    cure="the names are put back",
-    since="numpy 2.0",
-    issue=2215,
-    needed=_lacks_names,
-    changes=(Wrap("recbole.config.configurator:Config.compatibility_settings", with_old_names),),
-)
+NUMPY_NAMES = Patch("numpy_names", since="numpy 2.0", issue=2215, needed=_lacks_names,
+    fault="numpy 2 has no np.float_ and its like", cure="the names are put back",
+    changes=(Wrap("recbole.config.configurator:Config.compatibility_settings", with_old_names),))  # fmt: skip

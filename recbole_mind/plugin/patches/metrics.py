@@ -23,13 +23,10 @@ def collected_struct(original: Callable[..., Any], collector: Any) -> Any:
     return struct
 
 
-COUNTS = Patch(
-    name="counts",
+COUNTS = Patch("counts", since="RecBole 1.2.1",
     fault="ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail on numbers that are no tensors",
     cure="they work",
-    since="RecBole 1.2.1",
-    changes=(Wrap("recbole.evaluator.collector:Collector.get_data_struct", collected_struct),),
-)
+    changes=(Wrap("recbole.evaluator.collector:Collector.get_data_struct", collected_struct),))  # fmt: skip
 
 
 def exact_metric(original: Callable[..., None], metric: Any, config: Any) -> None:
@@ -48,15 +45,12 @@ def exact_means(trainer: Any, result: Mapping[str, float], num_sample: int) -> d
     return {key: rounded(total / samples, places) for key, total in zip(result, sums, strict=True)}
 
 
-ROUNDING = Patch(
-    name="rounding",
+ROUNDING = Patch("rounding", since="RecBole 1.2.1",
     fault="metrics are rounded to four decimals before anything is made of them",
     cure="unrounded (metric_decimal_place: ~)",
-    since="RecBole 1.2.1",
     changes=(
-        Replace("recbole.evaluator.base_metric:round", rounded),  # in place of Python's
-        Replace("recbole.evaluator.metrics:round", rounded),
-        Wrap("recbole.evaluator.base_metric:AbstractMetric.__init__", exact_metric),
-        Replace("recbole.trainer.trainer:Trainer._map_reduce", exact_means),
-    ),
-)
+    Replace("recbole.evaluator.base_metric:round", rounded),  # in place of Python's
+    Replace("recbole.evaluator.metrics:round", rounded),
+    Wrap("recbole.evaluator.base_metric:AbstractMetric.__init__", exact_metric),
+    Replace("recbole.trainer.trainer:Trainer._map_reduce", exact_means),
+))  # fmt: skip

@@ -21,22 +21,15 @@ def load_data_and_model(model_file: str) -> tuple[Any, ...]:
     return loaded.config, loaded.model, loaded.dataset, loaded.train_data, loaded.valid_data, loaded.test_data
 
 
-QUICK_START_CHECKPOINTS = Patch(
-    name="quick_start_checkpoints",
+QUICK_START_CHECKPOINTS = Patch("quick_start_checkpoints", since="torch 2.6", issue=2215,
     fault="load_data_and_model opens a checkpoint as a pickle, which torch refuses",
     cure="opens both kinds as data alone",
-    since="torch 2.6",
-    issue=2215,
     changes=(
-        Replace(f"{_QUICK_START}:load_data_and_model", load_data_and_model),
-        Replace("recbole.quick_start:load_data_and_model", load_data_and_model),
-    ),
-)
+    Replace(f"{_QUICK_START}:load_data_and_model", load_data_and_model),
+    Replace("recbole.quick_start:load_data_and_model", load_data_and_model),
+))  # fmt: skip
 
-QUICK_START_DATA = Patch(
-    name="quick_start_data",
+QUICK_START_DATA = Patch("quick_start_data", since="RecBole 1.2.1",
     fault="quick start keeps RecBole's own create_dataset, if it was imported before recbole_mind",
     cure="it takes ours",
-    since="RecBole 1.2.1",
-    changes=(Replace(f"{_QUICK_START}:create_dataset", create_dataset),),
-)
+    changes=(Replace(f"{_QUICK_START}:create_dataset", create_dataset),))  # fmt: skip

@@ -48,13 +48,10 @@ def fit_with_search_checked(
     return original(trainer, train_data, valid_data, *args, **more)
 
 
-SEARCH = Patch(
-    name="search",
-    fault="every user is scored against every item in one dense matrix",
-    cure="searched instead (eval_search)",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_TRAINER}.evaluate", evaluate_by_search), Wrap(f"{_TRAINER}.fit", fit_with_search_checked)),
-)
+SEARCH = Patch("search", since="RecBole 1.2.1",
+    fault="every user is scored against every item in one dense matrix", cure="searched instead (eval_search)",
+    changes=(Wrap(f"{_TRAINER}.evaluate", evaluate_by_search),
+             Wrap(f"{_TRAINER}.fit", fit_with_search_checked)))  # fmt: skip
 
 # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -108,18 +105,11 @@ def resume_checkpoint(trainer: Any, resume_file: str) -> dict[str, Any]:
     return content
 
 
-CHECKPOINTS = Patch(
-    name="checkpoints",
-    fault="checkpoints hold a pickled Config, which torch refuses to open at test time",
-    cure="read as data alone",
-    since="torch 2.6",
-    issue=2215,
-    changes=(
-        Wrap(f"{_TRAINER}.evaluate", evaluate_checkpoint),
-        Wrap(f"{_TRAINER}.fit", fit_same_data),
-        Replace(f"{_TRAINER}.resume_checkpoint", resume_checkpoint),
-    ),
-)
+CHECKPOINTS = Patch("checkpoints", since="torch 2.6", issue=2215,
+    fault="checkpoints hold a pickled Config, which torch refuses to open at test time", cure="read as data alone",
+    changes=(Wrap(f"{_TRAINER}.evaluate", evaluate_checkpoint),
+             Wrap(f"{_TRAINER}.fit", fit_same_data),
+             Replace(f"{_TRAINER}.resume_checkpoint", resume_checkpoint)))  # fmt: skip
 
 # -- processes and classes -----------------------------------------------------------------------------------------
 
@@ -132,19 +122,13 @@ def on_any_device(original: Callable[..., Any], model: Any, device_ids: Any = No
     return original(model, device_ids=None if on_cpu else device_ids)
 
 
-PARALLEL_MODELS = Patch(
-    name="parallel_models",
+PARALLEL_MODELS = Patch("parallel_models", since="RecBole 1.2.1",
     fault="several processes train on the GPU of their number, or not at all",
     cure="on CPUs too; our models share each batch",
-    since="RecBole 1.2.1",
-    changes=(Wrap(f"{_MODULE}:DistributedDataParallel", on_any_device),),
-)
+    changes=(Wrap(f"{_MODULE}:DistributedDataParallel", on_any_device),))  # fmt: skip
 
 
-TRAINERS = Patch(
-    name="trainers",
+TRAINERS = Patch("trainers", since="RecBole 1.2.1",
     fault="a model from outside is trained by RecBole's trainer, whatever it needs",
     cure="our models have a trainer of their own",
-    since="RecBole 1.2.1",
-    changes=tuple(Replace(f"recbole.trainer:{name}Trainer", RetrievalTrainer) for name in MODELS),
-)
+    changes=tuple(Replace(f"recbole.trainer:{name}Trainer", RetrievalTrainer) for name in MODELS))  # fmt: skip
