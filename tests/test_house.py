@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import subprocess
 
@@ -103,3 +105,18 @@ def test_the_tests_that_pages_name_exist():
     for page in (ROOT / "docs").glob("*.md"):
         named = set(re.findall(r"`(?:tests/[\w/]*)?(test_\w+)(?:\.py)?`", page.read_text()))
         assert named - stems == set(), page.name
+
+
+ROOMS = sorted(path.parent for path in PACKAGE.glob("*/**/__init__.py"))
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=lambda folder: folder.relative_to(PACKAGE).as_posix())
+def test_each_room_says_what_is_public(folder):
+    name = ".".join(folder.relative_to(ROOT).parts)
+    room = importlib.import_module(name)
+    listed = re.search(r"^Public: (.*)\.$", inspect.cleandoc(room.__doc__), re.MULTILINE | re.DOTALL)
+    public = list(getattr(room, "__all__", ())) + (re.findall(r"``([\w.]+)``", listed[1]) if listed else [])
+    assert public
+    for path in public:
+        module, _, attribute = path.rpartition(".")
+        assert hasattr(importlib.import_module(f"{name}.{module}") if module else room, attribute), path

@@ -2,4 +2,6 @@
 
 May import: ``training``, ``evaluation``, ``data``, ``models``, ``config``. Only the package itself and ``cli`` import
 it: training does not pass through here.
+
+Public: ``import_hook.register``, ``doctor.examine``.
 """

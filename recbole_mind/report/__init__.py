@@ -2,4 +2,6 @@
 
 What a page says is with what it is about (``experiments``, ``analysis``, ``serving.http``). May import: ``util``; never
 torch or RecBole.
+
+Public: ``templates.render``, ``style.styled``, ``figure_files.png``, ``figure_files.svg``, ``figure_page.Part``.
 """

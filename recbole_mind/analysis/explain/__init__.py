@@ -1,1 +1,4 @@
-"""A user's interests in pictures and words: what each is made of, what it finds."""
+"""A user's interests in pictures and words: what each is made of, what it finds.
+
+Public: ``case_study.explain``, ``output.write``.
+"""

@@ -1,1 +1,4 @@
-"""Models side by side: the file, the runs, the tests of significance, tables in each format."""
+"""Models side by side: the file, the runs, the tests of significance, tables in each format.
+
+Public: ``spec.read_spec``, ``runner.Leaderboard``, ``table.Board``, ``significance.compare``, ``render.write``.
+"""

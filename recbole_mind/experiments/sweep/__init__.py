@@ -1,1 +1,4 @@
-"""Hyperparameter search: the file, the space, the search, early stopping, the results."""
+"""Hyperparameter search: the file, the space, the search, early stopping, the results.
+
+Public: ``spec.read_spec``, ``runner.run``, ``space.parse``, ``suggest.Search``, ``result.SweepResult``.
+"""

@@ -2,6 +2,8 @@
 
 A module holds the patches of the RecBole class that it is named after, in the order in which they are applied. No patch
 changes a number, unless a setting of ours asks for it or RecBole's own is wrong.
+
+Public: ``catalogue``, ``apply``, ``patch.Patch``.
 """
 
 from __future__ import annotations
