@@ -137,13 +137,11 @@ def check_features(config: Any, dataset: Any) -> None:
 
 
 def _check_tokens(config: Any, key: str, path: Path) -> None:
-    columns = list(fields_of(path, config.final_config_dict).items())[1:]  # behind the id
-    known = [field for field, kind in columns if kind in ("token", "token_seq")]
+    columns = fields_of(path, config.final_config_dict)
+    known = [field for field, kind in columns.items() if kind in ("token", "token_seq")]
+    allowed = ", ".join(known[1:]) or "none"  # behind the id, which can be one
     for field in config[key] or []:
-        require(
-            field in known,
-            f"{key}: '{field}' is not a token or token_seq field of '{path}'; allowed: {', '.join(known) or 'none'}",
-        )
+        require(field in known, f"{key}: '{field}' is not a token or token_seq field of '{path}'; allowed: {allowed}")
 
 
 def fields_of(path: Path, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from tests import ROOT
 
 PATH = ROOT / "tests" / "durations.json"
 SLOW = 3.0  # seconds: a test, or a fixture of a file, that takes as long is slow,
-QUICK = 160.0  # and so are the longest of the others, until all that is left takes no longer than this in one process
+QUICK = 130.0  # and so are the longest of the others, until all that is left takes no longer than this in one process
 LEAST = 0.5  # of a test or a fixture that is kept
 ASIDE = "tests/integration/"  # which is not quick, however long it takes
 UNKNOWN = 20.0  # of a file that was never measured
