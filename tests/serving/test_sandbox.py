@@ -95,7 +95,7 @@ def test_a_signal_ends_who_tries_and_what_is_tried(kind, bundle):
 
 def test_a_service_that_ends_does_not_wait_for_a_trial(bundle, monkeypatch):
     bundles = Bundles(bundle, Metrics())
-    monkeypatch.setattr(sandbox, "Trial", functools.partial(endless, sandbox.Sandboxed))
+    monkeypatch.setattr(sandbox, "Sandboxed", functools.partial(endless, sandbox.Sandboxed))
     bundles._tried.clear()
     bundles.start(0.05)
     bundles.reload()
@@ -174,7 +174,7 @@ def test_a_bundle_that_no_check_knows_is_blocked_by_its_trial(function, reason, 
         return real(folder, tried.__name__, function.__name__, seconds=3)
 
     real = sandbox.Sandboxed
-    monkeypatch.setattr(sandbox, "Trial", made)
+    monkeypatch.setattr(sandbox, "Sandboxed", made)
     event = Store(tmp_path / "store").publish(bundle, force="it is mine")
     assert event.event == "blocked"
     assert reason in event.reasons[0]
