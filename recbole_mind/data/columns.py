@@ -115,7 +115,8 @@ def check_features(config: Any, dataset: Any) -> None:
     """Raise :class:`InputError` where a model is to read features of items or users that it cannot embed."""
     if is_ours(config.model_class):
         for key, kind in (("item_features", "item"), ("user_features", "user")):
-            _check_tokens(config, key, Path(config["data_path"]) / f"{config['dataset']}.{kind}")
+            if config[key]:
+                _check_tokens(config, key, Path(config["data_path"]) / f"{config['dataset']}.{kind}")
     if "selected_features" not in config:
         return
     fields = config["selected_features"]
@@ -140,7 +141,7 @@ def _check_tokens(config: Any, key: str, path: Path) -> None:
     columns = fields_of(path, config.final_config_dict)
     known = [field for field, kind in columns.items() if kind in ("token", "token_seq")]
     allowed = ", ".join(known[1:]) or "none"  # behind the id, which can be one
-    for field in config[key] or []:
+    for field in config[key]:
         require(field in known, f"{key}: '{field}' is not a token or token_seq field of '{path}'; allowed: {allowed}")
 
 
