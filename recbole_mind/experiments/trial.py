@@ -20,8 +20,8 @@ from recbole_mind.config import model_names
 from recbole_mind.config.keys import WINDOW_KEYS
 from recbole_mind.errors import InputError, InterruptedRun, require
 from recbole_mind.util.files import JSON, parse_json, read_text, sha256, write_atomic
+from recbole_mind.util.foreign_errors import NO_MEMORY
 from recbole_mind.util.json_text import to_json
-from recbole_mind.util.library_errors import NO_MEMORY
 
 if TYPE_CHECKING:
     from recbole_mind.training.result import RunResult

@@ -19,7 +19,7 @@ from recbole_mind.config.model_names import is_ours
 from recbole_mind.data import columns
 from recbole_mind.errors import InputError, require
 from recbole_mind.util.files import open_regular
-from recbole_mind.util.library_errors import in_words
+from recbole_mind.util.foreign_errors import in_words
 
 
 def build_config(

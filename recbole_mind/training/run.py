@@ -14,7 +14,7 @@ from recbole_mind.errors import require
 from recbole_mind.training.build import build_config, check_writable, quiet
 from recbole_mind.training.load import load, trainer_for
 from recbole_mind.training.result import RunResult
-from recbole_mind.util.library_errors import in_words
+from recbole_mind.util.foreign_errors import in_words
 
 if TYPE_CHECKING:
     from recbole_mind.training.steps import Evaluated

@@ -2,6 +2,6 @@
 
 May import: nothing of this package but ``errors``; never torch, RecBole or pandas.
 
-Public: ``files.write_atomic``, ``files.read_text``, ``json_text.to_json``, ``library_errors.in_words``,
+Public: ``files.write_atomic``, ``files.read_text``, ``json_text.to_json``, ``foreign_errors.in_words``,
 ``lazy.lazily``.
 """

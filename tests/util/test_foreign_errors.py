@@ -9,7 +9,7 @@ import pytest
 from recbole_mind import InputError
 from recbole_mind.models.youtube_dnn import YouTubeDNN
 from recbole_mind.training import run
-from recbole_mind.util import library_errors
+from recbole_mind.util import foreign_errors
 from tests.support.shop import PYTHON, given
 
 
@@ -49,14 +49,14 @@ def test_our_own_faults_keep_their_traceback(shop, monkeypatch):
 )
 def test_each_kind_of_error_is_put_into_words(code, said):
     theirs, ours = {"__name__": "recbole.model.x"}, {"__name__": "recbole_mind.x"}
-    with pytest.raises(InputError) as error, library_errors.in_words("model: 'X'"):
+    with pytest.raises(InputError) as error, foreign_errors.in_words("model: 'X'"):
         exec(code, theirs)
     assert str(error.value).startswith(f"model: 'X': {said}")
     assert str(error.value).endswith(" (RecBole's recbole.model.x, line 1)")
     assert not PYTHON.search(str(error.value))
     if "open" not in code:  # a file that cannot be opened is not a fault of ours
         kinds = (LookupError, AttributeError, TypeError, ArithmeticError, ValueError, RuntimeError, AssertionError)
-        with pytest.raises((*kinds, ImportError)) as own, library_errors.in_words("model: 'X'"):
+        with pytest.raises((*kinds, ImportError)) as own, foreign_errors.in_words("model: 'X'"):
             exec(code, ours)
         assert not isinstance(own.value, InputError)
 
@@ -66,5 +66,5 @@ def test_a_field_that_a_model_of_recbole_asks_our_data_for_is_its_fault():
     exec("def field(name): return {}[name]", ours)
     theirs = {"__name__": "recbole.model.x", "field": ours["field"]}
     message = r"^it: it asks for 'price', which is not there \(RecBole's recbole.model.x, line 1\)$"
-    with pytest.raises(InputError, match=message), library_errors.in_words("it"):
+    with pytest.raises(InputError, match=message), foreign_errors.in_words("it"):
         exec("field('price')", theirs)
