@@ -1,35 +1,42 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv; PYTHON chooses the interpreter.
-PYTHON ?= $(shell for p in python3.11 python3.10 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2>/dev/null && { echo $$p; break; }; done)
-BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+# Two commands on a fresh machine: `make demo` and `make test`. Both make the environment VENV, with the newest Python
+# that is there; PYTHON chooses another.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3.10 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
+		&& { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+# RecBole's own metadata asks for a ray that Python 3.12 and later cannot have
+RECBOLE := recbole==1.2.1
 
 .PHONY: demo test quick docs durations lint schemas fuzz dist clean
 .DEFAULT_GOAL := test
 
 # torch first, by itself: the one large package, so that nothing else decides which build is taken
-.venv/installed: setup.cfg setup.py pyproject.toml constraints.txt
-	@test -n '$(PYTHON)' || { echo 'Python 3.10 or 3.11 is needed; set PYTHON=/path/to/python3.11' >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-	$(PIP) -c constraints.txt torch
-	$(PIP) -c constraints.txt -e '.[serve]'
+$(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'a Python of 3.10 to 3.14 with venv is needed (on Debian and Ubuntu apt install' \
+		'python3-venv); PYTHON=/path/to/python3 chooses one' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) -e '.[serve]'
+	$(PIP) --no-deps $(RECBOLE)
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	$(PIP) -c constraints.txt -e '.[dev]'
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) -e '.[dev]'
 	@touch $@
 
-demo: .venv/installed
+demo: $(VENV)/installed
 	$(BIN)/recbole-mind demo --output demo
 
-lint: .venv/installed-dev
+lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	test ! -e $(BIN)/lint-imports || $(BIN)/lint-imports --no-logo .importlinter
 
 # properties/schema/*.json, with which editors complete our files
-schemas: .venv/installed
+schemas: $(VENV)/installed
 	$(BIN)/python -m recbole_mind.cli.schemas properties/schema
 
 # a process for each core, at most four; the tests of a file share what they train, and the long files come first
@@ -39,31 +46,31 @@ test: lint
 	$(PYTEST)
 
 # in under two minutes on two cores: some of every room, without what starts a command, a Ray or a browser, or takes long
-quick: .venv/installed-dev
+quick: $(VENV)/installed-dev
 	$(PYTEST) -m 'not (integration or ray or browser or docs or slow)'
 
 # every command and every block of Python of the documentation
-docs: .venv/installed-dev
+docs: $(VENV)/installed-dev
 	$(PYTEST) -m docs
 
 # tests/durations.json, by which long files start first and slow tests are known; FILES alone, if they are named
-durations: .venv/installed-dev
+durations: $(VENV)/installed-dev
 	$(PYTEST) --record-durations $(FILES)
 
 # crafted and mutated files and malformed requests: FUZZ requests of each kind, FUZZ_FILES files of each, which FUZZ_SEED draws
 FUZZ ?= 1000
 FUZZ_FILES ?= 150
 FUZZ_SEED ?= 1
-fuzz: .venv/installed-dev
+fuzz: $(VENV)/installed-dev
 	RECBOLE_MIND_FUZZ=$(FUZZ) FUZZ_FILES=$(FUZZ_FILES) FUZZ_SEED=$(FUZZ_SEED) OMP_NUM_THREADS=1 timeout 7200 \
 		$(BIN)/python -m pytest -n auto --maxprocesses 4 -rP --tb=short --dist worksteal \
 		$(shell find tests -name 'test_*fuzz*.py' -o -name 'test_hostile_*.py') tests/serving/http/test_faults.py \
 		tests/serving/http/test_shape.py
 
 # the packages of a release, in dist/
-dist: .venv/installed-dev
+dist: $(VENV)/installed-dev
 	rm -rf dist
 	$(BIN)/python -m build
 
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf $(VENV) demo build dist *.egg-info
