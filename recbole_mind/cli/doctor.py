@@ -17,7 +17,7 @@ def run(known: argparse.Namespace, _: Sequence[str]) -> int:
 
     report = examine()
     console = Console()
-    table = Table("library", "installed", "known to work", "remark", box=None, pad_edge=False, header_style="bold")
+    table = Table("library", "installed", "tested", "remark", box=None, pad_edge=False, header_style="bold")
     for row in report.versions:
         table.add_row(*row)
     console.print(table)
