@@ -4,8 +4,9 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3.1
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 		&& { echo $$p; break; }; done)
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
 # what the demo does without, and the pages of docs/ use; EXTRAS= for none
 EXTRAS ?= sweep,report,serve
 
@@ -19,7 +20,7 @@ TORCH ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/nu
 	as r; r.urlopen('$(CPU_BUILDS)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(CPU_BUILDS))
 
 # RecBole by itself: from Python 3.12 on, its own metadata asks for a ray that cannot be had
-$(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
+$(VENV)/installed: setup.cfg setup.py pyproject.toml $(CONSTRAINTS)
 	@test -n '$(PYTHON)' || { echo 'a Python of 3.10 to 3.14 with venv is needed (on Debian and Ubuntu apt install' \
 		'python3-venv); PYTHON=/path/to/python3 chooses one' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)

@@ -69,15 +69,15 @@ def export(
         the manifest.
 
     Raises:
-        InputError: no such checkpoint, a model without interests, an index that cannot be, a folder that cannot be
-            written.
+        InputError: onnx is missing, no such checkpoint, a model without interests, an index that cannot be, a folder
+            that cannot be written.
     """
+    require_modules("export", "onnx")  # torch's exporter asks for it
     sealed_folder.check_target(Path(folder).absolute())
     signer = None if sign is None else signing.signer(sign)
     content = checkpoint.load(path)
     name = content["settings"]["model"]
     keys.check_has_interests(name, "to export")
-    require_modules("export", "onnx")  # torch's exporter asks for it
     metrics = manifest.MetricsPart(valid=_finite(content["best_valid_result"] or {}), test=_tested(record, path))
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
     trained = _settings(content["settings"])

@@ -88,7 +88,7 @@ def examine(version_of: Callable[[str], str | None] = _installed, *, imports: bo
                 continue  # only an old Ray needs it
             remark = "missing"
             if name in _EXTRAS:
-                remark = f"not installed; pip install 'recbole-mind[{_EXTRAS[name]}]' brings it"
+                remark = f"not installed; of recbole-mind[{_EXTRAS[name]}]"
             else:
                 problems.append(lacking(name, "RecBole") if name == "recbole" else f"{name} is missing")
                 help_.append(RECBOLE if name == "recbole" else f"pip install '{name}=={known}'")
