@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3.1
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --no-warn-conflicts -c $(CONSTRAINTS)
 # what the demo does without, and the pages of docs/ use; EXTRAS= for none
 EXTRAS ?= sweep,report,serve
 

@@ -200,7 +200,7 @@ def _read(path: Path, kind: np.dtype[Any]) -> Iterator[tuple[int, npt.NDArray[An
 
 def _header(file: Any, kind: str, n: int) -> None:
     shape = {"descr": kind, "fortran_order": False, "shape": (n,)}
-    np.lib.format.write_array_header_1_0(file, shape)  # type: ignore[no-untyped-call]
+    np.lib.format.write_array_header_1_0(file, shape)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 class _Hashed:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ class Hits:
         fits = self.found.dtype == np.bool_ and self.found.ndim == 2 and self.found.shape[0] == R
         fits = fits and self.found.size > 0 and np.issubdtype(self.numbers.dtype, np.integer)
         require(fits, "found, numbers: allowed: [R, k] booleans and [R] whole numbers, R and k at least 1")
-        good = self.numbers.min() >= 1 and bool((self.found.sum(1) <= self.numbers).all())
+        good = bool(self.numbers.min() >= 1 and (self.found.sum(1) <= self.numbers).all())
         require(good, "numbers: allowed: at least 1, and no fewer than are found")
 
     def save(self, path: str | Path) -> None:
@@ -59,7 +60,7 @@ class Hits:
         Raises:
             InputError: it cannot be written.
         """
-        arrays = {
+        arrays: dict[str, Any] = {
             "format": np.array(FORMAT),
             "users": np.array(self.users),
             "shape": np.array(self.found.shape, np.int64),

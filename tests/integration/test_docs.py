@@ -127,8 +127,8 @@ def _of_pytest(words, monkeypatch):
 
 
 def _of_pip(words, monkeypatch):
-    assert words[1] == "install"
-    assert "-c" in words or "--no-deps" in words  # nothing that is not pinned
+    assert words[words.index("pip") + 1] == "install"
+    assert {"-c", "--no-deps"} & set(words) or any("==" in word for word in words)  # nothing that is not pinned
     for option, value in itertools.pairwise(words):
         assert option not in ("-c", "-r") or (ROOT / value).is_file()
     for extra in re.findall(r"\[(\w+)\]", " ".join(words)):
@@ -145,6 +145,7 @@ NOT_RUN = {
     "make ": ("installs, and runs these tests", _of_make),
     "OMP_NUM_THREADS=1 .venv/bin/python -m pytest": ("is one of these tests", _of_pytest),
     "pip install": ("installs", _of_pip),
+    "uv pip install": ("installs", _of_pip),
     "ray start": ("is for several machines", _of_ray),
     "recbole-mind sweep mind.yaml --output sweep/ --ray": ("needs several machines", _of_ours),
     "recbole-mind sweep mind-paper.yaml": ("takes an hour", _of_ours),

@@ -31,7 +31,7 @@ from matplotlib.lines import Line2D
 from rich.cells import cell_len
 
 from recbole_mind.analysis.explain.case_study import Explained, ExplainedItem
-from recbole_mind.analysis.explain.item_map import ItemMap, label_places
+from recbole_mind.analysis.explain.item_map import Doubles, ItemMap, label_places
 from recbole_mind.errors import require
 from recbole_mind.report import fonts, style
 from recbole_mind.retrieval.types import Floats, Ints
@@ -259,12 +259,12 @@ def _number(figure: Figure, axes: Axes, stars: Floats, others: Floats, colours: 
     """The numbers of the interests beside their stars, with a line to those that found no room near."""
     points = 72 / figure.dpi
 
-    def at(places: Any) -> Floats:
-        found: Floats = axes.transData.transform(places) * points
+    def at(places: Any) -> Doubles:
+        found: Doubles = axes.transData.transform(places) * points
         return found
 
     size = (8.0 * len(str(len(stars))), 11.0)
-    frame = axes.get_window_extent().get_points() * points
+    frame: Doubles = axes.get_window_extent().get_points() * points
     places = label_places(at(stars), at(others), size, STAR, frame)
     for k, (star, (x, y), colour) in enumerate(zip(stars.tolist(), places - at(stars), colours, strict=True)):
         far = float(np.hypot(x, y)) > 2.5 * STAR

@@ -16,6 +16,8 @@ from recbole_mind.analysis.explain.histories import to_unit
 from recbole_mind.retrieval.types import Floats, Ints
 from recbole_mind.training.load import Loaded
 
+Doubles = npt.NDArray[np.float64]
+
 BACKGROUND = 1500  # items beside those of the history
 RINGS = np.array([1.0, 1.5, 2.2, 3.1, 4.2])  # around a star, in the distance at which its label touches it
 ANGLES = np.pi * (0.25 + np.arange(16) / 8)  # at which labels stand, the upper right first
@@ -75,7 +77,7 @@ def item_map(loaded: Loaded, explained: Explained, *, seed: int = 0, items: int 
     return ItemMap(ids, place(table[ids]), place(to_unit(explained.vectors)), held)
 
 
-def label_places(stars: Floats, others: Floats, size: tuple[float, float], radius: float, frame: Floats) -> Floats:
+def label_places(stars: Doubles, others: Doubles, size: tuple[float, float], radius: float, frame: Doubles) -> Floats:
     """Where the labels of the interests stand so that they hide neither each other nor a star.
 
     One after the other, each at the place around its star that hides least: no label and no star where that can be,
@@ -107,7 +109,7 @@ def label_places(stars: Floats, others: Floats, size: tuple[float, float], radiu
     return result
 
 
-def _within(places: npt.NDArray[np.float64], points: npt.NDArray[Any], reach: npt.NDArray[np.float64]) -> Ints:
+def _within(places: Doubles, points: npt.NDArray[Any], reach: Doubles) -> Ints:
     """How many of ``points`` [n, 2] lie within ``reach`` of each of ``places`` [P, 2], in both directions: ``[P]``."""
     near: Ints = (np.abs(places[:, None] - points) < reach).all(2).sum(1)
     return near
