@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from recbole_mind.errors import InputError, require
+from recbole_mind.util.ray_releases import import_ray
 
 _ANSWER = 8  # seconds that a cluster has to answer, each time
+_OWN = {"worker_niceness": 0}  # of a cluster that is started here: workers are as nice as who starts it, not 15 nicer
 
 
 def spread(
@@ -75,7 +76,11 @@ def cluster(jobs: int, address: str | None, cpus: float = 1) -> Iterator[float]:
             address=address,
             log_to_driver=False,
             logging_level="ERROR",
-            **({"num_cpus": math.ceil(jobs * cpus), "include_dashboard": False} if local else {}),
+            **(
+                {"num_cpus": math.ceil(jobs * cpus), "include_dashboard": False, "_system_config": _OWN}
+                if local
+                else {}
+            ),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
@@ -123,14 +128,6 @@ def _by_ray(
 def check_jobs(jobs: int) -> None:
     """Raise :class:`InputError` unless so many tasks can run at a time."""
     require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
-
-
-def import_ray() -> Any:
-    """The module ``ray``; the first import of 2.6.3 warns of its use of pkg_resources, which the pins cover."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        import ray
-    return ray
 
 
 def check_address(address: str) -> None:
