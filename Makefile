@@ -4,22 +4,29 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3.1
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 		&& { echo $$p; break; }; done)
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
-# RecBole's own metadata asks for a ray that Python 3.12 and later cannot have
-RECBOLE := recbole==1.2.1
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
+# what the demo does without, and the pages of docs/ use; EXTRAS= for none
+EXTRAS ?= sweep,report,serve
 
-.PHONY: demo test quick docs durations lint schemas fuzz dist clean
+.PHONY: demo test quick docs durations lint constraints schemas fuzz dist clean
 .DEFAULT_GOAL := test
 
-# torch first, by itself: the one large package, so that nothing else decides which build is taken
-$(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
+# torch first, by itself: the one large package, so that nothing else decides which build is taken. For Linux PyPI has
+# CUDA's, of several GB; without an NVIDIA driver it is PyTorch's own index that is asked, for its build for CPUs
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
+TORCH ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/null && $(PYTHON) -c "import urllib.request \
+	as r; r.urlopen('$(CPU_BUILDS)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(CPU_BUILDS))
+
+# RecBole by itself: from Python 3.12 on, its own metadata asks for a ray that cannot be had
+$(VENV)/installed: setup.cfg setup.py pyproject.toml $(CONSTRAINTS)
 	@test -n '$(PYTHON)' || { echo 'a Python of 3.10 to 3.14 with venv is needed (on Debian and Ubuntu apt install' \
 		'python3-venv); PYTHON=/path/to/python3 chooses one' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch
-	$(PIP) -e '.[serve]'
-	$(PIP) --no-deps $(RECBOLE)
+	$(PIP) $(TORCH) torch
+	$(PIP) -e .
+	$(PIP) --no-deps recbole==1.2.1
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
@@ -28,6 +35,17 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 demo: $(VENV)/installed
 	$(BIN)/recbole-mind demo --output demo
+	@test -z '$(EXTRAS)' || { echo 'Installing what the pages of docs/ use: $(EXTRAS)'; $(PIP) -e '.[$(EXTRAS)]'; }
+
+# the newest versions for each Python that setup.cfg and constraints.in allow; of CUDA's, torch itself says which
+constraints: $(VENV)/installed-dev
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade -c constraints.in --extra dev --no-annotate \
+		--custom-compile-command 'make constraints' --no-emit-package recbole-mind -o constraints.new setup.cfg
+	grep -vE '^(nvidia-|cuda-|triton)' constraints.new > constraints.txt
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.10 --extra all --no-annotate \
+		--custom-compile-command 'make constraints' --no-emit-package recbole-mind -o constraints.new setup.cfg
+	grep -vE '^(nvidia-|cuda-|triton)' constraints.new > constraints-oldest.txt
+	rm constraints.new
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

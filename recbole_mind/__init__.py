@@ -13,3 +13,4 @@ __version__ = "0.1.0"
 __all__ = ["InputError", "__version__", "register_model"]
 
 import_hook.register()
+import_hook.tell_of_missing_recbole()

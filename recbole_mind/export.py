@@ -29,6 +29,7 @@ from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.training import checkpoint, describe, load
 from recbole_mind.training.result import versions
 from recbole_mind.util.arrays import save_array
+from recbole_mind.util.extras import require_modules
 from recbole_mind.util.files import JSON, parse_json, read_text, sha256
 
 SAMPLE = 200  # histories on which encoder and index are tried
@@ -68,15 +69,15 @@ def export(
         the manifest.
 
     Raises:
-        InputError: no such checkpoint, a model without interests, an index that cannot be, a folder that cannot be
-            written.
+        InputError: onnx is missing, no such checkpoint, a model without interests, an index that cannot be, a folder
+            that cannot be written.
     """
+    require_modules("export", "onnx")  # torch's exporter asks for it
     sealed_folder.check_target(Path(folder).absolute())
     signer = None if sign is None else signing.signer(sign)
     content = checkpoint.load(path)
     name = content["settings"]["model"]
     keys.check_has_interests(name, "to export")
-    _onnx()
     metrics = manifest.MetricsPart(valid=_finite(content["best_valid_result"] or {}), test=_tested(record, path))
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
     trained = _settings(content["settings"])
@@ -130,14 +131,6 @@ def export(
         ).model_dump()
 
     return sealed_folder.write(folder, fill, signer)
-
-
-def _onnx() -> None:
-    try:
-        import onnx  # noqa: F401 - torch's exporter asks for it
-    except ModuleNotFoundError:
-        text = "export needs the library 'onnx', which is not installed: pip install 'recbole-mind[serve]'"
-        raise InputError(text) from None
 
 
 # -- the encoder --------------------------------------------------------------------------------------------------

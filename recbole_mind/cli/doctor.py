@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recbole_mind.cli.parsing import Command
 
@@ -17,23 +18,23 @@ def run(known: argparse.Namespace, _: Sequence[str]) -> int:
 
     report = examine()
     console = Console()
-    table = Table("library", "installed", "known to work", "remark", box=None, pad_edge=False, header_style="bold")
+    table = Table("library", "installed", "tested", "remark", box=None, pad_edge=False, header_style="bold")
     for row in report.versions:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # [sweep] is no markup
     console.print(table)
     if not report.problems:
         from recbole_mind.plugin.patches import catalogue
 
         console.print("\nMended in RecBole 1.2.1", style="bold")
         for patch in catalogue():
-            console.print(f"- {patch}", highlight=False)
+            console.print(f"- {patch}", highlight=False, markup=False)
     console.print("\nCannot be mended from outside", style="bold")
     for text in report.cannot:
-        console.print(f"- {text}", highlight=False)
+        console.print(f"- {text}", highlight=False, markup=False)
     for text in report.problems:
-        console.print(f"\nRecBole cannot run: {text}", style="bold red", highlight=False)
+        console.print(f"\nRecBole cannot run: {text}", style="bold red", highlight=False, markup=False)
     for command in report.help:
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
     if not report.problems:
         console.print("\nRecBole runs here.", style="bold green")
     return 1 if report.problems else 0

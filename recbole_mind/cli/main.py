@@ -27,6 +27,7 @@ from recbole_mind.cli import (
 )
 from recbole_mind.cli.parsing import Parser
 from recbole_mind.errors import InputError, InterruptedRun
+from recbole_mind.util.extras import lacking
 
 _COMMANDS = (
     doctor,
@@ -56,7 +57,7 @@ def _guarded(command: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     except (InputError, InterruptedRun) as error:
         print(f"error: {error}" if isinstance(error, InputError) else str(error), file=sys.stderr)
     except ModuleNotFoundError as error:
-        print(f"error: this needs the library '{error.name}', which is not installed", file=sys.stderr)
+        print(f"error: {lacking(error.name or '', 'this')}", file=sys.stderr)
     except MemoryError:
         print("error: out of memory: something that is read is larger than this machine's", file=sys.stderr)
     except KeyboardInterrupt:

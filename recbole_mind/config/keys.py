@@ -14,6 +14,7 @@ import yaml
 from recbole_mind.config.loading import _Loader, defaults
 from recbole_mind.config.model_names import check_clash, is_model, models
 from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.util.extras import lacking
 
 # What every model takes through our commands; MIND's YAML describes them.
 WINDOW_KEYS = ("window_days", "window_end", "window_unit", "item_pool")
@@ -48,7 +49,7 @@ def recbole_folder() -> Path:
     """The folder that RecBole is installed in."""
     spec = importlib.util.find_spec("recbole")
     if spec is None or spec.origin is None:
-        raise InputError("recbole is not installed; pip install recbole==1.2.1")
+        raise InputError(lacking("recbole", "this"))
     return Path(spec.origin).parent
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 
 from recbole_mind.config.model_names import MODELS, load_class, models, register_model
 from recbole_mind.plugin import patches
+from recbole_mind.util.extras import installed, lacking
 
 __all__ = ["register", "register_model"]
 
@@ -89,3 +92,13 @@ def register() -> None:
     for module in patches.MODULES:
         if module in sys.modules:
             patches.apply(module)
+
+
+def tell_of_missing_recbole() -> None:
+    """Warn where torch is installed and RecBole is not: an install whose second step is to come.
+
+    Our commands say so themselves, and a service needs neither.
+    """
+    ours = Path(sys.argv[0]).name in ("recbole-mind", "run_recbole") if sys.argv else False
+    if not ours and installed("torch") and not installed("recbole"):
+        warnings.warn(lacking("recbole", "this"), stacklevel=3)

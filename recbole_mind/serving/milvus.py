@@ -36,6 +36,7 @@ from recbole_mind.retrieval.item_index import ItemIndex
 from recbole_mind.retrieval.pool import Pool
 from recbole_mind.retrieval.types import Floats, Found, Ints
 from recbole_mind.serving.bundle.bundle import Bundle
+from recbole_mind.util.extras import require_modules
 
 ALIAS = "recbole_mind"
 MOST = 16384  # that one search of Milvus returns for a vector
@@ -262,11 +263,9 @@ def _index_type(asked: Any, parameters: object, N: int) -> tuple[str, dict[str, 
 
 
 def _client(uri: str, token: str) -> Any:
-    try:
-        import pymilvus
-    except ModuleNotFoundError:
-        text = "this needs the library 'pymilvus', which is not installed: pip install 'recbole-mind[milvus]'"
-        raise InputError(text) from None
+    require_modules("Milvus", "pymilvus")
+    import pymilvus
+
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints a traceback of what it then raises
     return pymilvus.MilvusClient(uri, token=token, timeout=CONNECT)
 

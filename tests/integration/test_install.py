@@ -37,7 +37,16 @@ def page_of(path, cwd):
 def test_a_wheel_holds_the_package_and_its_defaults(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE", "recbole_mind", "properties"):
+    for name in (
+        "setup.cfg",
+        "setup.py",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "constraints.txt",
+        "recbole_mind",
+        "properties",
+    ):
         (source / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
     subprocess.run([*command, source], check=True, capture_output=True)

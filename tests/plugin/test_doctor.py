@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
+from recbole_mind.cli import main
 from recbole_mind.plugin import doctor
+from recbole_mind.util.extras import EXTRAS, RECBOLE
 
-GOOD = {"recbole": "1.2.1", "torch": "2.13.0", "numpy": "1.26.4", "pandas": "2.3.3", "setuptools": "80.10.2",
-        "ray": "2.6.3", "scipy": "1.17.1", "faiss-cpu": "1.15.1"}  # fmt: skip
+GOOD = {"recbole": "1.2.1"} | doctor.tested_versions()
 
 
 def examined(**versions):
@@ -17,29 +18,49 @@ def examined(**versions):
     return doctor.examine(found.get, imports=False)
 
 
-def test_what_is_known_to_work_has_no_remark():
+def test_what_is_tested_has_no_remark():
     report = examined(torch="2.13.0+cpu")  # a build's name does not count
     assert report.problems == report.help == []
     assert [row for row in report.versions if row[3]] == []
-    assert [row[0] for row in report.versions] == ["Python", *GOOD]
+    assert [row[0] for row in report.versions[:3]] == ["Python", "recbole", "torch"]
+    assert all(tested for _, _, tested, _ in report.versions)
 
 
 @pytest.mark.parametrize(
     ("versions", "remark", "stops"),
     [
-        ({"pandas": "3.0.1"}, "too new; pandas 3 fails on item features", True),
-        ({"pandas": None}, "missing; pandas 3 fails on item features", True),
-        ({"numpy": "2.1.0"}, "too new; ray 2.6.3 is built for numpy 1", False),
-        ({"ray": None}, "missing; RecBole's own quick start imports it; ours does not", False),
+        ({"pandas": None}, "missing", True),
+        ({"recbole": "1.3.0"}, "the patches are made for 1.2.1", True),
+        ({"numpy": "2.1.0", "ray": "2.6.3"}, "ray 2.6.3 is built for numpy 1", False),
+        ({"setuptools": "82.0", "ray": "2.6.3"}, "ray 2.6.3 imports pkg_resources", False),
+        ({"numpy": "2.1.0", "ray": "2.60.0"}, "not tested", False),
         ({"scipy": "1.10.0"}, "not tested", False),
+        ({"ray": None}, "not installed; of recbole-mind[sweep]", False),
+        ({"pymilvus": None}, "not installed; of recbole-mind[milvus]", False),
     ],
 )
 def test_another_version_is_remarked_on_and_only_what_we_cannot_do_without_stops(versions, remark, stops):
-    report, (name, version) = examined(**versions), *versions.items()
+    report, (name, version) = examined(**versions), next(iter(versions.items()))
     assert (name, version or "-", GOOD[name], remark) in report.versions
     assert bool(report.problems) == stops
-    helps = [] if remark == "not tested" else [f"pip install '{name}=={GOOD[name]}'"]
-    assert report.help == helps
+    silent = remark.startswith("not ")
+    command = RECBOLE if name == "recbole" else f"pip install '{name}=={GOOD[name]}'"
+    assert report.help == ([] if silent else [command])
+
+
+def test_an_old_ray_alone_needs_setuptools():
+    assert "setuptools" not in [row[0] for row in examined(setuptools=None, ray="2.60.0").versions]
+    assert examined(setuptools=None, ray="2.6.3").problems == ["setuptools is missing"]
+
+
+def test_a_missing_recbole_is_told_with_the_command_that_helps():
+    report = examined(recbole=None)
+    assert report.problems == [f"RecBole is not installed: {RECBOLE}"]
+    assert report.help == [RECBOLE]
+
+
+def test_each_extra_is_shown():
+    assert set(doctor._EXTRAS.values()) == set(EXTRAS)
 
 
 def test_an_import_that_fails_is_told(monkeypatch):
@@ -47,3 +68,11 @@ def test_an_import_that_fails_is_told(monkeypatch):
     report = doctor.examine(GOOD.get)
     assert "RecBole cannot be imported: ModuleNotFoundError" in report.problems[0]
     assert report.help == ["pip install -c constraints.txt recbole-mind"]
+
+
+def test_the_command_names_the_extra_as_it_is_written(monkeypatch, capsys):
+    known = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda name: None if name == "ray" else known(name))
+    monkeypatch.setattr(doctor.examine, "__defaults__", (doctor._installed,))
+    assert main.main(["doctor"]) == 0
+    assert "recbole-mind[sweep]" in capsys.readouterr().out

@@ -2,3 +2,7 @@
 
 Public: ``measure.build``, ``page.write``.
 """
+
+from recbole_mind.util.extras import require_modules
+
+require_modules("a picture", "matplotlib")

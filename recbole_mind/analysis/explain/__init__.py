@@ -2,3 +2,7 @@
 
 Public: ``case_study.explain``, ``output.write``.
 """
+
+from recbole_mind.util.extras import require_modules
+
+require_modules("a picture", "matplotlib")

@@ -2,3 +2,7 @@
 
 Public: ``spec.read_spec``, ``runner.Leaderboard``, ``table.Board``, ``significance.compare``, ``render.write``.
 """
+
+from recbole_mind.util.extras import require_modules
+
+require_modules("a leaderboard", "matplotlib")

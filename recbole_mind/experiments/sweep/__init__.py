@@ -2,3 +2,7 @@
 
 Public: ``spec.read_spec``, ``runner.run``, ``space.parse``, ``suggest.Search``, ``result.SweepResult``.
 """
+
+from recbole_mind.util.extras import require_modules
+
+require_modules("a sweep", "matplotlib")

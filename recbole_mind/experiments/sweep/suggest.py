@@ -15,6 +15,7 @@ import numpy as np
 
 from recbole_mind.errors import nearest, require
 from recbole_mind.experiments.sweep.space import CHOICE, Parameter, Space
+from recbole_mind.util.extras import require_modules
 from recbole_mind.util.json_text import same
 
 ALGORITHMS = ("tpe", "random", "anneal", "exhaustive")
@@ -42,6 +43,8 @@ class Search:
         self.losses: dict[int, float | None] = {}  # of each trial that ended, None for a failed one
         self._seen: set[str] = set()
         self._grid: Iterator[dict[str, Any]] | None = space.combinations() if algo == "exhaustive" else None
+        if self._grid is None:
+            require_modules(f"the search {algo}", "hyperopt")
 
     def restore(self, number: int, point: Mapping[str, Any]) -> None:
         """Take trial ``number`` as suggested before; in the order of numbers."""

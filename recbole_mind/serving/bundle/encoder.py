@@ -14,6 +14,7 @@ import numpy as np
 from recbole_mind.errors import InputError, require
 from recbole_mind.retrieval.types import Bools, Floats, Ints
 from recbole_mind.serving.bundle import onnx_check
+from recbole_mind.util.extras import require_modules
 
 INPUTS, OUTPUTS = ("behaviors", "lengths", "profile"), ("interests", "active", "weights")
 TRAINING = "training"  # the graph's own word for the training that it is of
@@ -94,11 +95,9 @@ class Encoder:
 @functools.cache
 def _runtime() -> Any:
     """ONNX Runtime, whose tensors may take :data:`MEMORY` together."""
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        text = "this needs the library 'onnxruntime', which is not installed: pip install 'recbole-mind[serve]'"
-        raise InputError(text) from None
+    require_modules("a bundle", "onnxruntime")
+    import onnxruntime
+
     place = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_mind.errors import InputError, require
 from recbole_mind.serving.bundle.sealed_folder import SIGNATURE, canonical
+from recbole_mind.util.extras import require_modules
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -133,10 +134,8 @@ def _read(path: str | Path, called: str, closed: int, mode: str) -> bytes:
 
 
 def _library() -> tuple[Any, Any]:
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ModuleNotFoundError:
-        text = "signatures need the library 'cryptography', which is not installed: pip install 'recbole-mind[serve]'"
-        raise InputError(text) from None
+    require_modules("a signature", "cryptography")
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
     return serialization, ed25519

@@ -2,3 +2,7 @@
 
 Public: ``app.create_app``, ``app.Settings``, ``server.Server``.
 """
+
+from recbole_mind.util.extras import require_modules
+
+require_modules("the service", "fastapi", "uvicorn", "prometheus_client")

@@ -212,4 +212,4 @@ def test_without_the_library_it_is_named(made, tmp_path):
         f"try: signing.trusted_keys({str(made / 'trusted')!r})\nexcept Exception as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert "signatures need the library 'cryptography', which is not installed" in done.stdout
+    assert "a signature needs the library 'cryptography', which is not installed" in done.stdout
