@@ -117,7 +117,7 @@ class SequentialDataset(RecBoleDataset):
         if not kept.all():
             asked = [f"{name}_inter_num_interval: '{self.config[f'{name}_inter_num_interval']}'" for _, name in sides]
             require(bool(kept.any()), f"{' and '.join(asked)} leave no interaction of '{self.dataset_name}'")
-            self.inter_feat.drop(self.inter_feat.index[~kept], inplace=True)
+            self.inter_feat = self.inter_feat.drop(self.inter_feat.index[~kept])
 
     def _banned(
         self, intervals: Any, counts: npt.NDArray[np.int64], names: pd.Index, field: str, feat_name: str
@@ -134,7 +134,7 @@ class SequentialDataset(RecBoleDataset):
         few = np.where(places >= 0, counts[places], 0) < intervals[0][1]
         bans[places[few & (places >= 0)]] = True
         gone = few | (bans[places] & (places >= 0))
-        feat.drop(feat.index[gone], inplace=True)
+        setattr(self, feat_name, feat.drop(feat.index[gone]))
         return bans, bool(bans.any() or gone.any())
 
     def _remap(self, remap_list: list[tuple[Any, str, Any]]) -> None:
@@ -160,7 +160,7 @@ class SequentialDataset(RecBoleDataset):
             if field not in self.field2id_token:
                 self.field2id_token[field], self.field2token_id[field] = id_token, token_id
             numbers = np.append(parts.pop(0), np.int32(0))[places.pop(0)]  # a missing token's place is -1
-            ends = np.cumsum(feat[field].agg(len))[:-1] if ftype == FeatureType.TOKEN_SEQ else None
+            ends = np.cumsum(feat[field].map(len))[:-1] if ftype == FeatureType.TOKEN_SEQ else None
             feat[field] = numbers if ends is None else np.split(numbers, ends)
 
     def _numbered(self, column: Any) -> tuple[npt.NDArray[np.intp], Any]:
@@ -209,7 +209,7 @@ class SequentialDataset(RecBoleDataset):
     def _column(self, frame: pd.DataFrame, field: str) -> Tensor:
         """The values of a field as RecBole has them, ids as 32-bit integers."""
         if self.field2type[field] == FeatureType.TOKEN:
-            return torch.from_numpy(frame[field].to_numpy(np.int32))
+            return torch.from_numpy(frame[field].to_numpy(np.int32, copy=True))
         values: Tensor = self._dataframe_to_interaction(frame[[field]])[field]
         return values.int() if values.dtype == torch.int64 else values
 
