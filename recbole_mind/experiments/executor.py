@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from recbole_mind.errors import InputError, require
-from recbole_mind.util.ray_releases import import_ray
+from recbole_mind.util.ray_releases import import_ray, quiet_nodes
 
 _ANSWER = 8  # seconds that a cluster has to answer, each time
 _OWN = {"worker_niceness": 0}  # of a cluster that is started here: workers are as nice as who starts it, not 15 nicer
@@ -82,10 +83,11 @@ def cluster(jobs: int, address: str | None, cpus: float = 1) -> Iterator[float]:
                 else {}
             ),
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
     try:
-        yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
+        with quiet_nodes():
+            yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
     finally:
         ray.shutdown()
 
@@ -145,9 +147,13 @@ def check_address(address: str) -> None:
     with grpc.insecure_channel(address.removeprefix("ray://")) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ANSWER)
-            if not address.startswith(
-                "ray://"
-            ):  # what the head of a cluster is asked, by Ray itself too; empty messages
+            if not address.startswith("ray://"):  # what Ray itself asks the head of a cluster; empty messages
                 channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=_ANSWER)
-        except (grpc.FutureTimeoutError, grpc.RpcError):
-            raise InputError(f"ray: what answers at '{address}' is no cluster of Ray") from None
+        except (grpc.FutureTimeoutError, grpc.RpcError) as error:
+            asks = isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAUTHENTICATED
+            require(asks, f"ray: what answers at '{address}' is no cluster of Ray")
+            require(
+                os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
+                f"ray: the cluster at '{address}' asks for its token: set RAY_AUTH_MODE=token, with the token in "
+                "RAY_AUTH_TOKEN or in ~/.ray/auth_token",
+            )

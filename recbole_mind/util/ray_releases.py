@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
+from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 
@@ -33,3 +36,22 @@ def report(metrics: dict[str, Any]) -> None:
         from ray.air import session
 
         session.report(metrics)
+
+
+@contextlib.contextmanager
+def quiet_nodes() -> Iterator[None]:
+    """A context in which what a cluster says of its nodes goes to Ray's log, not to standard output as in 2.60."""
+    worker: Any = import_module("ray._private.worker")
+    prints = getattr(worker, "print_to_stdstream", None)
+    if prints is None:
+        yield
+        return
+
+    def log(data: dict[str, Any], *args: Any, **more: Any) -> None:
+        worker.logger.warning("\n".join(map(str, data["lines"])))
+
+    worker.print_to_stdstream = log
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = prints

@@ -16,11 +16,6 @@ _CHANGES: dict[str, list[Attribute]] = {}  # by target, all that were ever made,
 _IN_FORCE: set[Any] = set()  # the changes, and the patches, that are
 
 
-def original(target: str) -> Any:
-    """What an attribute, ``module:name`` or ``module:Class.name``, was before the first change of it."""
-    return _ORIGINALS[target]
-
-
 class Change(ABC):
     """A part of a patch that can be made and taken back."""
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from recbole_mind.data.create import create_dataset
-from recbole_mind.plugin.patches.patch import Patch, Replace, original
+from recbole_mind.plugin.patches.patch import Patch, Replace
 from recbole_mind.plugin.patches.without_ray import no_tune
 from recbole_mind.training.load import load
 from recbole_mind.util.ray_releases import report, takes_metrics
@@ -62,14 +62,15 @@ QUICK_START_REPORT = Patch("quick_start_report", since="ray 2.7", needed=_report
 
 def objective_function(config_dict: Any = None, config_file_list: Any = None, saved: bool = True) -> dict[str, Any]:
     """RecBole's own, from here: a worker of Ray that looks for it imports our package, and so patches RecBole."""
-    import_module("recbole.quick_start")
-    result: dict[str, Any] = original(f"{_QUICK_START}:objective_function")(config_dict, config_file_list, saved)
+    result: dict[str, Any] = _OBJECTIVE.original(config_dict, config_file_list, saved)
     return result
 
+
+_OBJECTIVE = Replace(f"{_QUICK_START}:objective_function", objective_function)
 
 QUICK_START_WORKERS = Patch("quick_start_workers", since="RecBole 1.2.1",
     fault="the workers of Ray Tune import RecBole alone: no model from outside, no patch", cure="they import us too",
     changes=(
-    Replace(f"{_QUICK_START}:objective_function", objective_function),
+    _OBJECTIVE,
     Replace("recbole.quick_start:objective_function", objective_function),
 ))  # fmt: skip

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from recbole_mind.plugin.patches.patch import Change, Patch
+from recbole_mind.util.extras import lacking
 from recbole_mind.util.ray_releases import import_ray
 
 
@@ -31,7 +32,7 @@ class _NoTune:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise ModuleNotFoundError(f"tune.{name} needs Ray Tune: pip install 'recbole-mind[sweep]'", name="ray")
+        raise ModuleNotFoundError(lacking("ray", f"tune.{name}"), name="ray")
 
 
 class _StandIn(Change):
@@ -55,4 +56,4 @@ class _StandIn(Change):
 RAY_IMPORT = Patch("ray_import", since="RecBole 1.2.1", issue=1990, needed=no_tune,
     fault="quick start cannot be imported without Ray Tune, which one of its functions reports to",
     cure="imported without; Ray itself stays away",
-    changes=(_StandIn(),))  # fmt: skip
+    source=("recbole.quick_start.quick_start",), changes=(_StandIn(),))  # fmt: skip

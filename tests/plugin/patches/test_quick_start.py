@@ -13,7 +13,6 @@ from recbole.trainer import Trainer
 from recbole_mind.plugin.patches.quick_start import (
     QUICK_START_CHECKPOINTS,
     QUICK_START_REPORT,
-    QUICK_START_WORKERS,
 )
 from recbole_mind.training import build
 from tests.support.data import small_settings
@@ -51,16 +50,15 @@ def test_quick_start_data():
 
 
 def test_quick_start_report(monkeypatch):
-    from recbole.quick_start import quick_start
     from ray import tune
+    from recbole.quick_start import quick_start
 
     if not QUICK_START_REPORT.needed():
         pytest.skip("this Ray takes keywords")
     told = []
     monkeypatch.setattr(tune, "report", lambda metrics, *, checkpoint=None: told.append(metrics))
-    with QUICK_START_REPORT.off():
-        with pytest.raises(TypeError, match="recall"):
-            quick_start.tune.report(**{"recall": 0.5})
+    with QUICK_START_REPORT.off(), pytest.raises(TypeError, match="recall"):
+        quick_start.tune.report(**{"recall": 0.5})
     quick_start.tune.report(**{"recall": 0.5, "recall@10": 0.25})
     assert told == [{"recall": 0.5, "recall@10": 0.25}]
     assert quick_start.tune.uniform is tune.uniform

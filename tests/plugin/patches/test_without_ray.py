@@ -59,8 +59,8 @@ def test_ray_itself_stays_away_and_what_stands_in_says_what_to_install():
         "quick_start.tune.run\n",
     )
     assert done.stdout.splitlines() == ["True False False False", "No module named 'ray'"]
-    line = "ModuleNotFoundError: tune.run needs Ray Tune: pip install 'recbole-mind[sweep]'"
-    assert done.stderr.splitlines()[-1] == line
+    line = "tune.run needs the library 'ray', which is not installed: pip install 'recbole-mind[sweep]'"
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {line}"
 
 
 def test_a_ray_that_is_there_is_left_alone():
