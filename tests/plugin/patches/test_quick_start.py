@@ -69,21 +69,20 @@ import json, ray, recbole_mind, sys
 from ray import tune
 from recbole.quick_start import objective_function
 from recbole_mind.plugin.patches.quick_start import QUICK_START_WORKERS
-from recbole_mind.util.ray_releases import import_ray
 
-settings, patched = json.loads(sys.argv[1]), sys.argv.pop() == "patched"
-if not patched:
+program, settings, folder, how = sys.argv
+sys.argv = [program]
+if how == "bare":
     QUICK_START_WORKERS.undo()
     from recbole.quick_start import objective_function
-sys.argv = sys.argv[:1]
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 found = tune.run(
     tune.with_parameters(objective_function, saved=False),
-    config=settings | {"learning_rate": tune.grid_search([0.01, 0.02])},
-    storage_path=sys.path[0], verbose=0, raise_on_failed_trial=False,
+    config=json.loads(settings) | {"learning_rate": tune.grid_search([0.01, 0.02])},
+    storage_path=folder, verbose=0, raise_on_failed_trial=False,
 )
 best = found.get_best_trial("recall@10", "max", "last")
-print([trial.status for trial in found.trials], best.last_result["recall@10"] > 0 if best else None)
+print([trial.status for trial in found.trials], best and best.metric_analysis["recall@10"]["last"] > 0)
 """
 
 
@@ -94,7 +93,7 @@ def test_quick_start_workers(small, tmp_path, how, status):
     """RecBole's tuning by Ray Tune, as its documentation has it: ``tune.run`` with its ``objective_function``."""
     (tmp_path / "tuned.py").write_text(TUNED)
     said = small_settings(small, train_neg_sample_args=None, epochs=1, model="MIND", dataset="small")
-    program = [sys.executable, "-W", "ignore", str(tmp_path / "tuned.py"), json.dumps(said), how]
+    program = [sys.executable, "-W", "ignore", str(tmp_path / "tuned.py"), json.dumps(said), str(tmp_path), how]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{[status] * 2} {True if how == 'patched' else None}"
