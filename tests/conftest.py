@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -66,6 +67,7 @@ def _no_ray_unless_marked(request):
 @pytest.fixture(scope="session", autouse=True)
 def _own_keys(tmp_path_factory):
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex()  # of Ray 2.60, which would else leave one in ~/.ray
 
 
 @pytest.fixture(scope="session")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from recbole_mind.errors import InputError, require
+from recbole_mind.util.ray_releases import import_ray, quiet_nodes
 
 _ANSWER = 8  # seconds that a cluster has to answer, each time
+_OWN = {"worker_niceness": 0}  # of a cluster that is started here: workers are as nice as who starts it, not 15 nicer
 
 
 def spread(
@@ -75,12 +77,17 @@ def cluster(jobs: int, address: str | None, cpus: float = 1) -> Iterator[float]:
             address=address,
             log_to_driver=False,
             logging_level="ERROR",
-            **({"num_cpus": math.ceil(jobs * cpus), "include_dashboard": False} if local else {}),
+            **(
+                {"num_cpus": math.ceil(jobs * cpus), "include_dashboard": False, "_system_config": _OWN}
+                if local
+                else {}
+            ),
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise InputError(f"ray: no cluster can be used at '{address}': {str(error).splitlines()[0]}") from None
     try:
-        yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
+        with quiet_nodes():
+            yield min(1.0, ray.cluster_resources().get("GPU", 0) / jobs)
     finally:
         ray.shutdown()
 
@@ -125,14 +132,6 @@ def check_jobs(jobs: int) -> None:
     require(jobs >= 1, f"jobs: {jobs} is not allowed; allowed: a whole number, at least 1")
 
 
-def import_ray() -> Any:
-    """The module ``ray``; the first import of 2.6.3 warns of its use of pkg_resources, which the pins cover."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        import ray
-    return ray
-
-
 def check_address(address: str) -> None:
     """Raise :class:`InputError` unless a cluster answers at ``host:port``; ``auto`` is Ray's to find."""
     if address == "auto":
@@ -148,9 +147,13 @@ def check_address(address: str) -> None:
     with grpc.insecure_channel(address.removeprefix("ray://")) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ANSWER)
-            if not address.startswith(
-                "ray://"
-            ):  # what the head of a cluster is asked, by Ray itself too; empty messages
+            if not address.startswith("ray://"):  # what Ray itself asks the head of a cluster; empty messages
                 channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=_ANSWER)
-        except (grpc.FutureTimeoutError, grpc.RpcError):
-            raise InputError(f"ray: what answers at '{address}' is no cluster of Ray") from None
+        except (grpc.FutureTimeoutError, grpc.RpcError) as error:
+            asks = isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAUTHENTICATED
+            require(asks, f"ray: what answers at '{address}' is no cluster of Ray")
+            require(
+                os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
+                f"ray: the cluster at '{address}' asks for its token: set RAY_AUTH_MODE=token, with the token in "
+                "RAY_AUTH_TOKEN or in ~/.ray/auth_token",
+            )

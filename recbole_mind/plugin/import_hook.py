@@ -44,7 +44,7 @@ class _AliasLoader(Loader):
 
 
 class _HookLoader(Loader):
-    """Load a RecBole module with its own loader, then apply the patches that wait for it."""
+    """Load a RecBole module with its own loader and what its import needs, then apply the patches that wait for it."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -53,7 +53,8 @@ class _HookLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        self.loader.exec_module(module)
+        with patches.during(module.__name__):
+            self.loader.exec_module(module)
         patches.apply(module.__name__)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.data import LEAVE_ONE_OUT, write_small
+from tests.support.waiting import HANG, until
 
 BIN = Path(sys.executable).parent
 
 
-def run(*command, cwd, timeout=300):
+def run(*command, cwd, timeout=HANG):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return subprocess.run(
         [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=timeout, env=environment
@@ -41,7 +42,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def recbole(folder, model, *arguments, timeout=300):
+def recbole(folder, model, *arguments, timeout=HANG):
     files = () if any(str(a).startswith("--config_files") for a in arguments) else ("--config_files=small.yaml",)
     command = (BIN / "run_recbole", f"--model={model}", "--dataset=small", *files, *arguments)
     return run(*command, cwd=folder, timeout=timeout)
@@ -194,12 +195,10 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(folder):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )
-    deadline = time.time() + 120
-    while not list((folder / "stopped").glob("*.pth")) and time.time() < deadline:
-        time.sleep(0.2)
-    time.sleep(1)
+    until(lambda: list((folder / "stopped").glob("*.pth")), process)
+    time.sleep(1)  # somewhere in an epoch
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=HANG)
     assert process.returncode == 2
     last = stderr.strip().splitlines()[-1]
     path = next(path for path in (folder / "stopped").glob("*.pth") if path.name in last)

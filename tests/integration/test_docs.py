@@ -30,6 +30,7 @@ from recbole_mind.training import run
 from tests.support.data import write_small
 from tests.support.documents import NAMES, ROOT, anchors, blocks, links, prose
 from tests.support.packages import installed
+from tests.support.waiting import HANG
 
 BIN = Path(sys.executable).parent
 OURS = {"run_recbole": main.run_recbole, "recbole-mind": main.main}
@@ -274,13 +275,13 @@ def served(words, environment):
             if found:
                 break
         assert found, "the service ends before it listens"
-        with urllib.request.urlopen(f"{found[1]}/health", timeout=30) as answer:
+        with urllib.request.urlopen(f"{found[1]}/health", timeout=HANG) as answer:
             assert answer.status == 200
         yield found[1]
     finally:
         process.terminate()
         process.stderr.close()
-        assert process.wait(30) == 0
+        assert process.wait(HANG) == 0
 
 
 def asked(arguments, address):
@@ -292,7 +293,7 @@ def asked(arguments, address):
     known = parser.parse_args(arguments)
     url = known.url.replace("http://127.0.0.1:8000", address)
     request = urllib.request.Request(url, known.d, dict(head.split(": ", 1) for head in known.H))
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=HANG) as answer:
         assert answer.read()
 
 

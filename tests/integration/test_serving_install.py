@@ -18,6 +18,7 @@ from recbole_mind.config import loading
 from recbole_mind.serving.http.schema import limits
 from tests import ROOT
 from tests.support.serving import JSON, Running
+from tests.support.waiting import HANG
 
 PRODUCTION = ROOT / "properties" / "production"
 TRAINING = ("torch", "recbole", "ray", "pandas", "scipy", "matplotlib", "sklearn", "hyperopt", "pyarrow")
@@ -172,7 +173,7 @@ def test_the_image_s_commands_make_an_environment_that_serves(two_bundles, tmp_p
         command = [home / "bin" / check[0], *(word.replace(":8000", f":{port}") for word in check[1:])]
         assert subprocess.run(command, capture_output=True).returncode == 0
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(HANG) == 0
         assert subprocess.run(command, capture_output=True).returncode == 1
     finally:
         process.kill()

@@ -34,8 +34,9 @@ from recbole_mind.util.files import alone_in, sha256
 from tests import ROOT
 from tests.support import tried
 from tests.support.bundles import reseal
-from tests.support.serving import running, until
+from tests.support.serving import running
 from tests.support.tried import crash, fill, forever, hungry, loud, refuse, wrong
+from tests.support.waiting import HANG, until
 
 HISTORY = ["i1", "i3", "i5"]
 
@@ -69,10 +70,8 @@ def test_what_a_trial_returns_is_its_answer_and_nothing_else(bundle):
     ],
 )
 def test_what_a_trial_does_is_a_refusal_in_one_line(function, reason, bundle):
-    start = time.monotonic()
     with pytest.raises(InputError, match=rf"^[^\n]*{reason}[^\n]*$"):
-        trial(bundle, function, seconds=3).run()
-    assert time.monotonic() - start < 15
+        trial(bundle, function, seconds=3 if function is forever else HANG).run()
 
 
 def gone(pid):
@@ -84,13 +83,13 @@ def gone(pid):
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_who_tries_and_what_is_tried(kind, bundle):
-    call = f"sandbox.Sandboxed({str(bundle)!r}, 'tests.support.tried', 'forever', seconds=60).run()"
+    call = f"sandbox.Sandboxed({str(bundle)!r}, 'tests.support.tried', 'forever', seconds={HANG}).run()"
     code = f"from recbole_mind.serving import sandbox; {call}"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     until(lambda: (bundle.parent / "pid").exists() and (bundle.parent / "pid").read_text())
     parent.send_signal(kind)
-    assert parent.wait(10) == -kind
-    until(lambda: gone((bundle.parent / "pid").read_text()), 5)
+    assert parent.wait(HANG) == -kind
+    until(lambda: gone((bundle.parent / "pid").read_text()))
 
 
 def test_a_service_that_ends_does_not_wait_for_a_trial(bundle, monkeypatch):
@@ -102,13 +101,13 @@ def test_a_service_that_ends_does_not_wait_for_a_trial(bundle, monkeypatch):
     until(lambda: (bundle.parent / "pid").exists() and (bundle.parent / "pid").read_text())
     start = time.monotonic()
     bundles.stop()
-    assert time.monotonic() - start < 5
-    until(lambda: gone((bundle.parent / "pid").read_text()), 5)
+    assert time.monotonic() - start < HANG / 5
+    until(lambda: gone((bundle.parent / "pid").read_text()))
     assert bundles.serving is not None
 
 
 def endless(real, folder, *_):
-    return real(folder, tried.__name__, "forever", seconds=60)
+    return real(folder, tried.__name__, "forever", seconds=HANG)
 
 
 # -- crafted bundles -------------------------------------------------------------------------------------------------
@@ -155,7 +154,6 @@ def crafted_graph(folder):
 def test_a_crafted_bundle_is_refused_by_load_publish_and_serve(craft, reason, bundle, two_bundles, tmp_path, capsys):
     whole = Store(tmp_path / "store").publish(two_bundles[1], force="for a test").id
     craft(bundle)
-    start = time.monotonic()
     with pytest.raises(InputError, match=rf"^bundle '[^\n]*' is refused: [^\n]*{reason}[^\n]*$"):
         Recaller.load(bundle)
     assert main.main(["publish", str(bundle), str(tmp_path / "store"), "--force=it is mine"]) == 1
@@ -165,13 +163,13 @@ def test_a_crafted_bundle_is_refused_by_load_publish_and_serve(craft, reason, bu
     assert Store(tmp_path / "store").current().name == whole
     assert main.main(["serve", str(bundle), "--port=0"]) == 2
     assert reason in capsys.readouterr().err
-    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize(("function", "reason"), [(crash, "ends the process by SIGSEGV"), (forever, "more than 3 sec")])
 def test_a_bundle_that_no_check_knows_is_blocked_by_its_trial(function, reason, bundle, tmp_path, monkeypatch):
     def made(folder, module, name, arguments):
-        return real(folder, tried.__name__, function.__name__, seconds=3)
+        seconds = 3 if function is forever else HANG
+        return real(folder, tried.__name__, function.__name__, seconds=seconds)
 
     real = sandbox.Sandboxed
     monkeypatch.setattr(sandbox, "Sandboxed", made)
@@ -272,7 +270,9 @@ def test_a_file_in_the_store_that_was_replaced_is_seen_and_one_elsewhere_is_no_h
         with running(store.folder if folder == version else folder) as served:
             shutil.copy(two_bundles[1] / "norms.npy", tmp_path / "new.npy")
             os.replace(tmp_path / "new.npy", folder / "norms.npy")
-            time.sleep(0.4)
+            if status == 503:
+                until(lambda served=served: served.get("/ready").status == 503)
+            time.sleep(0.4)  # several looks
             assert served.get("/ready").status == status
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from tests.support.serving import Running
+from tests.support.waiting import HANG
 
 BODY = json.dumps({"history": ["i1", "i3", "i5"], "n": 5}).encode()
 
@@ -42,7 +43,7 @@ def command(*arguments, files=None, **environment):
 
 
 def connect(served):
-    return socket.create_connection(("127.0.0.1", served.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", served.port), timeout=HANG)
 
 
 def rest_of(connection):

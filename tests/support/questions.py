@@ -2,13 +2,15 @@
 
 import socket
 
+from tests.support.waiting import HANG
+
 HISTORY = ["i1", "i3", "i5", "i8", "i9", "i11", "i14", "i15"]
 KEY = "a-key-of-our-own"
 
 
 def raw(served, content):
     """What comes back on a connection of one's own."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=HANG) as connection:
         connection.sendall(content)
         return rest_of(connection)
 

@@ -6,13 +6,13 @@ import contextlib
 import http.client
 import json
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from recbole_mind.serving.http.app import Settings, create_app
 from recbole_mind.serving.http.schema import limits
 from recbole_mind.serving.http.server import Server, open_door
+from tests.support.waiting import HANG, until
 
 JSON = {"Content-Type": "application/json"}
 
@@ -59,7 +59,7 @@ class Running:
         for fresh in (False, True):
             connection = getattr(self._local, "connection", None)
             if connection is None or fresh:
-                connection = self._local.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+                connection = self._local.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG)
             try:
                 connection.request(method, path, body, given)
                 response = connection.getresponse()
@@ -101,13 +101,5 @@ def running(folder: Any, given: dict[str, Any] | None = None, **settings: Any) -
         yield Running(door.getsockname()[1], app.state.service)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(HANG)
         assert not thread.is_alive()
-
-
-def until(condition: Any, seconds: float = 20) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not become true"
-        time.sleep(0.01)

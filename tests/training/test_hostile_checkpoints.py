@@ -21,6 +21,7 @@ from recbole_mind import InputError
 from recbole_mind.training import archive, build, checkpoint, load, recbole_checkpoint
 from recbole_mind.training import run as quick_start
 from tests.support.data import small_settings
+from tests.support.waiting import HANG
 
 CANARY = "canary"
 COMMAND = f"touch {CANARY}"
@@ -202,7 +203,7 @@ def test_every_command_that_opens_a_checkpoint_refuses_it_in_one_line(canary, sm
 def test_a_process_of_its_own_refuses_it_too(canary):
     archived("crafted.pth", crafted()["the dotted name"])
     program = [sys.executable, "-c", "import sys; from recbole_mind.cli.main import main; sys.exit(main(sys.argv[1:]))"]
-    done = subprocess.run([*program, "evaluate", "crafted.pth"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*program, "evaluate", "crafted.pth"], capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: 'crafted.pth' is refused: it would run torch._utils.")
     assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from recbole_mind.experiments.executor import import_ray
+from recbole_mind.util.ray_releases import import_ray
 
 
 class Halving:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
-from ray.air import session
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from recbole_mind.errors import require
@@ -18,6 +17,7 @@ from recbole_mind.experiments.executor import cluster
 from recbole_mind.experiments.sweep.early_stopping import Halving
 from recbole_mind.experiments.trial import Trial, execute
 from recbole_mind.util.json_text import to_json
+from recbole_mind.util.ray_releases import report
 
 if TYPE_CHECKING:
     from recbole_mind.experiments.sweep.monitor import Watch
@@ -45,11 +45,11 @@ def work(config: dict[str, Any]) -> None:
         for epoch in range(told, len(record["curve"])):  # of a run that goes on, those before it was lost too
             shown = record | {"epochs": epoch + 1, "curve": record["curve"][: epoch + 1]}
             score = {Halving.TIME: epoch + 1, Halving.METRIC: record["curve"][epoch]}
-            session.report({"record": to_json(shown), "ended": False} | score)  # does not return in a stopped trial
+            report({"record": to_json(shown), "ended": False} | score)
         told = len(record["curve"])
         return False
 
-    session.report({"record": to_json(execute(trial, epoch_done)), "ended": True})
+    report({"record": to_json(execute(trial, epoch_done)), "ended": True})
 
 
 class _Suggestions(Searcher):
@@ -119,7 +119,7 @@ def run_by_ray(sweep: Sweep, watch: Watch, jobs: int, address: str | None) -> No
             resources_per_trial=resources,
             max_failures=_RETRIES,
             raise_on_failed_trial=False,
-            sync_config=tune.SyncConfig(syncer=None),
+            reuse_actors=True,  # the first trial of a worker imports RecBole and torch
             trial_dirname_creator=lambda trial: str(trial.trial_id),
             verbose=0,
         )

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from recbole_mind.training import run as quick_start
 from recbole_mind.training.trainer import SafeTrainer
 from tests import ROOT
 from tests.support.data import LOAD, SHORT_RUN, write_small
+from tests.support.waiting import HANG, until
 
 SMALL = SHORT_RUN | {"load_col": LOAD}
 MODELS = {"MIND-1": {"model": "MIND", "K": 1}, "MIND": {"K": 2}}
@@ -278,9 +278,7 @@ def test_a_stopped_leaderboard_ends_with_the_same_table(run_once, small, tmp_pat
     spec, folder = spec_file(tmp_path, small, settings=more), tmp_path / "out"
     for records in (1, 4):  # stopped twice, once between two runs or in one
         process = start(spec, folder)
-        deadline = time.monotonic() + 120
-        while len(list(folder.glob("records/*.json"))) < records and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda records=records: len(list(folder.glob("records/*.json"))) >= records, process)
         process.send_signal(how)
         error = process.communicate()[1].decode()
         if how == signal.SIGINT:
@@ -290,7 +288,7 @@ def test_a_stopped_leaderboard_ends_with_the_same_table(run_once, small, tmp_pat
     done = {path: path.stat().st_mtime_ns for path in folder.glob("records/*.json")}
     assert records <= len(done) < 8
     process = start(spec, folder)
-    assert process.wait(120) == 0
+    assert process.wait(HANG) == 0
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert figures(folder) == figures(run_once / "out")
 

@@ -88,7 +88,9 @@ def test_a_patch_says_which_library_and_which_issue(library):
 # -- the list -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [module for modules in patches.MODULES.values() for module in modules])
+@pytest.mark.parametrize(
+    "module", [name for names in (*patches.IMPORTS.values(), *patches.MODULES.values()) for name in names]
+)
 def test_every_patch_has_a_test_of_its_name(module):
     tests = vars(importlib.import_module(f"tests.plugin.patches.test_{module}"))
     found = patches.patches_of(module)

@@ -21,7 +21,8 @@ from recbole_mind.serving.http.metrics import Metrics
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
 from tests.support.bundles import exported, reseal, trained
-from tests.support.serving import running, until
+from tests.support.serving import running
+from tests.support.waiting import until
 
 OPENSSH = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
 

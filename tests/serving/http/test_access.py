@@ -10,7 +10,8 @@ from recbole_mind.errors import InputError
 from recbole_mind.serving.http.access import Hosts, Keys
 from recbole_mind.serving.http.app import OPEN
 from tests.support.commands import BODY, command, connect, rest_of
-from tests.support.serving import JSON, running, until
+from tests.support.serving import JSON, running
+from tests.support.waiting import HANG, until
 
 # -- keys, pages -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ def test_keys_change_on_sighup(two_bundles, tmp_path):
         assert served.get(f"/items?key={OTHER}").status == 422
         assert served.get(f"/{OTHER}").status == 404
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(HANG)
     said = "".join(process.said)
     assert "the keys stay: api-key-file" in said
     assert "path=/recall status=401" in said

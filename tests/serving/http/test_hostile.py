@@ -13,13 +13,14 @@ import time
 
 import pytest
 
-from benchmarks.service import under_attack
+from benchmarks.service import probe, under_attack
 from recbole_mind.serving.http import server as service_server
 from recbole_mind.serving.http.app import Settings, create_app
 from recbole_mind.serving.http.schema import limits
 from recbole_mind.serving.store.store import Store
 from tests.support.commands import BODY, command, connect, rest_of
-from tests.support.serving import JSON, running, until
+from tests.support.serving import JSON, running
+from tests.support.waiting import HANG, until
 
 POST = b"POST /recall HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -38,7 +39,7 @@ def test_idle_connections_do_not_stop_a_service_of_few_files(two_bundles):
         assert served.figure('recbole_mind_connections_ended_total{why="idle"}') >= 400 - 256
         assert served.figure("recbole_mind_connections") < 256
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(HANG) == 0
         for connection in held:
             connection.close()
     assert "Traceback" not in "".join(process.said)
@@ -76,7 +77,7 @@ def test_what_does_not_come_is_not_waited_for(two_bundles):
                 connection.sendall(content)
                 connection.settimeout(0.2)
                 start, said = time.monotonic(), b""
-                while time.monotonic() - start < 10:
+                while time.monotonic() - start < HANG:
                     with contextlib.suppress(TimeoutError):
                         part = connection.recv(2**16)
                         if not part:
@@ -163,7 +164,7 @@ class Client(threading.Thread):
         connection = None
         while True:
             if connection is None:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG)
                 try:
                     connection.connect()
                 except OSError:
@@ -193,9 +194,9 @@ def test_no_request_on_a_kept_connection_is_lost_at_the_end(two_bundles, drain):
             client.start()
         until(lambda: all(client.answered > 1 for client in clients))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(HANG) == 0
         for client in clients:
-            client.join(20)
+            client.join(HANG)
             assert not client.is_alive()
     assert [client.lost for client in clients if client.lost] == []
     assert all(client.told for client in clients)
@@ -232,10 +233,12 @@ def test_health_does_not_wait_for_what_is_refused(two_bundles):
         served.post("/recall", good[0], **JSON)
         before, found = memory(process.pid), []
         for _ in range(4):  # others may take the cores for a while: the machine is not ours alone
-            found.append(under_attack(served.port, good, 4.0))
-            if found[-1]["health"]["p99 ms"] < 50:
+            quiet = probe(served.port, 2.0)["p99 ms"]
+            found.append(under_attack(served.port, good, 4.0) | {"quiet": quiet})
+            if found[-1]["health"]["p99 ms"] < max(50, 10 * quiet):
                 break
-        assert found[-1]["health"]["p99 ms"] < 50, found
+        else:
+            pytest.fail(f"health waits: {found}")
         assert all(each["refused"] > 2 for each in found)
         assert all(each["good"]["errors"] == 0 for each in found)
         assert memory(process.pid) - before < 150 * 2**20  # of the largest that it ever had

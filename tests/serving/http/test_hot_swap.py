@@ -14,7 +14,8 @@ from recbole_mind.serving.http.metrics import Metrics
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
 from tests.support.questions import HISTORY, as_answer
-from tests.support.serving import running, until
+from tests.support.serving import running
+from tests.support.waiting import until
 
 
 def test_twenty_swaps_cost_no_request(two_bundles, published):

@@ -10,6 +10,7 @@ import pytest
 from recbole_mind.serving.http.logs import Seldom
 from tests.support.commands import BODY, command
 from tests.support.serving import JSON, running
+from tests.support.waiting import HANG
 
 
 def test_a_line_of_json_tells_of_each_request(two_bundles):
@@ -20,7 +21,7 @@ def test_a_line_of_json_tells_of_each_request(two_bundles):
         assert served.post("/recall", b'{"history": ["i17"], "n": 0}', **JSON).status == 422
         assert served.get("/i17?i17").status == 404
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(HANG)
     lines = [json.loads(line) for line in process.said]
     for line in lines:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])

@@ -14,7 +14,8 @@ from recbole_mind.serving.store.gate import Checked
 from recbole_mind.serving.store.store import Store
 from tests.support.commands import BODY
 from tests.support.questions import HISTORY
-from tests.support.serving import JSON, running, until
+from tests.support.serving import JSON, running
+from tests.support.waiting import until
 
 
 def test_what_happens_is_counted(two_bundles):

@@ -8,7 +8,8 @@ import pytest
 
 from recbole_mind.serving.recaller import Recaller
 from tests.support.questions import HEAD, HISTORY, raw
-from tests.support.serving import JSON, running, until
+from tests.support.serving import JSON, running
+from tests.support.waiting import HANG, until
 
 
 @pytest.mark.parametrize("kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/json5"])
@@ -69,7 +70,7 @@ def test_too_many_requests_are_told_to_come_back(two_bundles, monkeypatch):
 
     def slow(*arguments, **options):
         held.release()
-        release.wait(20)
+        release.wait(HANG)
         return real(*arguments, **options)
 
     with running(two_bundles[0], {"workers": 1, "queue": 1}) as served:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.serving import running, until
+from tests.support.serving import running
+from tests.support.waiting import HANG, until
 
 KEY = "a-key-of-our-own"
 
@@ -20,6 +21,7 @@ def page(browser, served):
     """The page, opened; it may neither fail nor ask another host."""
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
+    page.set_default_timeout(1000 * HANG)
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda said: faults.append(said.text) if "Security Policy" in said.text else None)
@@ -163,6 +165,7 @@ def test_options_change_what_is_recalled(page, served):
 def test_it_fits_and_can_be_read(browser, served, scheme, width):
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
+    page.set_default_timeout(1000 * HANG)
     page.goto(f"{served.url}/#i1,i3,i5,i8,nobody")
     page.wait_for_selector("#interests .card")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -205,6 +208,7 @@ def test_a_slow_answer_is_waited_for_and_an_overtaken_one_dropped(page):
 def test_the_key_is_asked_for(browser, two_bundles):
     with running(two_bundles[0], api_key=KEY) as served:
         page = browser.new_page()
+        page.set_default_timeout(1000 * HANG)
         page.goto(served.url)
         page.wait_for_selector("#secret", state="visible")
         assert state(page).startswith("The service asks for its key.")

@@ -13,7 +13,8 @@ from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
 from tests.support.bundles import reseal
 from tests.support.questions import HISTORY
-from tests.support.serving import running, until
+from tests.support.serving import running
+from tests.support.waiting import until
 
 # -- the pool --------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pytest
 from recbole_mind.cli import serve
 from recbole_mind.serving.http.server import open_door
 from tests.support.questions import HEAD, HISTORY, rest_of
-from tests.support.serving import until
+from tests.support.waiting import HANG, until
 
 
 def command(*arguments, **options):
@@ -54,7 +54,7 @@ def test_a_command_that_cannot_be_is_refused(two_bundles, tmp_path, arguments, m
 def refuses(port):
     """Whether nobody listens at a port any more."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=HANG).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -70,7 +70,7 @@ def test_a_signal_ends_the_service_after_what_runs(two_bundles, tmp_path):
         served = Running(port)
         assert served.get("/ready").status == 200
         body = json.dumps({"history": HISTORY, "n": 3}).encode()
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=HANG) as connection:
             connection.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
             process.send_signal(signal.SIGHUP)
             until(lambda: served.figure('recbole_mind_swaps_total{result="done"}') == 1)
@@ -85,7 +85,7 @@ def test_a_signal_ends_the_service_after_what_runs(two_bundles, tmp_path):
             said = rest_of(connection)
         assert said.startswith(b"HTTP/1.1 200")
         assert len(json.loads(said.partition(b"\r\n\r\n")[2])["items"]) == 3
-        assert process.wait(20) == 0
+        assert process.wait(HANG) == 0
         rest = process.stderr.read()
         assert "Traceback" not in rest
         assert not any(token in "".join(lines) + rest for token in HISTORY)
