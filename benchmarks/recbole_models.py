@@ -39,7 +39,7 @@ from recbole_mind.training.result import versions
 from recbole_mind.training.run import run
 from recbole_mind.util.files import write_atomic
 
-SEED, USERS, ITEMS, SIZE = 2020, 200, 120, 64
+SEED, USERS, ITEMS, SIZE = 2020, 120, 100, 64
 KINDS = ("general", "sequential", "context_aware", "knowledge_aware", "exlib")
 MARKS = "<!-- by benchmarks/recbole_models.py -->", "<!-- end -->"
 
@@ -287,7 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="where the record goes")
     parser.add_argument("--models", nargs="+", default=[], choices=sorted(names()), metavar="MODEL", help="not all")
-    parser.add_argument("--seconds", type=float, default=120, help="that a model may take")
+    parser.add_argument("--seconds", type=float, default=300, help="that a model may take")
     parser.add_argument("--compare", type=Path, nargs=2, metavar="RECORD", help="two records")
     parser.add_argument("--page", type=Path, help="where their table goes; without it, it is printed")
     arguments = parser.parse_args()
