@@ -160,7 +160,7 @@ class SequentialDataset(RecBoleDataset):
             if field not in self.field2id_token:
                 self.field2id_token[field], self.field2token_id[field] = id_token, token_id
             numbers = np.append(parts.pop(0), np.int32(0))[places.pop(0)]  # a missing token's place is -1
-            ends = np.cumsum(feat[field].agg(len))[:-1] if ftype == FeatureType.TOKEN_SEQ else None
+            ends = np.cumsum(feat[field].map(len))[:-1] if ftype == FeatureType.TOKEN_SEQ else None
             feat[field] = numbers if ends is None else np.split(numbers, ends)
 
     def _numbered(self, column: Any) -> tuple[npt.NDArray[np.intp], Any]:
@@ -209,7 +209,7 @@ class SequentialDataset(RecBoleDataset):
     def _column(self, frame: pd.DataFrame, field: str) -> Tensor:
         """The values of a field as RecBole has them, ids as 32-bit integers."""
         if self.field2type[field] == FeatureType.TOKEN:
-            return torch.from_numpy(frame[field].to_numpy(np.int32))
+            return torch.from_numpy(frame[field].to_numpy(np.int32, copy=True))
         values: Tensor = self._dataframe_to_interaction(frame[[field]])[field]
         return values.int() if values.dtype == torch.int64 else values
 

@@ -15,7 +15,7 @@ from recbole_mind.plugin.patches.patch import Patch
 __all__ = ["MODULES", "Patch", "apply", "catalogue", "patches_of"]
 
 MODULES = {  # by the module of RecBole after whose import they are applied
-    "recbole.config": ("libraries", "config", "data", "trainer", "metrics", "models"),
+    "recbole.config": ("libraries", "frames", "config", "data", "trainer", "metrics", "models"),
     "recbole.quick_start": ("quick_start",),
     "recbole.utils.case_study": ("case_study",),
 }
