@@ -117,7 +117,7 @@ class SequentialDataset(RecBoleDataset):
         if not kept.all():
             asked = [f"{name}_inter_num_interval: '{self.config[f'{name}_inter_num_interval']}'" for _, name in sides]
             require(bool(kept.any()), f"{' and '.join(asked)} leave no interaction of '{self.dataset_name}'")
-            self.inter_feat.drop(self.inter_feat.index[~kept], inplace=True)
+            self.inter_feat = self.inter_feat.drop(self.inter_feat.index[~kept])
 
     def _banned(
         self, intervals: Any, counts: npt.NDArray[np.int64], names: pd.Index, field: str, feat_name: str
@@ -134,7 +134,7 @@ class SequentialDataset(RecBoleDataset):
         few = np.where(places >= 0, counts[places], 0) < intervals[0][1]
         bans[places[few & (places >= 0)]] = True
         gone = few | (bans[places] & (places >= 0))
-        feat.drop(feat.index[gone], inplace=True)
+        setattr(self, feat_name, feat.drop(feat.index[gone]))
         return bans, bool(bans.any() or gone.any())
 
     def _remap(self, remap_list: list[tuple[Any, str, Any]]) -> None:

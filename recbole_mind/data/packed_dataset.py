@@ -153,16 +153,18 @@ class PackedDataset(SequentialDataset):
         self._filter_by_field_value()
         sides = ((self.uid_field, "user", self._user_counts), (self.iid_field, "item", self._item_counts))
         for field, name, counts in sides:
-            names, feat = self.inter_feat[field].cat.categories, getattr(self, f"{name}_feat")
+            names, feat_name = self.inter_feat[field].cat.categories, f"{name}_feat"
+            feat = getattr(self, feat_name)
             if feat is not None and self.config["filter_inter_by_user_or_item"] is True:
                 unknown = names.difference(feat[field])
                 self._check_none("filter_inter_by_user_or_item", unknown, f"are not in '{self.dataset_name}.{name}'")
             key = f"{name}_inter_num_interval"
-            bans, _ = self._banned(self._parse_intervals_str(self.config[key]), counts(), names, field, f"{name}_feat")
+            bans, _ = self._banned(self._parse_intervals_str(self.config[key]), counts(), names, field, feat_name)
             self._check_none(key, names[bans], f"do not have {self.config[key]} interactions")
             if feat is not None:
+                feat = getattr(self, feat_name).reset_index(drop=True)
                 require(len(feat) > 0, f"{key}: '{self.config[key]}' leaves nothing of '{self.dataset_name}.{name}'")
-                feat.reset_index(drop=True, inplace=True)
+                setattr(self, feat_name, feat)
 
     def _check_none(self, key: str, tokens: pd.Index, what: str) -> None:
         require(

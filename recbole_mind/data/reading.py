@@ -112,8 +112,9 @@ def load_interactions(dataset: Any, token: str, folder: str) -> None:
             "see load_col")  # fmt: skip
     dataset.field2seqlen = defaultdict(int, lengths)
     dataset.counts = Counts({"interactions": sum(map(len, frames))})
-    for dataset.inter_feat in frames:  # RecBole would take the missing ones for padding
+    for place, dataset.inter_feat in enumerate(frames):  # RecBole would take the missing ones for padding
         leave_out_missing(dataset)
+        frames[place] = dataset.inter_feat
     dataset.inter_feat, dataset.file_size_list = pd.concat(frames, ignore_index=True), [len(frame) for frame in frames]
     dataset.counts.kept = totals(dataset)
     dataset.counts.read |= {key: dataset.counts.kept[key] for key in ("users", "items")}
@@ -215,7 +216,7 @@ def leave_out_missing(dataset: Any) -> None:
     for column, name in ((dataset.uid_field, "user"), (dataset.iid_field, "item")):
         feat = getattr(dataset, f"{name}_feat", None)
         if feat is not None:
-            feat.drop(feat.index[feat[column].isnull()], inplace=True)
+            setattr(dataset, f"{name}_feat", feat.drop(feat.index[feat[column].isnull()]))
         if column is not None:
             gone |= frame[column].isnull()
     _leave_out(dataset, gone, "without a user or an item", "; '', NA, null and the like count as missing")
@@ -239,4 +240,4 @@ def _leave_out(dataset: Any, gone: Any, reason: str, hint: str = "") -> None:
     if number:
         text = f"'{dataset.dataset_name}': {number:,} of {len(frame):,} interactions are left out, {reason}{hint}"
         logging.getLogger().warning(text)
-        frame.drop(frame.index[gone], inplace=True)
+        dataset.inter_feat = frame.drop(frame.index[gone])

@@ -108,15 +108,14 @@ class Reader:
             if not _ISO.fullmatch(text):
                 self._refuse(place, wanted, places, texts)
         try:
-            moments = pd.to_datetime(pd.Series(wanted, dtype=object), format="ISO8601", utc=True)
-        except (ValueError, OverflowError):  # such as February 30th
+            nanoseconds = _nanoseconds(wanted)
+        except (ValueError, OverflowError):  # such as February 30th, or the year 3000
             for place, text in enumerate(wanted):
                 try:
-                    pd.to_datetime(text, format="ISO8601", utc=True)
+                    _nanoseconds([text])
                 except (ValueError, OverflowError):
                     self._refuse(place, wanted, places, texts)
             raise
-        nanoseconds = np.asarray(moments.dt.as_unit("ns").astype("int64"), np.int64)
         found: Floats = nanoseconds / 1e9
         fine = np.flatnonzero(nanoseconds % 1000)  # microseconds can be told apart
         _check_told_apart(wanted, found, places, fine, nanoseconds)
@@ -132,6 +131,12 @@ class Reader:
         mixed = finite or (not self.iso and bool(_ISO.fullmatch(text)))
         reason = "missing" if empty else "mixed" if mixed else "time"
         raise WrongCellError(int(places[place]), texts[places[place]], reason)
+
+
+def _nanoseconds(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The nanoseconds since 1970 of times in ISO 8601."""
+    moments = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", utc=True)
+    return np.asarray(moments.dt.as_unit("ns").astype("int64"), np.int64)
 
 
 def _check_told_apart(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,3 +64,15 @@ def test_blocks_are_read_as_ten_lines_read_the_file(tmp_path_factory, rows, newl
         first = list(dict.fromkeys(x for x in whole[field] if isinstance(x, str)))
         assert list(got[field].cat.categories) == first
     assert np.array_equal(got["time"].to_numpy(), numbers, equal_nan=True)
+
+
+def test_the_nearest_float64_is_read_of_a_number_of_many_digits_without_a_word(tmp_path):
+    generator = np.random.default_rng(0)
+    numbers = generator.standard_normal(2000) * 10.0 ** generator.integers(-300, 300, 2000)
+    path = tmp_path / "a.inter"
+    path.write_text("\n".join(["time:float", *map(repr, numbers.tolist())]) + "\n")
+    inter_file._precisely.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = inter_file.read(path, atomic_file.columns(path, Format()), 1, "\t")
+    assert np.array_equal(got["time"].to_numpy(), numbers)

@@ -113,6 +113,13 @@ def test_iso_times_are_seconds_since_1970():
     assert math.isnan(got[4])
 
 
+@pytest.mark.parametrize("cell", ["2024-02-30", "1600-01-01", "3000-01-01T00:00:00", "9999-12-31"])
+def test_iso_times_of_no_day_or_beyond_64_bit_nanoseconds_are_refused(cell):
+    with pytest.raises(times.WrongCellError) as error:
+        times.Reader().read(["2024-01-01", cell], np.ones(2, bool))
+    assert (error.value.place, error.value.reason) == (1, "time")
+
+
 def test_a_time_that_orders_nothing_stays_what_its_type_says(tmp_path):
     """A context model may embed the hour of the day, typed as a token."""
     write_rows(

@@ -27,7 +27,7 @@ class _QuietImport(Change):
 
 ANOMALY_DETECTION = Patch("anomaly_detection", since="RecBole 1.2.1",
     fault="importing any sequential model switches on torch's anomaly detection, which halves the speed",
-    cure="switched off",
+    cure="switched off", source=("recbole.model.sequential_recommender.sine",),
     changes=(_QuietImport(),))  # fmt: skip
 
 
@@ -40,8 +40,13 @@ def update_matrix(matrix: Any, data: Any) -> None:
     matrix._dict.update(data)
 
 
+_GRAPH_MODELS = (
+    *(f"general_recommender.{name}" for name in ("gcmc", "lightgcn", "ncl", "ngcf", "spectralcf")),
+    *(f"knowledge_aware_recommender.{name}" for name in ("kgin", "mcclk")),
+)
 DOK_MATRIX_UPDATE = Patch("dok_matrix_update", since="SciPy 1.13", issue=2034, needed=_lacks_update,
     fault="graph models build their matrix with dok_matrix._update, which SciPy has dropped", cure="put back",
+    source=tuple(f"recbole.model.{path}" for path in _GRAPH_MODELS),
     changes=(Replace("scipy.sparse:dok_matrix._update", update_matrix),))  # fmt: skip
 
 _NUMPY_1 = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}

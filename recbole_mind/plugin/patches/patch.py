@@ -38,6 +38,13 @@ class Attribute(Change):
     def over(self, present: Any) -> Any:
         """What the attribute becomes, given what it is (``None`` if it is not there)."""
 
+    @property
+    def original(self) -> Any:
+        """The attribute without any patch; ``None`` if its owner has none of its own."""
+        owner, name = self._place()
+        found = _ORIGINALS.get(self.target, vars(owner).get(name))
+        return None if found is _ABSENT else found
+
     def make(self) -> None:
         changes = _CHANGES.setdefault(self.target, [])
         if not changes:
@@ -111,6 +118,7 @@ class Patch:
         changes: in order. Changes of one attribute stand over each other in the order in which they were made.
         needed: whether the fault is there with the libraries that are installed.
         issue: its number among RecBole's issues on GitHub, where one is known.
+        source: where the fault stands, ``module`` or ``module:Class.name`` of RecBole, if not in what the changes set.
     """
 
     name: str
@@ -120,6 +128,7 @@ class Patch:
     changes: tuple[Change, ...]
     needed: Callable[[], bool] = always
     issue: int | None = None
+    source: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         remarks = [] if self.since.startswith("RecBole") else [self.since]

@@ -144,5 +144,5 @@ PARALLEL_MODELS = Patch("parallel_models", since="RecBole 1.2.1",
 
 TRAINERS = Patch("trainers", since="RecBole 1.2.1",
     fault="a model from outside is trained by RecBole's trainer, whatever it needs",
-    cure="our models have a trainer of their own",
+    cure="our models have a trainer of their own", source=("recbole.utils.utils:get_trainer",),
     changes=tuple(Replace(f"recbole.trainer:{name}Trainer", RetrievalTrainer) for name in MODELS))  # fmt: skip

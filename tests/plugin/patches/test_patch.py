@@ -10,6 +10,7 @@ import pytest
 
 from recbole_mind.plugin import patches
 from recbole_mind.plugin.patches.patch import Attribute, Patch, Replace, Wrap
+from tests.support import sources
 
 
 @pytest.fixture
@@ -107,3 +108,39 @@ def test_every_patch_that_is_needed_is_in_force_once_recbole_is_imported():
     importlib.import_module("recbole.config")
     found = [patch for module in patches.MODULES["recbole.config"] for patch in patches.patches_of(module)]
     assert [patch.name for patch in found if patch.needed() and not patch.in_force] == []
+
+
+# -- what they were written for -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patch", patches.catalogue(), ids=lambda patch: patch.name)
+def test_recboles_source_is_the_one_that_the_patch_was_written_for(patch):
+    assert sources.targets(patch), f"patch '{patch.name}' names no source of RecBole"
+    sources.check(patch, sources.recorded().get(patch.name, {}))
+
+
+def test_no_source_is_recorded_of_a_patch_that_is_gone():
+    assert set(sources.recorded()) == {patch.name for patch in patches.catalogue()}
+
+
+def test_another_source_fails_by_the_names_of_the_patch_and_of_the_function(monkeypatch):
+    checked = next(patch for patch in patches.catalogue() if patch.name == "checkpoints")
+    known = sources.recorded()["checkpoints"]
+    original = sources.source
+
+    def edited(target):
+        return original(target).replace("epoch", "round") if target.endswith("resume_checkpoint") else original(target)
+
+    monkeypatch.setattr(sources, "source", edited)
+    message = "'checkpoints' was written for another source of recbole.trainer.trainer:Trainer.resume_checkpoint than"
+    with pytest.raises(AssertionError, match=message):
+        sources.check(checked, known)
+
+
+def test_the_original_of_a_patched_attribute_is_what_it_was(library):
+    read = library.Reader.read
+    for change in (Wrap("a_library:Reader.read", loud), Replace("a_library:Writer.read", loud)):
+        before = change.original
+        patch(change).apply()
+        assert change.original is before
+    assert (Replace("a_library:Reader.read", None).original, before) == (read, None)
