@@ -4,9 +4,9 @@
 
 trains each model of RecBole for an epoch on a made data set, on the CPU and one thread, with one seed, as
 ``run_recbole`` does, and tests it; a model that learns in stages goes through each of them. The record holds the
-figures unrounded, a digest of the trained weights, seconds, and of a model that cannot run the error in one line.
-``--models`` names some, whose entries are then replaced in a record that is there. Each runs in a process of its own,
-forked when the libraries are imported, of ``--seconds`` at most. A record takes about five minutes.
+figures unrounded, a digest of the trained weights, seconds of the processor, and of a model that cannot run the error
+in one line. ``--models`` names some, whose entries are then replaced in a record that is there. Each runs in a process
+of its own, forked when the libraries are imported, of ``--seconds`` at most. A record takes about five minutes.
 
     python -m benchmarks.recbole_models --compare OLD.json NEW.json --page docs/recbole-models.md
 
@@ -178,16 +178,17 @@ def _child(pipe: Connection, name: str, kind: str, data: str, folder: str) -> No
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     logging.disable(logging.WARNING)
     try:
-        pipe.send(train(name, kind, data))
+        found = train(name, kind, data)
     except InputError as error:
-        pipe.send({"error": str(error).replace(data, "DATA")})
+        found = {"error": str(error).replace(data, "DATA")}
     except BaseException as error:  # whatever it is, is what we are here to tell
-        pipe.send({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"})
+        found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+    pipe.send({"seconds": round(time.process_time(), 1), **found})
 
 
 def measure(name: str, kind: str, data: Path, seconds: float) -> dict[str, Any]:
     """What a model comes to in a process that may take ``seconds``."""
-    context, began = multiprocessing.get_context("fork"), time.perf_counter()
+    context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         process = context.Process(target=_child, args=(send, name, kind, str(data), folder))
@@ -197,10 +198,10 @@ def measure(name: str, kind: str, data: Path, seconds: float) -> dict[str, Any]:
             found = receive.recv() if receive.poll(seconds) else {"error": f"it takes more than {seconds:g} s"}
         except EOFError:
             process.join()
-            found = {"error": f"its process ends with {process.exitcode}"}
+            found = {"error": f"its process ends with status {process.exitcode}"}
         process.kill()
         process.join()
-    return {"kind": kind, "seconds": round(time.perf_counter() - began, 1), **found}
+    return {"kind": kind, "seconds": seconds, **found}
 
 
 # -- two records -----------------------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="where the record goes")
     parser.add_argument("--models", nargs="+", default=[], choices=sorted(names()), metavar="MODEL", help="not all")
-    parser.add_argument("--seconds", type=float, default=300, help="that a model may take")
+    parser.add_argument("--seconds", type=float, default=600, help="that a model may take")
     parser.add_argument("--compare", type=Path, nargs=2, metavar="RECORD", help="two records")
     parser.add_argument("--page", type=Path, help="where their table goes; without it, it is printed")
     arguments = parser.parse_args()
