@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,17 @@ class _Indices:
         return index
 
 
+def forks_no_more() -> bool:
+    """Whether processes are started by a server, to which everything is sent: on Linux from Python 3.14 on."""
+    return multiprocessing.get_all_start_methods()[0] == "forkserver"
+
+
+def fork_workers(loader: Any) -> None:
+    """Have a loader's workers (``worker``) inherit its data and RecBole's patches, as on Linux before Python 3.14."""
+    if loader.num_workers and forks_no_more():
+        loader.multiprocessing_context = "fork"
+
+
 class OrderedLoader(AbstractDataLoader):
     """What RecBole's ``AbstractDataLoader`` is, with ``order`` in place of lists.
 
@@ -77,6 +89,7 @@ class OrderedLoader(AbstractDataLoader):
         super(AbstractDataLoader, self).__init__(
             **fed, collate_fn=self.collate_fn, num_workers=config["worker"], generator=self.generator
         )
+        fork_workers(self)
 
 
 class TrainLoader(TrainDataLoader, OrderedLoader):

@@ -129,6 +129,20 @@ LAZY_SEQUENCES = Patch("lazy_sequences", since="RecBole 1.2.1",
     Wrap("recbole.sampler:RepeatableSampler.get_used_ids", no_used_ids),
 ))  # fmt: skip
 
+
+def forking_loader(original: Callable[..., None], loader: Any, *args: Any, **more: Any) -> None:
+    """Initialise a loader whose workers are forks of this process."""
+    original(loader, *args, **more)
+    loaders.fork_workers(loader)
+
+
+FORKED_WORKERS = Patch("forked_workers", since="Python 3.14", needed=loaders.forks_no_more,
+    fault="the workers of a loader are sent its data set, which cannot be sent: they die (worker)",
+    cure="they inherit it",
+    changes=(
+    Wrap("recbole.data.dataloader.abstract_dataloader:AbstractDataLoader.__init__", forking_loader),
+))  # fmt: skip
+
 # -- histories -----------------------------------------------------------------------------------------------------
 
 

@@ -141,6 +141,29 @@ def test_lazy_sequences(made):
         assert all(torch.equal(one[field], two[field].to(one[field].dtype)) for field in one.columns)
 
 
+@pytest.mark.parametrize(("model", "split"), [("BPR", {"RS": [8, 1, 1]}), ("MIND", {"LS": "valid_and_test"})])
+def test_forked_workers(made, monkeypatch, model, split):
+    before = patched.FORKED_WORKERS.in_force
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["forkserver", "fork", "spawn"])  # of 3.14
+    order = {"order": "RO" if model == "BPR" else "TO", "mode": "full", "group_by": "user"}
+    config = made(model, worker=1, eval_args={"split": split, **order})
+
+    def loaded():
+        """How many rows the loader of the training set gives, and how many that has."""
+        train = create.create_loaders(config, create.create_dataset(config))[0]
+        if train.multiprocessing_context is None:
+            train.multiprocessing_context = "forkserver"  # what it comes to there
+        return sum(map(len, train)), len(train._dataset)
+
+    if model == "BPR":  # a loader of RecBole's; ours does without the patch
+        with patched.FORKED_WORKERS.off(), pytest.raises(RuntimeError, match="worker"):
+            loaded()
+    rows, there = loaded()
+    assert rows == there > 0
+    if not before:
+        patched.FORKED_WORKERS.undo()
+
+
 def test_mask_history(made):
     config = made("GRU4Rec", mask_history=True, MAX_ITEM_LIST_LENGTH=20)
 
