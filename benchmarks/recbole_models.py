@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import importlib.util
 import json
 import logging
 import math
@@ -204,6 +205,12 @@ def measure(name: str, kind: str, data: Path, seconds: float) -> dict[str, Any]:
     return {"kind": kind, "seconds": seconds, **found}
 
 
+def libraries() -> dict[str, str]:
+    """Versions of what the figures depend on, those of the decision trees too, which RecBole asks nobody to install."""
+    trees = [name for name in ("lightgbm", "xgboost") if importlib.util.find_spec(name)]
+    return versions() | {name: importlib.import_module(name).__version__ for name in trees}
+
+
 # -- two records -----------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +282,7 @@ def record(output: Path, models: list[str], seconds: float) -> None:
                 "what": "RecBole's own models, an epoch each on a made data set, tested",
                 "command": f"python -m benchmarks.recbole_models --output {output}",
                 "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": 1},
-                "versions": versions(),
+                "versions": libraries(),
                 "seed": SEED,
                 "data": digest,
                 "models": {key: found[key] for key in sorted(found, key=str.lower)},
