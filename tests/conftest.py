@@ -26,6 +26,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    for kind in ("DeprecationWarning", "FutureWarning"):  # what our code calls will not be there for long
+        config.addinivalue_line("filterwarnings", rf"error::{kind}:recbole_mind(\.|$)")
     if config.getoption("--record-durations"):
         config.pluginmanager.register(Recorder(), "durations-recorder")
 

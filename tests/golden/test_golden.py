@@ -171,8 +171,8 @@ def test_every_generation_is_whole_small_and_told_of():
     for name in KEPT:
         assert {path.name for path in (make.HERE / name).iterdir()} <= newest
         assert f"`{name}`" in told
+        assert sum(path.stat().st_size for path in (make.HERE / name).rglob("*") if path.is_file()) < 400_000
     assert newest in [{path.name for path in (make.HERE / name).iterdir()} for name in KEPT]
-    assert sum(path.stat().st_size for path in make.HERE.rglob("*") if path.is_file()) < 3 * 2**19
     assert all(f"`{name}/`" in told for name in newest)
 
 

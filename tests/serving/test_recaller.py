@@ -260,7 +260,7 @@ def greedily(scores, categories, n, weight):
     kinds = [set(row[row > 0].tolist()) or {"none"} for row in categories]
     while len(chosen) < min(n, len(scores)):
         values = {
-            i: scores[i] + weight * sum(1 - len(kinds[i] & kinds[j]) / len(kinds[i] | kinds[j]) for j in chosen)
+            i: float(scores[i]) + weight * sum(1 - len(kinds[i] & kinds[j]) / len(kinds[i] | kinds[j]) for j in chosen)
             for i in range(len(scores))
             if i not in chosen
         }
