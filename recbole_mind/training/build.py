@@ -100,9 +100,9 @@ def build_data(config: Any) -> tuple[Any, Any, Any, Any]:
     hint = hint if left_out else ""
     for phase, loader in zip(("training", "validation", "test"), loaders, strict=True):
         needed = phase != "validation" or config["protocol"] is not None
-        require(len(loader.dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}{hint}")
-        if len(loader.dataset) and is_ours(config.model_class) and config["benchmark_filename"]:
-            lengths = loader.dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
+        require(len(loader._dataset) > 0 or not needed, f"dataset: '{name}' leaves no row for {phase}{hint}")
+        if len(loader._dataset) and is_ours(config.model_class) and config["benchmark_filename"]:
+            lengths = loader._dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
             low, high, most = int(lengths.min()), int(lengths.max()), config["MAX_ITEM_LIST_LENGTH"]
             require(low >= 1, f"dataset: '{name}' holds an empty history for {phase}; each row needs one item or more")
             require(high <= most, f"dataset: '{name}' holds a history of {high} items; MAX_ITEM_LIST_LENGTH is {most}")

@@ -12,7 +12,7 @@ from recbole_mind.layers.interest_statistics import interest_statistics
 
 def popularity(train_data: Any) -> Any:
     """How often each item stands in the training data, ``[N]``: as a target, or as the first of a history."""
-    data = train_data.dataset
+    data = train_data._dataset
     rows = data.inter_feat
     items = rows[data.iid_field]
     if getattr(data, "item_list_length_field", None) in rows.columns:

@@ -113,6 +113,11 @@ class SafeTrainer:
         if verbose:
             self.logger.info(f"Saving current: {path}")
 
+    def save_pretrained_model(self, epoch: int, saved_model_file: str) -> None:
+        """Keep the end of a stage, as data alone: the next one opens it by ``torch.load``."""
+        self.checkpointer.save(saved_model_file, self.model, self.optimizer, self._state(epoch, None))
+        self.saved_model_file = saved_model_file
+
     def _save_last(self) -> None:
         """Keep where the run stands, between two batches."""
         state = self._state(self._epoch - 1, self.best_valid_result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -173,6 +174,30 @@ def test_every_generation_is_whole_small_and_told_of():
         assert sum(path.stat().st_size for path in (make.HERE / name).rglob("*") if path.is_file()) < 400_000
     assert newest in [{path.name for path in (make.HERE / name).iterdir()} for name in KEPT]
     assert all(f"`{name}/`" in told for name in newest)
+
+
+def told_alike(old, new):
+    """Whether two contents of JSON say the same: numbers to rounding, and whatever seconds they took."""
+    if isinstance(old, dict):
+        keys = old.keys() - {"seconds"}
+        return old.keys() == new.keys() and all(told_alike(old[key], new[key]) for key in keys)
+    if isinstance(old, list):
+        return len(old) == len(new) and all(map(told_alike, old, new))
+    return new == (pytest.approx(old, **NEAR) if isinstance(old, float) else old)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "recbole_checkpoint", "bundle", "sweep", "hits", "packed"])
+def test_numpy_2_and_pandas_3_come_to_the_figures_of_1_and_2(name):
+    """Two generations of the same code, each written on other libraries and another processor."""
+    assert told_alike(*(expected(make.HERE / generation / name) for generation in ("rooms", "numpy2")))
+
+
+def test_a_leaderboard_of_numpy_2_is_that_of_1():
+    def rows(generation):
+        with (make.HERE / generation / "leaderboard/leaderboard.csv").open() as file:
+            return [row | {"training_seconds": ""} for row in csv.DictReader(file)]
+
+    assert rows("rooms") == rows("numpy2")
 
 
 def test_a_generation_is_never_written_over():

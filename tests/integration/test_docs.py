@@ -156,6 +156,7 @@ NOT_RUN = {
     "python -m benchmarks.defaults": ("takes half an hour", _of_a_module),
     "python -m benchmarks.planted": ("takes minutes", _of_a_module),
     "python -m benchmarks.diversity": ("takes ten minutes", _of_a_module),
+    "python -m benchmarks.recbole_models": ("takes minutes", _of_a_module),
     "python -m benchmarks.recall": ("takes hours", _of_a_module),
     "python -m benchmarks.retrieval": ("takes hours", _of_a_module),
     "python -m benchmarks.service": ("takes minutes", _of_a_module),

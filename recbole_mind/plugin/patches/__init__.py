@@ -17,7 +17,7 @@ from recbole_mind.plugin.patches.patch import Patch
 __all__ = ["IMPORTS", "MODULES", "Patch", "apply", "catalogue", "during", "patches_of"]
 
 MODULES = {  # by the module of RecBole after whose import they are applied
-    "recbole.config": ("libraries", "frames", "config", "data", "trainer", "metrics", "hyper_tuning"),
+    "recbole.config": ("libraries", "frames", "config", "data", "trainer", "metrics", "hyper_tuning", "models"),
     "recbole.quick_start": ("quick_start",),
     "recbole.utils.case_study": ("case_study",),
 }

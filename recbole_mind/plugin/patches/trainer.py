@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -110,6 +111,19 @@ CHECKPOINTS = Patch("checkpoints", since="torch 2.6", issue=2215,
     changes=(Wrap(f"{_TRAINER}.evaluate", evaluate_checkpoint),
              Wrap(f"{_TRAINER}.fit", fit_same_data),
              Replace(f"{_TRAINER}.resume_checkpoint", resume_checkpoint)))  # fmt: skip
+
+
+def save_pretrained(trainer: Any, epoch: int, saved_model_file: str) -> None:
+    """Write the end of a stage as data alone."""
+    state = {"epoch": epoch, "cur_step": 0, "best_valid_score": -math.inf, "best_valid_result": {}}
+    checkpointer.Checkpointer(trainer.config).save(saved_model_file, trainer.model, trainer.optimizer, state)
+    trainer.saved_model_file = saved_model_file
+
+
+PRETRAINED_MODELS = Patch("pretrained_models", since="torch 2.6", issue=2212,
+    fault="S3Rec and RaCT write what they are pretrained to as a pickle, which torch refuses to open in the next stage",
+    cure="written as data alone",
+    changes=(Replace(f"{_MODULE}:PretrainTrainer.save_pretrained_model", save_pretrained),))  # fmt: skip
 
 # -- processes and classes -----------------------------------------------------------------------------------------
 

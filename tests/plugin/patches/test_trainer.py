@@ -9,7 +9,7 @@ import pytest
 import torch
 from recbole.config import Config  # noqa: F401 - after which the patches are applied
 from recbole.trainer import Trainer
-from recbole.utils import ModelType, get_trainer
+from recbole.utils import ModelType, get_model, get_trainer
 
 from recbole_mind import InputError
 from recbole_mind.plugin.patches import trainer as patched
@@ -59,6 +59,25 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(ready, made):
     other = Trainer(made("MIND", learning_rate=0.5), trainer.model)
     with pytest.raises(InputError, match=r"learning_rate: .* was trained with"):
         other.resume_checkpoint(trainer.saved_model_file)
+
+
+def test_pretrained_models(made):
+    """A stage that RecBole's own trainer has written is one that the next one opens."""
+    drawn = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
+    stage = {"train_stage": "actor_pretrain", "pretrain_epochs": 1, "save_step": 1, "train_neg_sample_args": drawn}
+    config = made("RaCT", **stage)
+    _, train, *_ = build.build_data(config)
+
+    def next_stage():
+        trainer = get_trainer(config["MODEL_TYPE"], "RaCT")(config, build.build_model(config, train))
+        trainer.fit(train)
+        later = made("RaCT", **stage | {"train_stage": "critic_pretrain", "pre_model_path": trainer.saved_model_file})
+        return trainer.model, get_model("RaCT")(later, train._dataset)
+
+    with patched.PRETRAINED_MODELS.off(), pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        next_stage()
+    before, after = next_stage()
+    assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
 
 
 def test_parallel_models(process_group):
