@@ -97,7 +97,7 @@ def run_by_ray(sweep: Sweep, watch: Watch, jobs: int, address: str | None) -> No
     halving = sweep.halving()
     with _environment(_TUNE), cluster(jobs, address) as gpus:
         spec = sweep.spec
-        has = ray.cluster_resources()
+        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call,unused-ignore]
         for key, asked in (("cpu", spec.resources.cpu), ("gpu", spec.resources.gpu)):
             most = has.get(key.upper(), 0)
             require(
