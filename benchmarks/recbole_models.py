@@ -232,7 +232,8 @@ def agreement(old: dict[str, Any], new: dict[str, Any]) -> str:
         return "figures, not weights"
     if worst == 0:
         return "bit for bit" if same and old["loss"] == new["loss"] else "figures; weights to rounding"
-    return f"to {max(0, math.floor(-math.log10(worst)))} digits" + ("; weights bit for bit" if same and old["norm"] else "")
+    weights = "; weights bit for bit" if same and old["norm"] else ""
+    return f"to {max(0, math.floor(-math.log10(worst)))} digits{weights}"
 
 
 def table(old: dict[str, Any], new: dict[str, Any]) -> str:
