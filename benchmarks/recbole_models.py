@@ -42,6 +42,7 @@ from recbole_mind.util.files import write_atomic
 
 SEED, USERS, ITEMS, SIZE = 2020, 120, 100, 64
 KINDS = ("general", "sequential", "context_aware", "knowledge_aware", "exlib")
+TITLES = {"exlib": "decision trees"}
 MARKS = "<!-- by benchmarks/recbole_models.py -->", "<!-- end -->"
 
 # -- the data set ----------------------------------------------------------------------------------------------------
@@ -226,9 +227,13 @@ def agreement(old: dict[str, Any], new: dict[str, Any]) -> str:
             if math.isnan(a) or math.isnan(b):
                 return "no"
     same = old["weights"] == new["weights"]
+    near = math.isclose(old["norm"], new["norm"], rel_tol=1e-7)
+    if worst == 0 and not (same or near):
+        return "figures, not weights"
     if worst == 0:
-        return "bit for bit" if same and old["loss"] == new["loss"] else "figures, not weights"
-    return f"to {max(0, math.floor(-math.log10(worst)))} digits"
+        return "bit for bit" if same and old["loss"] == new["loss"] else "figures; weights to rounding"
+    weights = "; weights bit for bit" if same and old["norm"] else ""
+    return f"to {max(0, math.floor(-math.log10(worst)))} digits{weights}"
 
 
 def table(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -238,7 +243,9 @@ def table(old: dict[str, Any], new: dict[str, Any]) -> str:
     heads = [".".join(record["versions"]["python"].split(".")[:2]) for record in (old, new)]
     lines = []
     for kind in KINDS:
-        lines += [f"| {kind.replace('_', '-')} | {heads[0]} | {heads[1]} | the same figures | seconds |"]
+        lines += [
+            f"| {TITLES.get(kind, kind.replace('_', '-'))} | {heads[0]} | {heads[1]} | the same figures | seconds |"
+        ]
         lines += ["|---|---|---|---|---|"]
         for name in sorted(old["models"], key=str.lower):
             pair = old["models"][name], new["models"][name]
@@ -248,8 +255,8 @@ def table(old: dict[str, Any], new: dict[str, Any]) -> str:
                 lines.append(f"| {name} | {runs[0]} | {runs[1]} | {agreement(*pair)} | {took} |")
         lines.append("")
     for name in sorted(old["models"], key=str.lower):
-        said = [one["models"][name].get("error") for one in (old, new)]
-        if said[0] == said[1] is not None:
+        said = [one["models"][name].get("error", "").rpartition("these settings: ")[2] for one in (old, new)]
+        if said[0] and said[0] == said[1]:
             lines.append(f"- **{name}**: {said[0]}.")
         else:
             lines += [f"- **{name}** on {head}: {text}." for head, text in zip(heads, said, strict=True) if text]
