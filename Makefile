@@ -37,13 +37,16 @@ demo: $(VENV)/installed
 	$(BIN)/recbole-mind demo --output demo
 	@test -z '$(EXTRAS)' || { echo 'Installing what the pages of docs/ use: $(EXTRAS)'; $(PIP) -e '.[$(EXTRAS)]'; }
 
+# without the override of pyproject.toml: pip has none
+COMPILE = $(BIN)/uv pip compile --no-config --quiet --python-version 3.10 --no-annotate --no-emit-package recbole-mind \
+	--custom-compile-command 'make constraints'
 # the newest versions for each Python that setup.cfg and constraints.in allow; of CUDA's, torch itself says which
 constraints: $(VENV)/installed-dev
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --upgrade -c constraints.in --extra dev --no-annotate \
-		--custom-compile-command 'make constraints' --no-emit-package recbole-mind -o constraints.new setup.cfg
+	rm -f constraints.new  # whose versions would be kept
+	$(COMPILE) --universal --upgrade -c constraints.in --extra dev -o constraints.new setup.cfg
 	grep -vE '^(nvidia-|cuda-|triton)' constraints.new > constraints.txt
-	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.10 --extra all --no-annotate \
-		--custom-compile-command 'make constraints' --no-emit-package recbole-mind -o constraints.new setup.cfg
+	rm constraints.new
+	$(COMPILE) --resolution lowest-direct --extra all -o constraints.new setup.cfg
 	grep -vE '^(nvidia-|cuda-|triton)' constraints.new > constraints-oldest.txt
 	rm constraints.new
 

@@ -283,7 +283,7 @@ def test_an_alias_that_nobody_made_is_named(bundle, server):
 def test_a_missing_client_is_named(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "pymilvus", None)
     with pytest.raises(
-        InputError, match=r"^this needs the library 'pymilvus', .*: pip install 'recbole-mind\[milvus\]'$"
+        InputError, match=r"^Milvus needs the library 'pymilvus', .*: pip install 'recbole-mind\[milvus\]'$"
     ):
         load(bundle, "recall.db")
 

@@ -44,6 +44,8 @@ def test_a_bundle_is_replaced_whole(exchanges, tmp_path, monkeypatch):
 @pytest.mark.parametrize("exchanges", [True, False])
 @pytest.mark.parametrize("call", ["fsync", "rename", "mkdir"])
 def test_a_failing_step_leaves_the_old_bundle(call, exchanges, tmp_path, monkeypatch):
+    if call == "mkdir" and sys.version_info < (3, 11):
+        pytest.skip("pathlib of Python 3.10 looks os.mkdir up when it is imported")
     folder, real = tmp_path / "bundle", getattr(os, call)
     if not exchanges:
         monkeypatch.setattr(sealed_folder, "_exchange", lambda one, other: False)
