@@ -21,6 +21,7 @@ from recbole_mind import InputError
 from recbole_mind.cli import main
 from recbole_mind.errors import InterruptedRun
 from recbole_mind.experiments import trial
+from recbole_mind.experiments.executor import check_address
 from recbole_mind.experiments.sweep import runner
 from recbole_mind.experiments.sweep.early_stopping import Halving
 from recbole_mind.experiments.sweep.spec import read_spec
@@ -596,6 +597,26 @@ def test_an_address_where_nobody_or_no_ray_answers(small, tmp_path, capsys, monk
             assert message in capsys.readouterr().err
         other.stop(0)
     assert not list(Path("out").glob("*.json"))
+
+
+def test_a_cluster_that_asks_for_a_token_says_so(monkeypatch):
+    """From Ray 2.60 on the head of a cluster may ask for one."""
+
+    class Asks(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _, call: call.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+            )
+
+    head = grpc.server(ThreadPoolExecutor(1), handlers=[Asks()])
+    address = f"127.0.0.1:{head.add_insecure_port('127.0.0.1:0')}"
+    head.start()
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(InputError, match="asks for its token: set RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOK"):
+        check_address(address)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    check_address(address)  # Ray itself sends it
+    head.stop(0)
 
 
 @pytest.mark.ray

@@ -47,7 +47,10 @@ def test_idle_connections_do_not_stop_a_service_of_few_files(two_bundles):
     assert any("at most" in line and "connections" in line for line in process.said)
 
 
-def test_who_is_idle_makes_room_and_who_is_not_keeps_it(two_bundles):
+def test_who_is_idle_makes_room_and_who_is_not_keeps_it(two_bundles, monkeypatch):
+    came, receive = [], service_server.Protocol.data_received
+    noted = lambda *given: came.append(receive(*given))  # noqa: E731
+    monkeypatch.setattr(service_server.Protocol, "data_received", noted)
     with running(two_bundles[0], {"max_connections": 3}) as served:
         old, waiting = connect(served), [connect(served) for _ in range(2)]
         for connection in waiting:
@@ -56,8 +59,9 @@ def test_who_is_idle_makes_room_and_who_is_not_keeps_it(two_bundles):
         assert old.recv(1) == b""
         served._local.connection.close()
         third = connect(served)
+        before = len(came)
         third.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(BODY))
-        time.sleep(0.2)
+        until(lambda: len(came) > before)
         with connect(served) as refused:
             said = rest_of(refused)
         assert said.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
