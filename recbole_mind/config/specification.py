@@ -137,7 +137,7 @@ class Listed:
 class OneOf:
     """One of some names."""
 
-    names: Iterable[str]
+    names: tuple[str, ...]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._check)

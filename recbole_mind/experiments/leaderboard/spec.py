@@ -50,7 +50,7 @@ def _baseline(known: Mapping[str, Any]) -> str:
 
 Names = Annotated[tuple[Annotated[str, AfterValidator(_name)], ...], Field(min_length=1), Listed("a list of names")]
 Protocols = Annotated[
-    tuple[Annotated[str, OneOf(protocols.known())], ...], Field(min_length=1), Listed("a list of names")
+    tuple[Annotated[str, OneOf(tuple(protocols.known()))], ...], Field(min_length=1), Listed("a list of names")
 ]
 Settings = Annotated[dict[Annotated[str, Allowed("names of settings")], Any], Allowed("settings")]
 
@@ -164,7 +164,7 @@ class LeaderboardSpec(Specification):
         return dict(known.get(cell.label) or known.get(self.model(cell.label)) or {})
 
 
-class Tuned(RootModel[dict[Annotated[str, OneOf(protocols.known())], dict[str, dict[str, Any]]]]):
+class Tuned(RootModel[dict[Annotated[str, OneOf(tuple(protocols.known()))], dict[str, dict[str, Any]]]]):
     """The settings that ship for a data set: by protocol and by label, or else by the label's model."""
 
 

@@ -105,7 +105,7 @@ def test_processes_on_cpu(monkeypatch, port):
     with patched.PROCESSES_ON_CPU.off(), pytest.raises((RuntimeError, ValueError), match=r"(?i)nccl"):
         device(port=port, **group)
     try:
-        assert device(port=0, **group) == "cpu"
+        assert device(port=port, **group) == "cpu"
         assert torch.distributed.get_backend() == "gloo"
     finally:
         torch.distributed.destroy_process_group()
