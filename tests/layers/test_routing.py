@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_mind.errors import InputError
+from recbole_mind.layers.recency import recency_weights
 from recbole_mind.layers.routing import (
     BehaviorToInterestRouting,
     active_interests,
     interest_counts,
-    recency_weights,
     seed_similarities,
     squash,
     unit,
@@ -67,7 +67,7 @@ def reference(layer, behaviors, mask):
         adaptive=layer.adaptive,
         init=layer.init,
         scale=layer.scale,
-        recency=layer.recency,
+        recency=layer.recency.fixed,
     )
 
 
