@@ -22,6 +22,9 @@ CASES = {
     "MIND-1": ("MIND", INTERESTS | {"K": 1}),
     "MIND, recency": ("MIND", INTERESTS | {"recency": 0.5, "routing_softmax": "behaviors"}),
     "MIND, nearest": ("MIND", INTERESTS | {"negative_interest": "nearest", "p": math.inf, "capsule_length": True}),
+    "MIND, learned recency": ("MIND", INTERESTS | {"recency": "learned", "whole_vector": True, "capsule_length": True}),
+    "MIND, a curve for each": ("MIND", INTERESTS | {"recency": "per_interest", "recency_start": 0.2}),
+    "MIND, whole": ("MIND", INTERESTS | {"whole_vector": True, "similarity": "dot"}),
     "ComiRecSA": ("ComiRecSA", {"K": 3}),
     "ComiRecSA, regularized": ("ComiRecSA", {"K": 3, "routing_regularization": 10}),
     "ComiRecSA, nearest": ("ComiRecSA", {"K": 3, "negative_interest": "nearest"}),
@@ -29,8 +32,9 @@ CASES = {
     "ComiRecDR": ("ComiRecDR", INTERESTS),
     "ComiRecDR, bare": ("ComiRecDR", INTERESTS | {"routing_maps": "interest", "relu_layers": [], "user_features": []}),
     "YouTubeDNN": ("YouTubeDNN", {}),
+    "YouTubeDNN, learned recency": ("YouTubeDNN", {"recency": "learned"}),
 }
-several = pytest.mark.parametrize("case", [case for case in CASES if case != "YouTubeDNN"])
+several = pytest.mark.parametrize("case", [case for case, (name, _) in CASES.items() if name != "YouTubeDNN"])
 
 
 def built(small, case, **more):
