@@ -366,9 +366,7 @@ class _Ragged(torch.autograd.Function):
             of_group = gradient[start:end, :k]
             of_rows = coupling.transpose(1, 2).to(gradient.dtype) @ of_group  # [b, L, D]
             of_votes.index_add_(0, columns, of_rows.flatten(0, 1))
-            if (
-                votes is not None and of_weights is not None
-            ):  # of which each multiplies a share
+            if votes is not None and of_weights is not None:  # of which each multiplies a share
                 group = votes.index_select(0, columns).view(b, longest, -1)
                 of_shares = shares * (of_group.to(group.dtype) @ group.transpose(1, 2))  # [b, k, L]
                 of_weights[start:end, :k, :longest] = of_shares.sum(1, keepdim=True) if C == 1 else of_shares

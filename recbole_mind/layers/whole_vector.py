@@ -30,9 +30,8 @@ class WholeVector(nn.Module):
     def __init__(self, *, start: float, max_length: int, share: float = 1.0) -> None:
         super().__init__()
         self.recency = Recency("learned", start=start, max_length=max_length)
-        self.gate = nn.Linear(2, 1)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, math.log(share))
+        self.log_share = nn.Parameter(torch.tensor(math.log(share)))  # β
+        self.slope = nn.Parameter(torch.zeros(2))  # w
 
     def weights(self, lengths: Tensor, L: int) -> Tensor:
         """c, ``[B, L]``: the weights of each history's behaviours, which sum to 1."""
@@ -57,5 +56,4 @@ class WholeVector(nn.Module):
     def _share(self, mean: Tensor, norms: Tensor, lengths: Tensor) -> Tensor:
         alike = torch.linalg.vector_norm(mean, dim=1) / norms.clamp(min=_SMALL)  # [B], from 0 to 1
         told = torch.stack([lengths.clamp(min=1).to(mean.dtype).log() - 2, alike - 0.5], 1)
-        share: Tensor = self.gate(told)[:, 0].exp()
-        return share
+        return (self.log_share + (told * self.slope).sum(1)).exp()

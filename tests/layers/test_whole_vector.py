@@ -16,16 +16,15 @@ def history(lengths=(1, 4, 6, 2), U=9, D=5, L=6):
     return vectors, place * (torch.arange(L) < lengths[:, None]), lengths
 
 
-def layer(**gate):
+def layer(slope=(0.0, 0.0)):
     made = WholeVector(start=0.5, max_length=8, share=0.7)
-    for name, value in gate.items():
-        getattr(made.gate, name).data = torch.tensor(value)
+    made.slope.data = torch.tensor(slope)
     return made
 
 
 def test_the_mean_and_the_share_by_hand():
     vectors, place, lengths = history()
-    made = layer(weight=[[0.3, -1.0]])
+    made = layer((0.3, -1.0))
     means, shares = made(vectors[place], lengths)
     for row, n in enumerate(lengths.tolist()):
         weights = [0.5 ** (n - 1 - j) for j in range(n)]
@@ -46,7 +45,7 @@ def test_of_places_is_forward_with_its_gradients():
     vectors, place, lengths = history()
     found = []
     for ragged in (True, False):
-        made, leaf = layer(weight=[[0.3, -1.0]]), vectors.clone().requires_grad_()
+        made, leaf = layer((0.3, -1.0)), vectors.clone().requires_grad_()
         mean, share = made.of_places(leaf, place, lengths) if ragged else made(leaf[place], lengths)
         (mean.sin().sum() + share.square().sum()).backward()
         found.append([mean, share, leaf.grad[1:], *(parameter.grad for parameter in made.parameters())])
