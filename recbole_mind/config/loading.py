@@ -186,9 +186,13 @@ def defaults(kind: str, name: str) -> dict[str, Any]:
 
 
 def shared_defaults() -> dict[str, Any]:
-    """The settings that all our models have, as YouTubeDNN has them: its class adds least to the base."""
+    """The settings that all our models have, as YouTubeDNN has them: its class adds recency alone to the base."""
     every = [defaults("model", name) for name in MODELS]
-    return {key: value for key, value in defaults("model", "YouTubeDNN").items() if all(key in own for own in every)}
+    return {
+        key: value
+        for key, value in defaults("model", "YouTubeDNN").items()
+        if all(key in own for own in every) and not key.startswith("recency")
+    }
 
 
 def model_files(name: str) -> list[Path]:

@@ -97,6 +97,13 @@ OURS: dict[str, tuple[Need, ...]] = {
         Need(("p",), lambda s: 0 < _number(s.get("p")) < float("inf"), "p above 0 and below inf"),
     ),
     **dict.fromkeys(("sigma", "routing_init", "routing_iterations"), (_ROUTED,)),
+    "recency_start": (
+        Need(
+            ("recency", "whole_vector"),
+            lambda s: s.get("recency") in ("learned", "per_interest") or bool(s.get("whole_vector")),
+            "recency learned or per_interest, or whole_vector",
+        ),
+    ),
     "profile_embedding_size": (Need(("user_features",), lambda s: bool(s.get("user_features")), "user_features"),),
     "stopping_step": (Need(("eval_step",), lambda s: _number(s.get("eval_step", 1)) > 0, "eval_step above 0"),),
     "threshold": (

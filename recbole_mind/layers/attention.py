@@ -116,8 +116,13 @@ class SelfAttentivePooling(nn.Module):
         self.inner = nn.Linear(size, hidden, bias=False)  # W_1
         self.outer = nn.Linear(hidden, num_interests, bias=False)  # W_2
 
-    def forward(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, behaviors: Tensor, mask: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pool ``behaviors`` [B, L, D], real where ``mask`` [B, L] is true.
+
+        Args:
+            behaviors: ``[B, L, D]``.
+            mask: ``[B, L]`` booleans.
+            counts: ``[B, 1, L]``, what each behaviour counts in the softmax; all alike by default.
 
         Returns:
             interests ``[B, K, D]`` and the weights ``[B, K, L]``, 0 on padding; a row of only padding gives zeros.
@@ -131,6 +136,8 @@ class SelfAttentivePooling(nn.Module):
         )
         placed = behaviors if self.positions is None else behaviors + self.positions[:L]
         logits = self.outer(self.inner(placed).tanh()).transpose(1, 2)  # [B, K, L]
+        if counts is not None:
+            logits = logits + counts.clamp(min=torch.finfo(logits.dtype).tiny).log()
         allowed = mask[:, None, :]  # [B, 1, L]
         # a large finite number: a row that is wholly barred must not divide by zero
         weights = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min).softmax(2) * allowed

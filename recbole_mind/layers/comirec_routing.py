@@ -57,8 +57,13 @@ class MappedRouting(nn.Module):
         start += torch.randn(start.shape) * (_NOISE / size**0.5)
         self.maps = nn.Parameter(start.repeat(max_length, 1, 1) if maps == "position" else start)  # [(L,) D, K·D]
 
-    def forward(self, behaviors: Tensor, mask: Tensor) -> Capsules:
+    def forward(self, behaviors: Tensor, mask: Tensor, counts: Tensor | None = None) -> Capsules:
         """Route ``behaviors`` [B, L, D] with ``mask`` [B, L] (true on real ones, which stand first in each row).
+
+        Args:
+            behaviors: ``[B, L, D]``.
+            mask: ``[B, L]`` booleans.
+            counts: ``[B, 1, L]``, what each behaviour counts: its coupling is multiplied by it; all alike by default.
 
         Returns:
             :class:`~recbole_mind.layers.routing.Capsules`, all of them active. Padding has no coupling; a row without
@@ -68,7 +73,8 @@ class MappedRouting(nn.Module):
             InputError: L is longer than ``max_length``.
         """
         votes = self.vote(behaviors)
-        coupling = self._iterate(votes.detach(), mask)
+        coupling = self._iterate(votes.detach(), mask, None if counts is None else counts.detach())
+        coupling = coupling if counts is None else coupling * counts
         active = torch.ones(votes.shape[:2], dtype=torch.bool, device=votes.device)
         sums = _sums(coupling, votes)
         return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
@@ -86,12 +92,13 @@ class MappedRouting(nn.Module):
         return votes.view(L, B, -1, D).permute(1, 2, 0, 3)
 
     @torch.no_grad()
-    def _iterate(self, votes: Tensor, mask: Tensor) -> Tensor:
-        """The coupling coefficients ``[B, K, L]`` after all iterations, 0 on padding."""
+    def _iterate(self, votes: Tensor, mask: Tensor, counts: Tensor | None) -> Tensor:
+        """The shares ``[B, K, L]`` after all iterations, 0 on padding: the coupling before ``counts`` multiply it."""
         allowed = mask[:, None, :]  # [B, 1, L]
         logits = votes.new_zeros(votes.shape[:3])  # [B, K, L]
         for _ in range(self.iterations - 1):
-            interests = squash(_sums(_shares(logits) * allowed, votes))  # [B, K, D]
+            shares = _shares(logits) * allowed
+            interests = squash(_sums(shares if counts is None else shares * counts, votes))  # [B, K, D]
             logits = logits + (votes @ interests[..., None])[..., 0]
         return _shares(logits) * allowed
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recbole_mind.errors import require
+from recbole_mind.layers.recency import Recency
 
 ROUTING_SOFTMAX = ("interests", "behaviors")
 ROUTING_INIT = ("random", "kmeans++")
@@ -75,20 +76,6 @@ def like_lengths(ordered: Tensor) -> Iterator[tuple[int, int, int]]:
     for start, end in pairwise([0, *bounds, len(ordered)]):
         if start < end:
             yield start, end, int(ordered[end - 1])
-
-
-def recency_weights(lengths: Tensor, L: int, recency: float) -> Tensor:
-    """What each behaviour of a history counts: ``[B, L]``, γ^a with a the number of behaviours after it, 0 on padding.
-
-    Args:
-        lengths: ``[B]`` real lengths.
-        L: the padded one.
-        recency: γ, above 0, at most 1; 1 counts all alike.
-    """
-    after = lengths[:, None] - 1 - torch.arange(L, device=lengths.device)  # [B, L], negative on padding
-    if recency == 1:
-        return (after >= 0).float()
-    return torch.where(after >= 0, recency ** after.clamp(min=0), 0.0)
 
 
 class _Unit(torch.autograd.Function):
@@ -167,11 +154,11 @@ class BehaviorToInterestRouting(nn.Module):
         w_{\\cdot j} = softmax_k(b_{\\cdot j}), \\quad z_k = \\sum_j w_{kj} ê_j, \\quad u_k = squash(z_k), \\quad
         b_{kj} \\mathrel{+}= u_k \\cdot ê_j .
 
-    Gradients flow through the last iteration only; the logits are constants. Departures from the paper, all optional:
+    Gradients flow through the last iteration only; the shares w are constants. Departures from the paper, all optional:
     ``softmax="behaviors"`` shares each interest out among the real behaviours instead; ``scale`` normalises the
     behaviours and gives the routing a scale of its own (squash keeps |u| < 1, so with short behaviours the logits
-    hardly move and the interests stay alike); ``recency`` γ below 1 lets a behaviour count γ^a, with a the number of
-    behaviours after it (:func:`recency_weights`; the paper's future work names the behaviours' time).
+    hardly move and the interests stay alike); ``recency`` lets a behaviour count by its place in the history, with a
+    weight that multiplies w in every iteration (:class:`~recbole_mind.layers.recency.Recency`).
 
     In training the logits are drawn per user from a generator. At evaluation they are a fixed draw from the same
     distribution, by interest and position in the history, kept with the weights: the result depends neither on the
@@ -186,7 +173,8 @@ class BehaviorToInterestRouting(nn.Module):
         softmax: ``"interests"`` (Algorithm 1) or ``"behaviors"``.
         init: ``"random"`` logits, or ``"kmeans++"``: the same plus :func:`seed_similarities`, times ``scale``.
         scale: length that behaviours are given before S; ``None`` leaves them as they are.
-        recency: γ, above 0, at most 1.
+        recency: γ, above 0, at most 1; ``"learned"``; or ``"per_interest"``.
+        recency_start: where learned weights start.
         adaptive: K'_u interests instead of K for all (:func:`interest_counts`).
         seed: of the logits used at evaluation.
     """
@@ -204,9 +192,10 @@ class BehaviorToInterestRouting(nn.Module):
         softmax: str,
         init: str,
         scale: float | None,
-        recency: float,
+        recency: float | str,
         adaptive: bool,
         seed: int,
+        recency_start: float = 1.0,
     ) -> None:
         super().__init__()
         require(num_interests >= 1, f"K: {num_interests} is not allowed; the number of interests is at least 1")
@@ -216,8 +205,8 @@ class BehaviorToInterestRouting(nn.Module):
         require(softmax in ROUTING_SOFTMAX, f"routing_softmax: '{softmax}' is unknown; allowed: {allowed}")
         allowed = ", ".join(ROUTING_INIT)
         require(init in ROUTING_INIT, f"routing_init: '{init}' is unknown; allowed: {allowed}")
-        require(0 < recency <= 1, f"recency: {recency} is not allowed; it is above 0 and at most 1")
-        self.num_interests, self.iterations, self.sigma, self.recency = num_interests, iterations, sigma, recency
+        self.num_interests, self.iterations, self.sigma = num_interests, iterations, sigma
+        self.recency = Recency(recency, start=recency_start, max_length=max_length, curves=num_interests)
         self.softmax, self.init, self.scale, self.adaptive = softmax, init, scale, adaptive
         self.bilinear = nn.Linear(size, size, bias=False)  # S
         nn.init.eye_(self.bilinear.weight)
@@ -270,7 +259,9 @@ class BehaviorToInterestRouting(nn.Module):
             logits = self.initial_logits[:, :L].expand(B, -1, -1)
         logits = logits.to(votes.dtype)
         active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
-        coupling = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None)
+        weights = None if self.recency.even else self.recency(mask.sum(1), L).to(votes.dtype)  # [B, C, L]
+        shares = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None, weights)
+        coupling = shares if weights is None else shares * weights
         sums = coupling @ votes
         return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
 
@@ -290,54 +281,65 @@ class BehaviorToInterestRouting(nn.Module):
             rounding.
         """
         active = active_interests(lengths, self.num_interests, adaptive=self.adaptive)
-        sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits)  # type: ignore[no-untyped-call]
+        weights = None if self.recency.even else self.recency(lengths, place.shape[1]).to(votes.dtype)
+        sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits, weights)  # type: ignore[no-untyped-call]
         return squash(sums), active, torch.linalg.vector_norm(sums, dim=2)
 
     @torch.no_grad()
-    def _iterate(self, votes: Tensor, mask: Tensor, logits: Tensor, active: Tensor | None) -> Tensor:
-        """The coupling coefficients ``[B, K, L]`` after all iterations; no ``active`` means that all are."""
-        weights = (
-            mask if self.recency == 1 else recency_weights(mask.sum(1), mask.shape[1], self.recency).to(votes.dtype)
-        )
+    def _iterate(
+        self, votes: Tensor, mask: Tensor, logits: Tensor, active: Tensor | None, weights: Tensor | None
+    ) -> Tensor:
+        """The shares ``[B, K, L]`` after all iterations: the coupling, before ``weights`` [B, C, L] multiply it.
+
+        No ``active`` means that all interests are, no ``weights`` that all behaviours count alike.
+        """
         if logits.shape[1] == 1 and self.softmax == "interests":  # it takes all of every behaviour
-            return self._couple(logits, mask, active, weights)
+            return self._couple(logits, mask, active)
+        weights = None if weights is None else weights.detach()
         if self.init == "kmeans++":
             length = 1.0 if self.scale is None else self.scale
             logits = logits + length * seed_similarities(votes, mask, logits.shape[1])
         for _ in range(self.iterations - 1):
-            interests = squash(self._couple(logits, mask, active, weights) @ votes)  # [B, K, D]
+            shares = self._couple(logits, mask, active)
+            interests = squash((shares if weights is None else shares * weights) @ votes)  # [B, K, D]
             logits = logits + interests @ votes.transpose(1, 2)  # [B, K, L]
-        return self._couple(logits, mask, active, weights)
+        return self._couple(logits, mask, active)
 
-    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor | None, weights: Tensor | None) -> Tensor:
-        """Turn ``logits`` [B, K, L] into coupling coefficients; inactive interests and padding get none.
-
-        A behaviour shares out its weight, of ``weights`` [B, L].
-        """
+    def _couple(self, logits: Tensor, mask: Tensor, active: Tensor | None) -> Tensor:
+        """How ``logits`` [B, K, L] share out each behaviour; inactive interests and padding get nothing."""
         allowed = mask[:, None, :]  # [B, 1, L]
         if active is not None:
             allowed = allowed & active[:, :, None]  # [B, K, L]
         if active is not None or self.softmax == "behaviors":
             # a large finite number: a column or row that is wholly barred must not divide by zero
             logits = logits.masked_fill(~allowed, torch.finfo(logits.dtype).min)
-        shares = logits.softmax(1 if self.softmax == "interests" else 2) * allowed
-        return shares if weights is None else shares * weights[:, None]
+        return logits.softmax(1 if self.softmax == "interests" else 2) * allowed
 
 
 class _Ragged(torch.autograd.Function):
     """Σ_j w_kj ê_j of histories in groups of like length: the last, differentiable step of the routing.
 
-    Inputs as in :meth:`BehaviorToInterestRouting.route_ragged`. Each group's votes are gathered, used and dropped
-    while they are in the cache.
+    Inputs as in :meth:`BehaviorToInterestRouting.route_ragged`, and ``weights`` [B, C, L], if behaviours have any. Each
+    group's votes are gathered, used and dropped while they are in the cache.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, votes: Tensor, routing: BehaviorToInterestRouting, place: Tensor, lengths: Tensor, logits: Tensor
+        ctx: Any,
+        votes: Tensor,
+        routing: BehaviorToInterestRouting,
+        place: Tensor,
+        lengths: Tensor,
+        logits: Tensor,
+        weights: Tensor | None,
     ) -> Tensor:
         (B, K, _), D = logits.shape, votes.shape[1]
         ordered, order = lengths.sort()
         place, logits = place.index_select(0, order), logits.index_select(0, order).to(votes.dtype)
+        if weights is not None:
+            weights = weights.index_select(0, order)
+        learned = weights if ctx.needs_input_grad[5] else None
+        ctx.save_for_backward(*() if learned is None else (votes, learned))
         sums = votes.new_zeros(B, K, D)  # in that order
         ctx.size, ctx.order, ctx.groups = len(votes), order, []
         for start, end, longest in like_lengths(ordered):
@@ -345,17 +347,29 @@ class _Ragged(torch.autograd.Function):
             columns = place[start:end, :longest].flatten()
             group = votes.index_select(0, columns).view(end - start, longest, D)
             mask = torch.arange(longest) < ordered[start:end, None]
-            coupling = routing._iterate(group, mask, logits[start:end, :k, :longest], None)
+            of_group = None if weights is None else weights[start:end, :k, :longest]
+            shares = routing._iterate(group, mask, logits[start:end, :k, :longest], None, of_group)
+            coupling = shares if of_group is None else shares * of_group
             sums[start:end, :k] = (coupling @ group).to(sums.dtype)
-            ctx.groups.append((start, end, columns, coupling))
+            ctx.groups.append((start, end, columns, coupling, None if learned is None else shares))
         return torch.empty_like(sums).index_copy_(0, order, sums)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        votes, gradient = gradient.new_zeros(ctx.size, gradient.shape[2]), gradient.index_select(0, ctx.order)
-        for start, end, columns, coupling in ctx.groups:
-            of_group = gradient[start:end, : coupling.shape[1]]
+        gradient = gradient.index_select(0, ctx.order)
+        of_votes = gradient.new_zeros(ctx.size, gradient.shape[2])
+        votes, weights = ctx.saved_tensors or (None, None)
+        of_weights = None if weights is None else torch.zeros_like(weights)
+        for start, end, columns, coupling, shares in ctx.groups:
+            (b, k, longest), C = coupling.shape, 0 if weights is None else weights.shape[1]
+            of_group = gradient[start:end, :k]
             of_rows = coupling.transpose(1, 2).to(gradient.dtype) @ of_group  # [b, L, D]
-            votes.index_add_(0, columns, of_rows.flatten(0, 1))
-        return votes, None, None, None, None
+            of_votes.index_add_(0, columns, of_rows.flatten(0, 1))
+            if votes is not None and of_weights is not None:  # of which each multiplies a share
+                group = votes.index_select(0, columns).view(b, longest, -1)
+                of_shares = shares * (of_group.to(group.dtype) @ group.transpose(1, 2))  # [b, k, L]
+                of_weights[start:end, :k, :longest] = of_shares.sum(1, keepdim=True) if C == 1 else of_shares
+        if of_weights is not None:
+            of_weights = torch.empty_like(of_weights).index_copy_(0, ctx.order, of_weights)
+        return of_votes, None, None, None, None, of_weights

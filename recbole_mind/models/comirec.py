@@ -11,6 +11,7 @@ from recbole_mind.layers import losses
 from recbole_mind.layers.attention import LabelAwareAttention, SelfAttentivePooling
 from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.comirec_routing import MappedRouting
+from recbole_mind.layers.recency import Recency
 from recbole_mind.layers.routing import like_lengths
 from recbole_mind.models.base import Encoded, RetrievalModel, history_mask
 
@@ -27,6 +28,7 @@ class ComiRec(RetrievalModel):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.num_interests = config["K"]
+        self.recency = Recency(config["recency"], start=config["recency_start"], max_length=self.max_seq_length)
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
         if not config["relu_layers"] and not self.profile_encoder.size:
             self.interest_layers.layers = nn.Sequential()
@@ -42,6 +44,10 @@ class ComiRec(RetrievalModel):
         extracted, weights = self.extract(behaviors, history_mask(lengths, behaviors.shape[1]))
         interests = self.compared(self.interest_layers(extracted, profile))
         return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), weights)
+
+    def counts(self, mask: Tensor) -> Tensor | None:
+        """What each behaviour counts, ``[B, 1, L]``; ``None`` where all count alike, as in the paper."""
+        return None if self.recency.even else self.recency(mask.sum(1), mask.shape[1])
 
     def penalty(self, weights: Tensor, mask: Tensor) -> Tensor | None:
         """What each user's ``weights`` [B, K, L] cost, ``[B]``, before ``regularization``; ``None`` for nothing."""
@@ -106,7 +112,7 @@ class ComiRecSA(ComiRec):
         self.regularization = float(config["routing_regularization"])
 
     def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        interests, weights = self.pooling(behaviors, mask)
+        interests, weights = self.pooling(behaviors, mask, self.counts(mask))
         return interests, weights
 
     def penalty(self, weights: Tensor, mask: Tensor) -> Tensor | None:
@@ -131,5 +137,5 @@ class ComiRecDR(ComiRec):
         )
 
     def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        capsules = self.routing(behaviors, mask)
+        capsules = self.routing(behaviors, mask, self.counts(mask))
         return capsules.interests, capsules.coupling

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recbole_mind.layers.attention import LabelAwareAttention
 from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.routing import BehaviorToInterestRouting, Capsules
+from recbole_mind.layers.whole_vector import WholeVector
 from recbole_mind.models.base import Encoded, RetrievalModel, history_mask
 
 _POWER = 0.2  # where the learned power of a capsule's length starts
@@ -27,6 +28,10 @@ class MIND(RetrievalModel):
     With ``capsule_length`` an interest counts by what cosines leave out, the length of its capsule (in Sabour et al.,
     NIPS 2017, the probability that it is there): v_k is multiplied by (|z_k| / max_k |z_k|)^η,
     with a learned η > 0.
+
+    With ``whole_vector`` an interest refines the user: it is joined by y, the whole history as one vector through the
+    same layers: v_k + g y at unit length, with a learned share g
+    (:class:`~recbole_mind.layers.whole_vector.WholeVector`).
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -42,10 +47,16 @@ class MIND(RetrievalModel):
             init=config["routing_init"],
             scale=config["routing_scale"],
             recency=config["recency"],
+            recency_start=config["recency_start"],
             adaptive=config["adaptive_K"],
             seed=config["seed"],
         )
         self.log_power = nn.Parameter(torch.tensor(math.log(_POWER))) if config["capsule_length"] else None
+        self.whole = (
+            WholeVector(start=config["recency_start"], max_length=self.max_seq_length)
+            if config["whole_vector"]
+            else None
+        )
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
 
     def capsules(self, item_seq: Tensor, lengths: Tensor) -> Capsules:
@@ -67,27 +78,38 @@ class MIND(RetrievalModel):
         self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
     ) -> tuple[Tensor, Tensor]:
         profile = self.profile(users, share)
+        whole = None if self.whole is None else self._joining(self.whole.of_places(vectors, place, lengths), profile)
         if not self.training or place.is_cuda:
             capsules = self._route(vectors, place, lengths, share)
-            return self._interests(capsules, profile), capsules.active
+            return self._interests(capsules, profile, whole), capsules.active
         # on a CPU, training skips padding and inactive interests
         B, K = len(place), self.routing.num_interests
         votes = self.routing.vote(vectors)
         capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place, share))
         real = active.flatten().nonzero()[:, 0]
         capsule = capsule.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
-        found = self.compared(self.interest_layers(capsule, profile.index_select(0, real // K)))[:, 0]
-        interests = found.new_zeros(B * K, self.size).index_copy(0, real, found).view(B, K, -1)
+        found = self.compared(self.interest_layers(capsule, profile.index_select(0, real // K)))
+        if whole is not None:
+            found = self.compared(found + whole.index_select(0, real // K))
+        interests = found.new_zeros(B * K, self.size).index_copy(0, real, found[:, 0]).view(B, K, -1)
         return self._weighed(interests, size), active
 
     def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
         votes = self.routing.vote(behaviors)
         capsules = self.routing.route(votes, history_mask(lengths, behaviors.shape[1]))
-        return Encoded(self._interests(capsules, profile), capsules.active, capsules.coupling)
+        whole = None if self.whole is None else self._joining(self.whole(behaviors, lengths), profile)
+        return Encoded(self._interests(capsules, profile, whole), capsules.active, capsules.coupling)
 
-    def _interests(self, capsules: Capsules, profile: Tensor) -> Tensor:
+    def _joining(self, found: tuple[Tensor, Tensor], profile: Tensor) -> Tensor:
+        """What joins each interest, ``[B, 1, D]``, of what :attr:`whole` has ``found``."""
+        mean, share = found  # [B, D], [B]
+        return self.compared(self.interest_layers(mean[:, None], profile)) * share[:, None, None]
+
+    def _interests(self, capsules: Capsules, profile: Tensor, whole: Tensor | None) -> Tensor:
         """Interests ``[B, K, D]``, zero where they are not active."""
         interests = self.compared(self.interest_layers(capsules.interests, profile))
+        if whole is not None:
+            interests = self.compared(interests + whole)
         return self._weighed(interests * capsules.active[:, :, None], capsules.lengths)
 
     def _weighed(self, interests: Tensor, lengths: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
     from recbole_mind.layers.attention import ATTENTION_FORMS
     from recbole_mind.layers.comirec_routing import ROUTING_MAPS
     from recbole_mind.layers.losses import NEGATIVE_INTEREST
+    from recbole_mind.layers.recency import RECENCY
     from recbole_mind.layers.routing import ROUTING_INIT, ROUTING_SOFTMAX
 
     whole, above = "a whole number, at least 1", "a finite number above 0"
@@ -78,12 +79,21 @@ def _check_interests(settings: dict[str, Any]) -> None:
         if key in settings:
             choice(settings, key, allowed)
     if "recency" in settings:
-        allowed_recency = "a number above 0, at most 1"
-        number(settings, "recency", allowed_recency, low=0, strict=True)
-        require(settings["recency"] <= 1, f"recency: {settings['recency']} is not allowed; allowed: {allowed_recency}")
-    for key in ("adaptive_K", "positions", "capsule_length"):
+        curves = RECENCY if "routing_init" in settings else RECENCY[:1]
+        _check_share(settings, "recency", curves)
+        _check_share(settings, "recency_start")
+    for key in ("adaptive_K", "positions", "capsule_length", "whole_vector"):
         good = isinstance(settings.get(key, True), bool)
         require(good, f"{key}: {settings.get(key)!r} is not allowed; allowed: True, False")
+
+
+def _check_share(settings: dict[str, Any], key: str, words: tuple[str, ...] = ()) -> None:
+    """Check and convert, in place, a number above 0 and at most 1, or one of ``words``."""
+    if settings[key] in words:
+        return
+    allowed = ", or ".join(["a number above 0, at most 1", *words])
+    number(settings, key, allowed, low=0, strict=True)
+    require(settings[key] <= 1, f"{key}: {settings[key]} is not allowed; allowed: {allowed}")
 
 
 def sampler_fed(settings: Any) -> bool:

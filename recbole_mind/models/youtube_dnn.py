@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mind.layers.batch_shards import ALONE, Share
-from recbole_mind.layers.routing import recency_weights
+from recbole_mind.layers.recency import Recency
 from recbole_mind.models.base import Encoded, RetrievalModel
 
 
@@ -16,12 +16,12 @@ class YouTubeDNN(RetrievalModel):
     """One vector per user: the mean of the history's item vectors, joined by the profile, through the ReLU layers.
 
     Item vectors, profile, ReLU layers, similarity, losses and ranking are MIND's, so that the two differ in nothing
-    but the way they read a history. ``recency`` below 1 makes the mean a weighted one, which the paper does not.
+    but the way they read a history. ``recency`` makes the mean a weighted one, which the paper does not.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.recency: float = config["recency"]
+        self.recency = Recency(config["recency"], start=config["recency_start"], max_length=self.max_seq_length)
 
     def read(
         self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
@@ -38,5 +38,5 @@ class YouTubeDNN(RetrievalModel):
 
     def _shares(self, lengths: Tensor, L: int) -> Tensor:
         """How much each behaviour counts in the mean: ``[B, L]``, rows that sum to 1."""
-        weights = recency_weights(lengths, L, self.recency)
+        weights: Tensor = self.recency(lengths, L)[:, 0]
         return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)

@@ -10,7 +10,6 @@ from recbole_mind.layers.routing import (
     BehaviorToInterestRouting,
     active_interests,
     interest_counts,
-    recency_weights,
     seed_similarities,
     squash,
     unit,
@@ -67,7 +66,7 @@ def reference(layer, behaviors, mask):
         adaptive=layer.adaptive,
         init=layer.init,
         scale=layer.scale,
-        recency=layer.recency,
+        recency=layer.recency.fixed or layer.recency.log_weights.exp().tolist(),
     )
 
 
@@ -146,11 +145,12 @@ def test_active_interests_stand_first_and_are_all_unless_adaptive():
 @inits
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("scale", [None, 5.0])
-@pytest.mark.parametrize("recency", [1.0, 0.7])
+@pytest.mark.parametrize("recency", [1.0, 0.7, "learned", "per_interest"])
 @pytest.mark.parametrize(("num_interests", "iterations", "size"), [(1, 3, 8), (4, 1, 8), (4, 3, 16), (7, 5, 3)])
 def test_routing_equals_reference(softmax, init, adaptive, scale, recency, num_interests, iterations, size):
     layer = routing(
         recency=recency,
+        recency_start=0.6,
         softmax=softmax,
         init=init,
         adaptive=adaptive,
@@ -165,12 +165,6 @@ def test_routing_equals_reference(softmax, init, adaptive, scale, recency, num_i
     interests, coupling = reference(layer, behaviors, mask)
     torch.testing.assert_close(found.interests, torch.tensor(interests), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.coupling, torch.tensor(coupling), atol=1e-5, rtol=0)
-
-
-def test_recency_weights_by_hand():
-    found = recency_weights(torch.tensor([1, 3, 0]), 4, 0.5)
-    assert found.tolist() == [[1, 0, 0, 0], [0.25, 0.5, 1, 0], [0, 0, 0, 0]]
-    assert recency_weights(torch.tensor([2]), 3, 1.0).tolist() == [[1, 1, 0]]
 
 
 @softmaxes
@@ -487,7 +481,7 @@ def ragged(lengths, *, size=8, different=40, seed=5):
 
 
 def compare_ragged(layer, vectors, place, lengths, *, seed=6, tolerance=2e-5):
-    """route_ragged against route on padded rows: interests, active flags, the gradients of the behaviours and of S."""
+    """route_ragged against route on padded rows: interests, active flags, all gradients."""
     B, L = place.shape
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(B, layer.num_interests, L, generator=generator)
@@ -502,7 +496,8 @@ def compare_ragged(layer, vectors, place, lengths, *, seed=6, tolerance=2e-5):
             mask = torch.arange(L) < lengths[:, None]
             interests, _, active, sizes = layer.route(layer.vote(leaf)[place], mask, logits)
         (interests * outer).sum().backward()
-        found.append((active, sizes.detach(), interests.detach(), leaf.grad, layer.bilinear.weight.grad))
+        of_parameters = [parameter.grad for parameter in layer.parameters()]
+        found.append((active, sizes.detach(), interests.detach(), leaf.grad, *of_parameters))
     (active, sizes, interests, *gradients), (expected_active, expected_sizes, expected, *expected_gradients) = found
     assert torch.equal(active, expected_active)
     torch.testing.assert_close(sizes, expected_sizes, atol=tolerance * float(expected_sizes.max()), rtol=0)
@@ -558,6 +553,14 @@ def test_ragged_routing_computes_gradients_under_bfloat16():
     assert not torch.equal(found[0][0], found[1][0])
     for mine, reference in zip(*found, strict=True):
         torch.testing.assert_close(mine, reference, atol=0.05 * float(reference.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("recency", [0.7, "learned", "per_interest"])
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_ragged_routing_is_padded_routing_with_recency(recency, K, adaptive):
+    layer = routing(num_interests=K, recency=recency, recency_start=0.6, adaptive=adaptive, scale=5.0)
+    compare_ragged(layer, *ragged([9, 1, 30, 4, 4, 17, 2]))
 
 
 def test_ragged_routing_equals_reference():

@@ -63,13 +63,23 @@ def votes(behaviors, S, scale=None):
 
 
 def couple(logits, softmax_over, recency=1.0):
-    """Coupling coefficients w [K'][J] of ``logits`` [K'][J], one user's active interests and real behaviours."""
+    """Coupling coefficients w [K'][J] of ``logits`` [K'][J], one user's active interests and real behaviours.
+
+    ``recency`` is γ, or the weights of places, newest first: of all interests [[L]], or of each [K][L].
+    """
     if softmax_over == "behaviors":
         shares = [softmax(row) for row in logits]
     else:
         columns = [softmax(column) for column in zip(*logits, strict=True)]
         shares = [list(row) for row in zip(*columns, strict=True)]
-    return [[share * recency ** (len(row) - 1 - j) for j, share in enumerate(row)] for row in shares]
+    return [
+        [share * weight(recency, k, len(row) - 1 - j) for j, share in enumerate(row)] for k, row in enumerate(shares)
+    ]
+
+
+def weight(recency, k, after):
+    """What a behaviour with ``after`` others after it counts for interest k."""
+    return recency[k % len(recency)][after] if isinstance(recency, list) else recency**after
 
 
 def capsules(coupling, behavior_votes):

@@ -26,8 +26,10 @@ OPERATORS = frozenset(
             "GatherND",
             "Greater",
             "GreaterOrEqual",
+            "Identity",  # between constants that are alike
             "Less",
             "LessOrEqual",
+            "Log",
             "MatMul",
             "Max",
         ),

@@ -42,12 +42,15 @@ CASES = {
     ),
     "MIND, nearest": ("MIND", {"K": 3, "negative_interest": "nearest", "p": "inf", "capsule_length": True}),
     "MIND, the same K": ("MIND", {"K": 3, "adaptive_K": False, "routing_scale": None, "user_features": []}),
+    "MIND, learned recency": ("MIND", {"K": 3, "recency": "per_interest", "whole_vector": True}),
     "MIND-1": ("MIND", {"K": 1, "user_features": ["user_id", "job"], "relu_layers": []}),
     "ComiRecSA": ("ComiRecSA", {"K": 3, "item_features": []}),
     "ComiRecSA, no positions": ("ComiRecSA", {"K": 3, "positions": False, "user_features": [], "relu_layers": []}),
-    "ComiRecDR": ("ComiRecDR", {"K": 3}),
+    "ComiRecSA, learned recency": ("ComiRecSA", {"K": 3, "recency": "learned"}),
+    "ComiRecDR": ("ComiRecDR", {"K": 3, "recency": 0.7}),
     "ComiRecDR, one map": ("ComiRecDR", {"K": 3, "routing_maps": "interest", "similarity": "dot"}),
     "YouTubeDNN": ("YouTubeDNN", {"recency": 0.8}),
+    "YouTubeDNN, learned recency": ("YouTubeDNN", {"recency": "learned"}),
 }
 
 
