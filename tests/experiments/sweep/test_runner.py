@@ -660,7 +660,8 @@ def test_trials_of_a_node_that_dies_are_made_by_another(small, tmp_path):
     fixed = FIXED | {"data_path": str(small), "epochs": 150, "stopping_step": 150}
     more = {"algo": "random", "max_evals": 3, "final_seeds": [1], "early_stop": {"grace": 140, "reduction": 2}}
     spec, folder = spec_file(tmp_path, small, settings=fixed, **more), tmp_path / "out"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    alike = {"worker_niceness": 0}  # else workers starve beside whatever else this machine does
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": alike})
     try:
         # another address than the sweep's own, which would else attach to either node, also to the one that dies
         node = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.2")
