@@ -8,7 +8,6 @@ models. pydantic takes a tenth of a second to import, so a module that needs thi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
