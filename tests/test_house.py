@@ -47,8 +47,10 @@ ELSEWHERE = [
      "experiments/leaderboard/csv experiments/leaderboard/figures experiments/leaderboard/html "
      "experiments/leaderboard/labels experiments/leaderboard/latex experiments/leaderboard/markdown "
      "experiments/leaderboard/render experiments/leaderboard/terminal"),
+    ("tests/experiments/test_executor.py", "work on a Ray of any release",
+     "util/ray_releases"),
     ("tests/experiments/leaderboard/test_runner.py", "specifications are run",
-     "experiments/executor experiments/leaderboard/spec experiments/trial"),
+     "experiments/leaderboard/spec experiments/trial"),
     ("tests/experiments/sweep/test_runner.py", "a sweep is run, killed and gone on with",
      "experiments/sweep/early_stopping experiments/sweep/journal experiments/sweep/monitor experiments/sweep/output "
      "experiments/sweep/plan experiments/sweep/ray_runner experiments/sweep/result experiments/sweep/spec "

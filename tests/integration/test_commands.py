@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_mind.plugin.doctor import tested_versions
 from tests.support.data import LEAVE_ONE_OUT, write_small
 from tests.support.waiting import HANG, until
 
@@ -272,13 +273,14 @@ def test_the_doctor_says_what_runs_and_what_is_mended(folder):
 def test_the_doctor_exits_1_with_the_command_that_helps(folder):
     code = (
         "import recbole_mind.plugin.doctor as d, recbole_mind.cli.main as c\n"
-        "versions = {'pandas': '3.0.1', 'recbole': '1.2.1', 'torch': '2.13.0', 'numpy': '1.26.4',\n"
-        "            'setuptools': '80.10.2', 'scipy': '1.17.1'}\n"
+        "versions = {'recbole': '1.2.1', 'torch': '2.13.0', 'numpy': '2.5.5', 'faiss-cpu': '1.15.1',\n"
+        "            'setuptools': '80.10.2', 'scipy': '1.17.1', 'ray': '2.6.3'}\n"
         "real = d.examine; d.examine = lambda: real(versions.get)\n"
         "print('exit', c.main(['doctor']))"
     )
     out = python(code, folder)
     assert "exit 1" in out
-    assert "RecBole cannot run: pandas 3.0.1 too new" in out
-    assert "pip install 'pandas==2.3.3'" in out
-    assert "pip install 'ray==2.6.3'" in out  # missing, but not fatal
+    assert "RecBole cannot run: pandas is missing" in out
+    assert f"pip install 'pandas=={tested_versions()['pandas']}'" in out
+    assert f"pip install 'numpy=={tested_versions()['numpy']}'" in out  # not for that ray, but not fatal
+    assert "recbole-mind[report]" in " ".join(out.split())
