@@ -46,6 +46,7 @@ class Recency(nn.Module):
     def __init__(self, recency: float | str, *, start: float, max_length: int, curves: int = 1) -> None:
         super().__init__()
         self.fixed: float | None = None
+        self.even = recency == 1  # all behaviours count alike
         self.log_weights: nn.Parameter | None = None  # [C, max_length], θ
         if recency not in RECENCY:
             good = isinstance(recency, (int, float)) and 0 < recency <= 1
@@ -56,11 +57,6 @@ class Recency(nn.Module):
         curves = curves if recency == "per_interest" else 1
         starts = torch.linspace(start, 1, curves) if curves > 1 else torch.tensor([float(start)])
         self.log_weights = nn.Parameter(starts.log()[:, None] * torch.arange(max_length))
-
-    @property
-    def even(self) -> bool:
-        """Whether all behaviours count alike."""
-        return self.fixed == 1
 
     def forward(self, lengths: Tensor, L: int) -> Tensor:
         """The weights ``[B, C, L]`` of histories of ``lengths`` [B], 0 on padding."""

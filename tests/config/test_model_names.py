@@ -19,6 +19,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(model_names, "_REGISTERED", {})
     model_names._installed.cache_clear()
     keys.known_keys.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_models"]:  # of a test before
+        monkeypatch.delitem(sys.modules, name)
     yield tmp_path
     keys.known_keys.cache_clear()
     model_names._installed.cache_clear()

@@ -200,7 +200,7 @@ def test_ctrl_c_leaves_the_last_good_checkpoint(folder):
     time.sleep(1)  # somewhere in an epoch
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=HANG)
-    assert process.returncode == 2
+    assert process.returncode == 2, stderr
     last = stderr.strip().splitlines()[-1]
     path = next(path for path in (folder / "stopped").glob("*.pth") if path.name in last)
     assert f"the last good checkpoint is 'stopped/{path.name}'" in last

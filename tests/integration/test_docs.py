@@ -281,8 +281,8 @@ def served(words, environment):
         yield found[1]
     finally:
         process.terminate()
-        process.stderr.close()
-        assert process.wait(HANG) == 0
+        process.communicate(timeout=HANG)  # what it still says wants a reader
+        assert process.returncode == 0
 
 
 def asked(arguments, address):
