@@ -13,11 +13,9 @@ EXTRAS ?= sweep,report,serve
 .PHONY: demo test quick docs durations lint constraints schemas fuzz dist clean
 .DEFAULT_GOAL := test
 
-# torch first, by itself: the one large package, so that nothing else decides which build is taken. For Linux PyPI has
-# CUDA's, of several GB; without an NVIDIA driver it is PyTorch's own index that is asked, for its build for CPUs
-CPU_BUILDS := https://download.pytorch.org/whl/cpu
-TORCH ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/null && $(PYTHON) -c "import urllib.request \
-	as r; r.urlopen('$(CPU_BUILDS)/torch/', timeout=5)" 2>/dev/null && echo --extra-index-url $(CPU_BUILDS))
+# torch first, by itself: the one large package, so that nothing else decides which build is taken. For Linux PyPI's is
+# CUDA's, of several GB; TORCH takes pip's options for another, such as the index of builds for CPUs that pytorch.org names
+TORCH ?=
 
 # RecBole by itself: from Python 3.12 on, its own metadata asks for a ray that cannot be had
 $(VENV)/installed: setup.cfg setup.py pyproject.toml $(CONSTRAINTS)
