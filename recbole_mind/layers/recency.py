@@ -68,5 +68,10 @@ class Recency(nn.Module):
         weights = theta.view(*after.shape, -1).exp() * (after >= 0)[:, :, None]  # [B, L, C]
         return weights.transpose(1, 2)
 
+    def shares(self, lengths: Tensor, L: int) -> Tensor:
+        """The weights ``[B, C, L]``, of which those of a history sum to 1."""
+        weights: Tensor = self(lengths, L)
+        return weights / weights.sum(2, keepdim=True).clamp(min=1e-12)
+
     def extra_repr(self) -> str:
         return f"{self.fixed}" if self.log_weights is None else f"curves={len(self.log_weights)}"

@@ -33,21 +33,16 @@ class WholeVector(nn.Module):
         self.log_share = nn.Parameter(torch.tensor(math.log(share)))  # β
         self.slope = nn.Parameter(torch.zeros(2))  # w
 
-    def weights(self, lengths: Tensor, L: int) -> Tensor:
-        """c, ``[B, L]``: the weights of each history's behaviours, which sum to 1."""
-        weights: Tensor = self.recency(lengths, L)[:, 0]
-        return weights / weights.sum(1, keepdim=True).clamp(min=_SMALL)
-
     def forward(self, behaviors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The mean ``[B, D]`` of ``behaviors`` [B, L, D], zero on padding, and its share ``[B]``."""
-        weights = self.weights(lengths, behaviors.shape[1])[:, None]  # [B, 1, L]
+        weights = self.recency.shares(lengths, behaviors.shape[1])  # [B, 1, L]
         norms = torch.linalg.vector_norm(behaviors, dim=2, keepdim=True)  # [B, L, 1]
         mean = (weights @ behaviors)[:, 0]
         return mean, self._share(mean, (weights @ norms)[:, 0, 0], lengths)
 
     def of_places(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What :meth:`forward` gives, of the behaviours in rows ``place`` [B, L] of ``vectors`` [U, D]."""
-        weights = self.weights(lengths, place.shape[1]).to(vectors.dtype)
+        weights = self.recency.shares(lengths, place.shape[1])[:, 0].to(vectors.dtype)
         both = torch.cat([vectors, torch.linalg.vector_norm(vectors, dim=1, keepdim=True)], 1)
         found = nn.functional.embedding_bag(place, both, per_sample_weights=weights, mode="sum")  # [B, D + 1]
         mean = found[:, :-1]

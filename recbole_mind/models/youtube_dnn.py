@@ -26,17 +26,12 @@ class YouTubeDNN(RetrievalModel):
     def read(
         self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
     ) -> tuple[Tensor, Tensor]:
-        weights = self._shares(lengths, place.shape[1]).to(vectors.dtype)
+        weights = self.recency.shares(lengths, place.shape[1])[:, 0].to(vectors.dtype)
         mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=weights, mode="sum")  # [B, D]
         interests = self.interest_layers(mean[:, None], self.profile(users, share))  # [B, 1, D]
         return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
 
     def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
-        share = self._shares(lengths, behaviors.shape[1])[:, None]  # [B, 1, L]
+        share = self.recency.shares(lengths, behaviors.shape[1])  # [B, 1, L]
         interests = self.compared(self.interest_layers(share @ behaviors, profile))
         return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), share)
-
-    def _shares(self, lengths: Tensor, L: int) -> Tensor:
-        """How much each behaviour counts in the mean: ``[B, L]``, rows that sum to 1."""
-        weights: Tensor = self.recency(lengths, L)[:, 0]
-        return weights / weights.sum(1, keepdim=True).clamp(min=1e-12)

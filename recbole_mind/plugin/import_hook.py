@@ -100,5 +100,5 @@ def tell_of_missing_recbole() -> None:
     Our commands say so themselves, and a service needs neither.
     """
     ours = Path(sys.argv[0]).name in ("recbole-mind", "run_recbole") if sys.argv else False
-    if not ours and installed("torch") and not installed("recbole"):
+    if not ours and not installed("recbole") and installed("torch"):
         warnings.warn(lacking("recbole", "this"), stacklevel=3)
