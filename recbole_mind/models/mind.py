@@ -87,10 +87,10 @@ class MIND(RetrievalModel):
         votes = self.routing.vote(vectors)
         capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place, share))
         real = active.flatten().nonzero()[:, 0]
+        user = real // K
         capsule = capsule.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
-        found = self.compared(self.interest_layers(capsule, profile.index_select(0, real // K)))
-        if whole is not None:
-            found = self.compared(found + whole.index_select(0, real // K))
+        whole = None if whole is None else whole.index_select(0, user)
+        found = self._vectors(capsule, profile.index_select(0, user), whole)
         interests = found.new_zeros(B * K, self.size).index_copy(0, real, found[:, 0]).view(B, K, -1)
         return self._weighed(interests, size), active
 
@@ -105,11 +105,14 @@ class MIND(RetrievalModel):
         mean, share = found  # [B, D], [B]
         return self.compared(self.interest_layers(mean[:, None], profile)) * share[:, None, None]
 
+    def _vectors(self, capsules: Tensor, profile: Tensor, whole: Tensor | None) -> Tensor:
+        """``capsules`` [B, K, D] through the layers, joined by ``whole`` [B, 1, D], if there is one."""
+        vectors = self.compared(self.interest_layers(capsules, profile))
+        return vectors if whole is None else self.compared(vectors + whole)
+
     def _interests(self, capsules: Capsules, profile: Tensor, whole: Tensor | None) -> Tensor:
         """Interests ``[B, K, D]``, zero where they are not active."""
-        interests = self.compared(self.interest_layers(capsules.interests, profile))
-        if whole is not None:
-            interests = self.compared(interests + whole)
+        interests = self._vectors(capsules.interests, profile, whole)
         return self._weighed(interests * capsules.active[:, :, None], capsules.lengths)
 
     def _weighed(self, interests: Tensor, lengths: Tensor) -> Tensor:

@@ -12,15 +12,12 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-from recbole_mind.util.extras import RECBOLE, lacking
+from recbole_mind.util.extras import RECBOLE, extra_of, lacking
 
 PYTHONS = ((3, 10), (3, 14))  # the oldest and the newest that are tested
-# distributions that nothing goes without, and those of an extra, by whose name they are asked for
+# distributions that nothing goes without, and those of extras
 _BASE = ("recbole", "torch", "numpy", "pandas", "scipy", "faiss-cpu")
-_EXTRAS = {
-    "ray": "sweep", "hyperopt": "sweep", "matplotlib": "report", "onnx": "serve", "onnxruntime": "serve",
-    "fastapi": "serve", "cryptography": "serve", "pyarrow": "serve", "pymilvus": "milvus",
-}  # fmt: skip
+_OPTIONAL = "ray hyperopt matplotlib onnx onnxruntime fastapi cryptography pyarrow pymilvus".split()  # noqa: SIM905
 _CANNOT = (
     "SASRecCPR and GRU4RecCPR fail in RecBole's get_flops (recbole.quick_start); run_recbole trains them",
     "S3Rec needs its own pretraining run first",
@@ -56,11 +53,16 @@ def _installed(name: str) -> str | None:
         return None
 
 
+def _is_old(ray: str | None) -> bool:
+    """Whether a Ray is installed that is as old as RecBole wants it."""
+    return ray is not None and _numbers(ray) < (2, 7)
+
+
 def _conflict(name: str, version: tuple[int, ...], ray: str | None) -> str | None:
     """What a version that is installed breaks."""
     if name == "recbole" and version != (1, 2, 1):
         return "the patches are made for 1.2.1"
-    if ray is not None and _numbers(ray) < (2, 7):
+    if _is_old(ray):
         if name == "numpy" and version >= (2,):
             return f"ray {ray} is built for numpy 1"
         if name == "setuptools" and version >= (81,):
@@ -81,25 +83,24 @@ def examine(version_of: Callable[[str], str | None] = _installed, *, imports: bo
     problems: list[str] = []
     help_: list[str] = []
     tested, ray = {"recbole": "1.2.1"} | tested_versions(), version_of("ray")
-    for name in (*_BASE, "setuptools", *_EXTRAS):
+    for name in (*_BASE, "setuptools", *_OPTIONAL):
         found, known = version_of(name), tested.get(name, "")
-        if found is None:
-            if name == "setuptools" and (ray is None or _numbers(ray) >= (2, 7)):
-                continue  # only an old Ray needs it
+        conflict = None if found is None else _conflict(name, _numbers(found), ray)
+        if found is None and name in _OPTIONAL:
+            remark = f"not installed; of recbole-mind[{extra_of(name)}]"
+        elif found is None and name == "setuptools" and not _is_old(ray):
+            continue
+        elif found is None:
             remark = "missing"
-            if name in _EXTRAS:
-                remark = f"not installed; of recbole-mind[{_EXTRAS[name]}]"
-            else:
-                problems.append(lacking(name, "RecBole") if name == "recbole" else f"{name} is missing")
-                help_.append(RECBOLE if name == "recbole" else f"pip install '{name}=={known}'")
+            problems.append(lacking(name, "RecBole") if name == "recbole" else f"{name} is missing")
+        elif conflict is not None:
+            remark = conflict
+            problems += [f"recbole {found}: {conflict}"] if name == "recbole" else []
         else:
-            conflict = _conflict(name, _numbers(found), ray)
-            remark = conflict or ("" if _numbers(found) == _numbers(known) else "not tested")
-            if conflict:
-                help_.append(RECBOLE if name == "recbole" else f"pip install '{name}=={known}'")
-                if name == "recbole":
-                    problems.append(f"recbole {found}: {conflict}")
+            remark = "" if _numbers(found) == _numbers(known) else "not tested"
         rows.append((name, found or "-", known, remark))
+        if remark == "missing" or conflict is not None:
+            help_.append(RECBOLE if name == "recbole" else f"pip install '{name}=={known}'")
     if imports and not problems:
         try:
             importlib.import_module("recbole.config")

@@ -23,12 +23,17 @@ def installed(module: str) -> bool:
     return sys.modules.get(module) is not None or importlib.util.find_spec(module) is not None
 
 
+def extra_of(module: str) -> str | None:
+    """The extra that brings a module, if one does."""
+    root = module.partition(".")[0]
+    return next((name for name, modules in EXTRAS.items() if root in modules), None)
+
+
 def command_for(module: str) -> str | None:
     """The command that installs a module, if it is RecBole or of one of our extras."""
-    root = module.partition(".")[0]
-    if root == "recbole":
+    if module.partition(".")[0] == "recbole":
         return RECBOLE
-    extra = next((name for name, modules in EXTRAS.items() if root in modules), None)
+    extra = extra_of(module)
     return None if extra is None else f"pip install 'recbole-mind[{extra}]'"
 
 

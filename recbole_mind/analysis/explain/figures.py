@@ -31,8 +31,9 @@ from matplotlib.lines import Line2D
 from rich.cells import cell_len
 
 from recbole_mind.analysis.explain.case_study import Explained, ExplainedItem
-from recbole_mind.analysis.explain.item_map import Doubles, ItemMap, label_places
+from recbole_mind.analysis.explain.item_map import ItemMap, label_places
 from recbole_mind.errors import require
+from recbole_mind.evaluation.hits import Doubles
 from recbole_mind.report import fonts, style
 from recbole_mind.retrieval.types import Floats, Ints
 

@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from recbole_mind.analysis.explain.case_study import Explained
 from recbole_mind.analysis.explain.histories import to_unit
+from recbole_mind.evaluation.hits import Doubles
 from recbole_mind.retrieval.types import Floats, Ints
 from recbole_mind.training.load import Loaded
-
-Doubles = npt.NDArray[np.float64]
 
 BACKGROUND = 1500  # items beside those of the history
 RINGS = np.array([1.0, 1.5, 2.2, 3.1, 4.2])  # around a star, in the distance at which its label touches it
