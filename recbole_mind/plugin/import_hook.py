@@ -101,4 +101,5 @@ def tell_of_missing_recbole() -> None:
     """
     ours = Path(sys.argv[0]).name in ("recbole-mind", "run_recbole") if sys.argv else False
     if not ours and not installed("recbole") and installed("torch"):
-        warnings.warn(lacking("recbole", "this"), stacklevel=3)
+        # of no file, whose line would be shown too
+        warnings.warn_explicit(lacking("recbole", "this"), UserWarning, "recbole_mind", 1)

@@ -111,10 +111,13 @@ def test_without_recbole_our_commands_say_so_in_one_line():
     assert doctor[0] == 1
 
 
-def test_without_recbole_the_import_says_so_in_one_line_and_goes_on():
+def test_without_recbole_the_import_says_so_in_one_line_and_goes_on(tmp_path):
     code = "import sys; sys.modules['recbole'] = None; import recbole_mind; print(recbole_mind.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout
-    assert done.stderr == f"<string>:1: UserWarning: RecBole is not installed: {extras.RECBOLE}\n"
+    assert done.stderr == f"recbole_mind:1: UserWarning: RecBole is not installed: {extras.RECBOLE}\n"
+    (tmp_path / "script.py").write_text(code)
+    script = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True)
+    assert script.stderr == done.stderr
     missing = code.replace("['recbole']", "['torch'] = sys.modules['recbole']")  # an install that only serves
     assert subprocess.run([sys.executable, "-c", missing], capture_output=True, text=True).stderr == ""
