@@ -73,7 +73,7 @@ def _describe_protocol(result: RunResult) -> str:
     named = "" if protocol["name"] is None else f"protocol {protocol['name']}"
     named += f", but for {', '.join(protocol['changed'])}" if protocol["changed"] else ""
     named += ": " if named else ""
-    split = protocols.user_split(protocol) or f"split {protocol['split']}"
+    split = protocols.list_split(protocol) or f"split {protocol['split']}"
     window = ", ".join(f"{key} {value}" for key, value in protocol.get("window", {}).items())
     split = f"{split}, {window}" if window else split
     return f"{named}{split}, {order}{ranked}, {masked}\nranked {how}{''.join(found)}"

@@ -1,7 +1,8 @@
-"""Named evaluation protocols, settings in ``properties/protocol/``, and the split by users that some of them make.
+"""Named evaluation protocols, settings in ``properties/protocol/``, and the splits that some of them make.
 
-RecBole's splits share each user's behaviours out among training, validation and test. ``split: {US: ...}`` shares the
-users out: a test user is one that training has not seen, with a history and one target or several.
+RecBole's splits give each target a list of its own. Two of ours rank one list for several targets: ``split: {US: ...}``
+shares the users out, so that a test user is one that training has not seen; ``split: {LF: ...}`` takes each user's last
+behaviours, a fraction of them, as the targets.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from recbole_mind.errors import nearest, require
 from recbole_mind.util import json_text
 
 _KEYS = ("ratios", "history", "seed")
+_PARTS = ("valid", "test")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,27 @@ class UserSplit:
         shares = ":".join(f"{ratio:g}" for ratio in self.ratios)
         cut = "all but the last" if self.history is None else f"the first {100 * self.history:g}%"
         return f"users {shares} for training, validation, test (seed {self.seed}), {cut} of a held-out user as history"
+
+
+@dataclass(frozen=True)
+class LastFraction:
+    """What ``eval_args`` says of a split that takes each user's last behaviours, a fraction of them, as targets.
+
+    Attributes:
+        valid, test: the fractions, above 0, below 1 together; the rest is for training.
+    """
+
+    valid: float
+    test: float
+
+    @property
+    def ratios(self) -> tuple[float, float, float]:
+        """Shares of a user's behaviours for training, validation and test."""
+        return round(1 - self.valid - self.test, 12), self.valid, self.test
+
+    def __str__(self) -> str:
+        test, valid = f"{100 * self.test:g}%", f"{100 * self.valid:g}%"
+        return f"of each user the last {test} of behaviours for the test, the {valid} before them for validation"
 
 
 def known() -> list[str]:
@@ -98,32 +121,62 @@ def user_split(eval_args: Any) -> UserSplit | None:
     return UserSplit((first, second, third), None if history == "last" else float(history), seed)
 
 
+def last_fraction(eval_args: Any) -> LastFraction | None:
+    """The split by each user's last behaviours that ``eval_args`` asks for; ``None`` if it asks for another one.
+
+    Raises:
+        InputError: its arguments are not understood.
+    """
+    split = eval_args.get("split") if isinstance(eval_args, Mapping) else None
+    if not isinstance(split, Mapping) or "LF" not in split:
+        return None
+    where, given = "eval_args: split LF", split["LF"]
+    require(len(split) == 1, f"{where} stands beside {', '.join(key for key in split if key != 'LF')}; leave one out")
+    good = isinstance(given, Mapping) and set(given) == set(_PARTS)
+    good = good and all(_number(given[part]) and given[part] > 0 for part in _PARTS)
+    require(
+        good and given["valid"] + given["test"] < 1,
+        f"{where}: {given!r} is not allowed; allowed: such as {{valid: 0.1, test: 0.2}}, fractions above 0 that leave "
+        "some for training",
+    )
+    return LastFraction(float(given["valid"]), float(given["test"]))
+
+
+def list_split(eval_args: Any) -> UserSplit | LastFraction | None:
+    """The split with one list for several targets that ``eval_args`` asks for; ``None`` if it asks for another one."""
+    return user_split(eval_args) or last_fraction(eval_args)
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check(in_force: Mapping[str, Any], model: str, *, sequential: bool) -> None:
-    """Raise :class:`InputError` where ``model`` or the other settings cannot follow the protocol or split by users."""
-    name, split = in_force.get("protocol"), user_split(in_force["eval_args"])
+    """Raise :class:`InputError` where ``model`` or the other settings cannot follow the protocol or its split."""
+    name, split = in_force.get("protocol"), list_split(in_force["eval_args"])
     if name is None and split is None:
         return
-    what = "eval_args: split US" if name is None else f"protocol: '{name}'"
+    by = "LF" if isinstance(split, LastFraction) else "US"
+    what = f"eval_args: split {by}" if name is None else f"protocol: '{name}'"
     benchmark = in_force.get("benchmark_filename")
     require(benchmark is None, f"{what} splits the data, and benchmark_filename {benchmark} is split; leave one out")
     if split is None:
         return
     require(
-        sequential,
+        sequential or by == "LF",
         f"{what} tests users who are not in training, and model '{model}', which reads no history, needs each user in "
         "training; allowed: sequential models",
     )
     order, mode = in_force["eval_args"].get("order"), in_force["eval_args"].get("mode", "full")
     require(order == "TO", f"{what} cuts behaviours by time, not in order '{order}'; allowed: TO")
+    group = in_force["eval_args"].get("group_by", "user")
+    require(by == "US" or group == "user", f"{what} cuts each user's behaviours, not group_by '{group}'; allowed: user")
     modes = set(mode.values()) if isinstance(mode, Mapping) else {mode}
     require(modes == {"full"}, f"{what} ranks the whole catalogue, not mode {mode!r}; allowed: full")
     lazy = in_force.get("lazy_sequences")
     require(
-        lazy is True, f"lazy_sequences: {lazy} is not allowed: {what} needs the data set of recbole-mind; allowed: True"
+        not sequential or lazy is True,
+        f"lazy_sequences: {lazy} is not allowed: {what} needs the data set of recbole-mind; allowed: True",
     )
 
 

@@ -168,15 +168,16 @@ def _check_eval_args(arguments: Any) -> None:
         require(key in _EVAL_KEYS, known)
     split = arguments.get("split", {"RS": [0.8, 0.1, 0.1]})
     if not isinstance(split, Mapping) or not split:
-        raise _refuse("eval_args: split", split, "{RS: [0.8, 0.1, 0.1]}, {TS: ...}, {LS: valid_and_test}, {US: ...}")
-    for kind, how in split.items() if "US" not in split else ():  # which protocols.user_split judges
+        raise _refuse("eval_args: split", split, "{RS: [0.8, 0.1, 0.1]}, {TS: ...}, {LS: ...}, {US: ...}, {LF: ...}")
+    ours = "US" in split or "LF" in split  # which protocols.list_split judges
+    for kind, how in split.items() if not ours else ():
         choice({"eval_args: split": kind}, "eval_args: split", _SPLITS)
         if kind in ("RS", "TS"):
             _check_ratios(kind, how)
         elif kind == "LS":
             choice({"eval_args: split LS": how}, "eval_args: split LS", _LEFT_OUT)
     several = f"eval_args: split names {', '.join(map(str, split))}; leave one of them"
-    require(len(split) == 1 or "US" in split, several)
+    require(len(split) == 1 or ours, several)
     choice({"eval_args: order": arguments.get("order", "RO")}, "eval_args: order", ("RO", "TO"))
     group = str(arguments.get("group_by"))
     group = "none" if group.lower() == "none" else group

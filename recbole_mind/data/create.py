@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from recbole_mind.config import protocols
 from recbole_mind.data import dataset as lazy
 from recbole_mind.data import packed_dataset, saved
 from recbole_mind.data.loaders import make_loader
@@ -61,7 +62,7 @@ def create_loaders(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
         return train, valid, test
     from recbole.data import utils
 
-    parts = dataset.build()
+    parts = _split(config, dataset)
     samplers = [[sampler] for sampler in utils.create_samplers(config, dataset, parts)]
     shuffle = [config["shuffle"], False, False]
     if config["MODEL_TYPE"].name == "KNOWLEDGE":
@@ -76,3 +77,16 @@ def create_loaders(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     if config["save_dataloaders"]:
         saved.save_loaders(config, (train, valid, test))
     return train, valid, test
+
+
+def _split(config: Any, dataset: Any) -> list[Any]:
+    """What ``dataset`` has for training, validation and test; without a sequence, each user's last behaviours too."""
+    asked = protocols.last_fraction(config["eval_args"])
+    if asked is None or isinstance(dataset, lazy.SequentialDataset):
+        return list(dataset.build())
+    given = config["eval_args"]
+    config["eval_args"] = given | {"split": {"RS": list(asked.ratios)}}  # by user and time that is the same split
+    try:
+        return list(dataset.build())
+    finally:
+        config["eval_args"] = given

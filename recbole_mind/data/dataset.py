@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,8 @@ class SequentialDataset(RecBoleDataset):
     """
 
     inter_feat: Any
-    targets_to_end = (
-        False  # whether all of a user's behaviours from the row on are its targets, as a split by users has it
-    )
+    target_ends: npt.NDArray[np.int64] | None = None  # [U] where all of a user's behaviours from the row on, up to
+    # here, are its targets
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class SequentialDataset(RecBoleDataset):
             if field != self.uid_field:
                 name = getattr(self, f"{field}_list_field")
                 recipes[name] = History(self._list_column(store.columns, field, name))
-        if self.config["mask_history"] or protocols.user_split(self.config["eval_args"]):
+        if self.config["mask_history"] or protocols.list_split(self.config["eval_args"]):
             recipes[HISTORY_ROW] = Row()
         self.inter_feat = LazyInteraction(Samples(store, recipes))
 
@@ -285,11 +285,12 @@ class SequentialDataset(RecBoleDataset):
         return self._parts(groups, splits.by_time(groups, times, shares))
 
     def build(self) -> list[Any]:
-        asked = protocols.user_split(self.config["eval_args"])
+        asked = protocols.list_split(self.config["eval_args"])
         if asked is None:
             return list(super().build())
         self._change_feat_format()
-        return self.split_by_users(asked)
+        self._drop_unused_col()
+        return self.split_by_users(asked) if isinstance(asked, protocols.UserSplit) else self.split_off_last(asked)
 
     def split_by_users(self, asked: protocols.UserSplit) -> list[Any]:
         """All samples of the training users; of each other user one, with its targets from the cut on.
@@ -297,9 +298,7 @@ class SequentialDataset(RecBoleDataset):
         Raises:
             InputError: a part is left without a user.
         """
-        self._drop_unused_col()
-        samples = self.inter_feat.interaction
-        starts = samples.store.offsets.numpy()
+        starts = self.inter_feat.interaction.store.offsets.numpy()
         counts = np.diff(starts)
         found, cuts = splits.users(counts, asked.ratios, asked.seed), splits.cuts(counts, asked.history)
         whole = np.where(counts > 1, 1, 0)  # in training a cut after each behaviour
@@ -307,25 +306,57 @@ class SequentialDataset(RecBoleDataset):
         for phase, part, first in zip(("training", "validation", "test"), found, (whole, cuts, cuts), strict=True):
             users = part[(first[part] >= 1) & (first[part] < counts[part])]
             number = counts[users] - 1 if phase == "training" else np.ones(len(users), np.int64)
-            rows = splits.ranges(starts[users] + first[users], number)
-            dataset = self.copy(LazyInteraction(Samples(samples.store, samples.fields, torch.from_numpy(rows))))
-            dataset.targets_to_end = phase != "training"
-            datasets.append(dataset)
+            ends = None if phase == "training" else starts[1:]
+            datasets.append(self._part(splits.ranges(starts[users] + first[users], number), ends))
             kept.append(f"{len(users)} for {phase}")
             few.append(len(part) - len(users))
             none += [] if len(users) else [phase]
         what = f"{asked}: {', '.join(kept)}; {sum(few)} dropped, too short to be cut ({', '.join(map(str, few))})"
+        self._tell(what, none)
+        return datasets
+
+    def split_off_last(self, asked: protocols.LastFraction) -> list[Any]:
+        """All samples of what comes first; of each user one sample for validation and one for the test, if it has any.
+
+        How many behaviours each part takes is RecBole's rule for ratios (:func:`~recbole_mind.data.splits.portions`),
+        so that models without a sequence have the same targets. A target needs a history of one behaviour.
+
+        Raises:
+            InputError: a part is left without a user.
+        """
+        starts = self.inter_feat.interaction.store.offsets.numpy()
+        counts = np.diff(starts)
+        shares = [ratio / sum(asked.ratios) for ratio in asked.ratios]
+        ends = starts[:-1] + np.cumsum(splits.portions(counts, shares), axis=0)  # [3, U]
+        first, none, kept = starts[:-1] + 1, [], []
+        rows = [splits.ranges(first, np.maximum(ends[0] - first, 0))]
+        for begin, end in pairwise(ends):
+            rows.append(begin[(begin >= first) & (begin < end)])
+        for phase, part in zip(("training", "validation", "test"), rows, strict=True):
+            kept.append(f"{len(part)} {'samples' if phase == 'training' else 'users'} for {phase}")
+            none += [] if len(part) else [phase]
+        self._tell(f"{asked}: {', '.join(kept)}, of {(counts > 0).sum()} users", none)
+        return [self._part(part, end) for part, end in zip(rows, (None, *ends[1:]), strict=True)]
+
+    def _part(self, rows: splits.Ints, target_ends: npt.NDArray[np.int64] | None) -> Any:
+        samples = self.inter_feat.interaction
+        dataset = self.copy(LazyInteraction(Samples(samples.store, samples.fields, torch.from_numpy(rows))))
+        dataset.target_ends = target_ends
+        return dataset
+
+    def _tell(self, what: str, none: Sequence[str]) -> None:
+        """Log how the users were split; refuse a split that leaves no user for the phases ``none``."""
         name = self.config["protocol"]
         under = "" if name is None else f"protocol: '{name}' on "
         require(not none, f"{under}dataset '{self.dataset_name}' leaves no user for {', '.join(none)}; {what}")
         logging.getLogger().info(what)
-        return datasets
 
     def targets(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Row numbers and items ``[P]`` of the different targets of a batch, where they reach to the user's end."""
-        items, starts = self.history
+        """Row numbers and items ``[P]`` of the different targets of a batch, where they are several."""
+        ends: Any = self.target_ends
+        items, _ = self.history
         first = batch[HISTORY_ROW].numpy()
-        number = starts[batch[self.uid_field].numpy() + 1] - first
+        number = ends[batch[self.uid_field].numpy()] - first
         pairs = np.column_stack([np.repeat(np.arange(len(first)), number), items[splits.ranges(first, number)]])
         rows, different = torch.from_numpy(np.unique(pairs.astype(np.int64), axis=0)).unbind(1)
         return rows, different

@@ -14,7 +14,7 @@ HISTORY_ROW = "history_row"  # the row's place among all interactions, sorted by
 
 def targets_of(dataset: Any, interaction: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Row numbers and items ``[P]`` of the targets of the rows of ``interaction``."""
-    if getattr(dataset, "targets_to_end", False):
+    if getattr(dataset, "target_ends", None) is not None:
         rows, items = dataset.targets(interaction)
         return rows, items
     return torch.arange(len(interaction)), interaction[dataset.iid_field]

@@ -104,13 +104,13 @@ def tell_left_out(counts: Ints, mode: str, *, first: int) -> None:
         logging.getLogger().warning(f"leave-one-out: {among}, {' and '.join(said)}")
 
 
-def by_ratio(data: Groups, ratios: Sequence[float]) -> list[Ints]:
-    """Each group in parts of about ``ratios``, which sum to 1; all but the first are rounded down, if not to none.
+def portions(total: Ints, ratios: Sequence[float]) -> list[Ints]:
+    """How many of ``total`` [G] samples each part takes of ``ratios``, which sum to 1.
 
-    RecBole's rule (``Dataset._calcu_split_ids``), for all groups at once.
+    RecBole's rule (``Dataset._calcu_split_ids``), for all groups at once: all but the first are rounded down, if not to
+    none.
     """
-    total = data.counts
-    numbers = [(ratio * total).astype(np.int64) for ratio in ratios]
+    numbers: list[Ints] = [(ratio * total).astype(np.int64) for ratio in ratios]
     numbers[0] = total - sum(numbers[1:])
     going = np.ones(len(total), bool)
     for i in range(1, len(ratios)):
@@ -119,6 +119,12 @@ def by_ratio(data: Groups, ratios: Sequence[float]) -> list[Ints]:
         more = going & (share > 0) & (share < 1)
         numbers[-i] += more
         numbers[0] -= more
+    return numbers
+
+
+def by_ratio(data: Groups, ratios: Sequence[float]) -> list[Ints]:
+    """Each group in parts of about ``ratios``, which sum to 1; see :func:`portions`."""
+    numbers = portions(data.counts, ratios)
     return [data.part(sum(numbers[:part]), number) for part, number in enumerate(numbers)]
 
 

@@ -194,7 +194,7 @@ def argv_hidden() -> Iterator[None]:
 
 
 def check_data(config: Any, dataset: Any) -> None:
-    """Raise :class:`InputError` where a data set that has been read lacks the time, or cannot be split by users."""
+    """Raise :class:`InputError` where a data set that has been read lacks the time, or cannot be split as asked."""
     from recbole_mind.data.dataset import SequentialDataset
 
     if config["benchmark_filename"] is not None:
@@ -204,9 +204,10 @@ def check_data(config: Any, dataset: Any) -> None:
         field, name = config["TIME_FIELD"], config["dataset"]
         known = field in dataset.inter_feat
         require(known, f"{what} orders by time, and '{name}' has no field '{field}'; see TIME_FIELD and load_col")
-    if protocols.user_split(config["eval_args"]):
+    if protocols.list_split(config["eval_args"]) and config["MODEL_TYPE"].name == "SEQUENTIAL":
+        by = "users" if protocols.user_split(config["eval_args"]) else "last behaviours"
         ours = isinstance(dataset, SequentialDataset)
-        require(ours, f"{what} splits by users, which the data set of model '{config['model']}' cannot do")
+        require(ours, f"{what} splits by {by}, which the data set of model '{config['model']}' cannot do")
 
 
 def warn_of_users(config: Any, model: Any, dataset: Any) -> None:

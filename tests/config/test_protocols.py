@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import shutil
 
 import numpy as np
@@ -20,7 +21,7 @@ from recbole_mind.training import build, describe, run
 from tests import ROOT
 from tests.support.data import LEAVE_ONE_OUT, LOAD, small_settings
 
-NAMES = ["leave-one-out", "mind", "comirec"]
+NAMES = ["leave-one-out", "mind", "comirec", "last-fifth"]
 LENGTHS = [2, 3, 5, 7, 10, 13, 1, 6, 4, 9, 12, 8]
 
 
@@ -285,8 +286,9 @@ def test_every_model_follows_every_protocol(long, model, name, tmp_path):
     assert result.protocol["name"] == result.config["protocol"] == name
     assert result.protocol["changed"] == ["topk", "valid_metric"]
     assert result.protocol["mask_history"] == (name != "comirec")
-    assert ("US" in result.protocol["split"]) == (name != "leave-one-out")
-    assert ("hit@2" in result.test) == (name == "comirec")
+    splits = {"leave-one-out": "LS", "last-fifth": "LF"}
+    assert list(result.protocol["split"]) == [splits.get(name, "US")]
+    assert ("hit@2" in result.test) == (name in ("comirec", "last-fifth"))
     again = run.evaluate(result.checkpoint)
     assert (again.test, again.valid, again.protocol["name"]) == (result.test, result.valid, name)
     assert run.run(config_files=[record]).test == result.test
@@ -395,7 +397,7 @@ def test_the_result_says_the_protocol_in_words(long, capsys):
 @pytest.mark.parametrize(
     ("model", "more", "words"),
     [
-        ("MIND", {"protocol": "mnd"}, ["protocol: 'mnd' is unknown", "did you mean 'mind'", "comirec, leave-one-out"]),
+        ("MIND", {"protocol": "mnd"}, ["protocol: 'mnd' is unknown", "did you mean 'mind'", "comirec, last-fifth"]),
         ("GRU4Rec", {"protocol": ["mind"]}, ["protocol", "is unknown", "allowed: comirec"]),
         ("MIND", {"protocol": "mind", "eval_args": LEAVE_ONE_OUT}, ["'mind' sets eval_args", "leave one out"]),
         ("SASRec", {"protocol": "comirec", "eval_args": {"mode": "uni20"}}, ["'comirec' sets eval_args"]),
@@ -547,3 +549,108 @@ def test_the_page_tells_the_rule_of_short_histories():
         for said, model in ((sequential, "MIND"), (plain, "BPR")):
             named = [phase for phase, part in words.items() if phase in said]
             assert named == [phase for phase, part in words.items() if PLACES[model][number][part]]
+
+
+# -- each user's last behaviours ----------------------------------------------------------------------------------
+
+LAST_FIFTH = {"split": {"LF": {"valid": 0.1, "test": 0.2}}, "order": "TO", "group_by": "user"}
+
+
+def portions(length, ratios):
+    """RecBole's rule for one user: what follows the first part is rounded down, but to one where there is enough."""
+    numbers = [0, int(ratios[1] * length), int(ratios[2] * length)]
+    numbers[0] = length - sum(numbers)
+    for part in (2, 1):
+        if numbers[0] <= 1:
+            break
+        if 0 < ratios[part] * length < 1:
+            numbers[part], numbers[0] = numbers[part] + 1, numbers[0] - 1
+    return numbers
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "MIND"])
+def test_last_fifth_is_what_a_loop_makes(tmp_path, model):
+    sequences = write(tmp_path, LENGTHS * 2)
+    more = {"MAX_ITEM_LIST_LENGTH": 5, "mask_history": True, "eval_args": LAST_FIFTH}
+    _, dataset, *loaders = hand(tmp_path, model, **more)
+    want = [[], {}, {}]
+    for user, sequence in sequences.items():
+        first, second, _ = portions(len(sequence), [0.7, 0.1, 0.2])
+        want[0] += [(user, sequence[max(0, place - 5) : place], [sequence[place]], []) for place in range(1, first)]
+        ends = (first, first + second, len(sequence))
+        for phase in (1, 2):
+            begin, end = ends[phase - 1 : phase + 1]
+            if 1 <= begin < end:
+                before, after = sequence[:begin], set(sequence[begin:end])
+                want[phase][user] = (before[-5:], after, set(before) - after)
+    assert sorted(rows_of(dataset, loaders[0], training=True)) == sorted(want[0])
+    for loader, wanted in zip(loaders[1:], want[1:], strict=True):
+        rows = rows_of(dataset, loader)
+        assert len(rows) == len(wanted) > 15
+        for user, before, targets, masked in rows:
+            assert (before, set(targets), set(masked)) == wanted[user]
+            assert len(targets) == len(set(targets))
+
+
+@pytest.mark.parametrize("kind", ["packed", "shuffled"])
+def test_last_fifth_of_a_pack_is_the_same(tmp_path, kind):
+    write(tmp_path, LENGTHS * 2)
+    _, dataset, *loaders = hand(tmp_path, "MIND", eval_args=LAST_FIFTH, packed=False)
+    config, *_ = hand(tmp_path, "MIND", eval_args=LAST_FIFTH)
+    pack_data(config)
+    _, other, *packed = hand(tmp_path, "MIND", eval_args=LAST_FIFTH)
+    assert isinstance(other, PackedDataset)
+    for ours, theirs in zip(loaders, packed, strict=True):
+        training = ours is loaders[0]
+        assert sorted(rows_of(dataset, ours, training)) == sorted(rows_of(other, theirs, training))
+
+
+def test_models_without_a_sequence_have_the_same_targets(tmp_path):
+    write(tmp_path, LENGTHS * 3, repeats=False)
+    found = []
+    for model in ("MIND", "Pop"):
+        config, dataset, _, valid, test = hand(tmp_path, model, eval_args=LAST_FIFTH)
+        parts = []
+        for loader in (valid, test):
+            targets = {}
+            for batch in loader:
+                interaction, _, rows, items = batch
+                for row, item in zip(rows.tolist(), items.tolist(), strict=True):
+                    user = dataset.id2token("user_id", int(interaction["user_id"][row]))
+                    targets.setdefault(user, set()).add(dataset.id2token("item_id", item))
+            parts.append(targets)
+        found.append(parts)
+        assert config["eval_args"]["split"] == LAST_FIFTH["split"]  # as the record says
+    ours, theirs = found
+    for phase in (0, 1):
+        assert ours[phase] == {user: theirs[phase][user] for user in ours[phase]}
+        assert len(ours[phase]) > 20
+        assert set(theirs[phase]) - set(ours[phase]) == set()
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"LF": {"valid": 0.5, "test": 0.5}}, "fractions above 0 that leave some for training"),
+        ({"LF": {"valid": 0, "test": 0.2}}, "fractions above 0"),
+        ({"LF": {"test": 0.2}}, "allowed: such as {valid: 0.1, test: 0.2}"),
+        ({"LF": [0.1, 0.2]}, "allowed: such as {valid: 0.1, test: 0.2}"),
+        ({"LF": {"valid": 0.1, "test": 0.2}, "RS": [8, 1, 1]}, "stands beside RS; leave one out"),
+    ],
+)
+def test_fractions_that_cannot_be_are_refused(small, split, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        build.build_config(
+            "MIND", "small", overrides=small_settings(small) | {"eval_args": LAST_FIFTH | {"split": split}}
+        )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({"order": "RO"}, "by time"), ({"group_by": "none"}, "each user's behaviours"), ({"mode": "uni50"}, "catalogue")],
+)
+@pytest.mark.parametrize("model", ["MIND", "Pop"])
+def test_last_behaviours_in_another_order_are_refused(small, model, more, words):
+    given = {"data_path": str(small), "eval_args": LAST_FIFTH | more}
+    with pytest.raises(InputError, match=words):
+        build.build_config(model, "small", overrides=given)

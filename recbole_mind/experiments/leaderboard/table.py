@@ -363,7 +363,7 @@ def _statement(protocol: Mapping[str, Any], seeds: Sequence[int], users: set[int
     if protocol.get("changed"):
         parts.append(f"with a {' and a '.join(protocol['changed'])} of its own")
     if "split" in protocol:
-        parts.append(str(protocols.user_split(protocol) or f"split {_words(protocol['split'])}"))
+        parts.append(str(protocols.list_split(protocol) or f"split {_words(protocol['split'])}"))
     if "window" in protocol:
         parts.append(f"only {_words(protocol['window'])}")
     if protocol.get("order") == "RO":
