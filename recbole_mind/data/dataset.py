@@ -327,7 +327,7 @@ class SequentialDataset(RecBoleDataset):
         starts = self.inter_feat.interaction.store.offsets.numpy()
         counts = np.diff(starts)
         shares = [ratio / sum(asked.ratios) for ratio in asked.ratios]
-        ends = starts[:-1] + np.cumsum(splits.portions(counts, shares), axis=0)  # [3, U]
+        ends = starts[:-1] + splits.portions(counts, shares).cumsum(0)  # [3, U]
         first, none, kept = starts[:-1] + 1, [], []
         rows = [splits.ranges(first, np.maximum(ends[0] - first, 0))]
         for begin, end in pairwise(ends):

@@ -104,14 +104,14 @@ def tell_left_out(counts: Ints, mode: str, *, first: int) -> None:
         logging.getLogger().warning(f"leave-one-out: {among}, {' and '.join(said)}")
 
 
-def portions(total: Ints, ratios: Sequence[float]) -> list[Ints]:
-    """How many of ``total`` [G] samples each part takes of ``ratios``, which sum to 1.
+def portions(total: Ints, ratios: Sequence[float]) -> npt.NDArray[np.int64]:
+    """How many of ``total`` [G] samples each part takes of ``ratios``, which sum to 1: ``[parts, G]``.
 
     RecBole's rule (``Dataset._calcu_split_ids``), for all groups at once: all but the first are rounded down, if not to
     none.
     """
-    numbers: list[Ints] = [(ratio * total).astype(np.int64) for ratio in ratios]
-    numbers[0] = total - sum(numbers[1:])
+    numbers = np.stack([(ratio * total).astype(np.int64) for ratio in ratios])  # [parts, G]
+    numbers[0] = total - numbers[1:].sum(0)
     going = np.ones(len(total), bool)
     for i in range(1, len(ratios)):
         going &= numbers[0] > 1
