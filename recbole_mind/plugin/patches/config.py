@@ -15,6 +15,7 @@ from recbole_mind.config import (
     ignored_values,
     keys,
     loading,
+    presets,
     protocols,
     recbole_settings,
     window,
@@ -76,6 +77,7 @@ def model_defaults(original: Callable[..., None], config: Any, model: str, model
     known, defaults = keys.known_keys(model), config.internal_config_dict
     defaults.update(loading.defaults("model", model))
     defaults.update({key: value for key, value in loading.defaults("dataset", dataset).items() if key in known})
+    defaults.update(presets.chosen(config.external_config_dict, model))
     keys.check_keys(config.file_config_dict | config.variable_config_dict, model, "settings")
     # a script's own arguments, or a worker's, are not ours to judge
     for key in set(config.cmd_config_dict) - known:
