@@ -77,13 +77,16 @@ def main() -> None:
     target.mkdir(parents=True, exist_ok=True)
     inter = purchases(source, arguments.households)
     products = pd.read_parquet(source / "products.parquet", columns=["product_id", *ITEM])
-    products = products[products["product_id"].isin(inter["item_id:token"].unique())]
     people = pd.read_parquet(source / "demographics.parquet", columns=["household_id", *USER])
     write(target / f"{NAME}.inter", inter)
-    names = {"product_id": "item_id:token"} | {old: f"{new}:token" for old, new in ITEM.items()}
-    write(target / f"{NAME}.item", products.rename(columns=names))
-    names = {"household_id": "user_id:token"} | {field: f"{field}:token" for field in USER}
-    write(target / f"{NAME}.user", people.rename(columns=names))
+    for kind, table, key, fields in (
+        ("item", products, "product_id", ITEM),
+        ("user", people, "household_id", {field: field for field in USER}),
+    ):
+        # all of them, since RecBole leaves out the interactions of those that the file does not name
+        every = pd.DataFrame({key: inter[f"{kind}_id:token"].drop_duplicates().sort_values()})
+        names = {key: f"{kind}_id:token"} | {old: f"{new}:token" for old, new in fields.items()}
+        write(target / f"{NAME}.{kind}", every.merge(table, on=key, how="left").rename(columns=names))
     users, bought = inter["user_id:token"].nunique(), inter["item_id:token"].nunique()
     print(f"{target}: {len(inter):,} first purchases of {bought:,} products by {users:,} households")
 

@@ -21,8 +21,8 @@ def package(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     day = pd.Timestamp("2017-03-01T10:00:00")
     rows = [
-        (1, 10, day + pd.Timedelta(days=1), 7), (1, 10, day, 5), (1, 11, day, 5), (1, 12, day, 5),
-        (2, 11, day, 6), (2, 10, day + pd.Timedelta(days=3), 8), (3, 11, day + pd.Timedelta(days=2), 9),
+        (1, 10, day + pd.Timedelta(days=1), 7), (1, 10, day, 5), (1, 11, day, 5), (1, 12, day, 5), (2, 13, day, 6),
+        (3, 13, day, 6), (2, 11, day, 6), (2, 10, day + pd.Timedelta(days=3), 8), (3, 11, day + pd.Timedelta(days=2), 9),
     ]  # fmt: skip
     columns = ["household_id", "product_id", "transaction_timestamp", "basket_id"]
     pd.DataFrame(rows, columns=columns).to_parquet(folder / "transactions.parquet")
@@ -46,6 +46,8 @@ def test_first_purchases_with_features(package, tmp_path, monkeypatch, capsys):
         f"1\t10\t{start}",
         f"1\t11\t{start}",
         f"2\t11\t{start}",
+        f"2\t13\t{start}",
+        f"3\t13\t{start}",
         f"3\t11\t{start + 2 * 86400}",
         f"2\t10\t{start + 3 * 86400}",
     ]
@@ -53,13 +55,16 @@ def test_first_purchases_with_features(package, tmp_path, monkeypatch, capsys):
         "item_id:token\tdepartment:token\tcategory:token\ttype:token\tbrand:token",
         "10\tDAIRY\tCHEESE\tBRIE\tPrivate",
         "11\tGROCERY\t\tRICE\tPrivate",
+        "13\t\t\t\t",  # of which the package tells nothing
     ]
-    assert (folder / "complete-journey.user").read_text().splitlines()[1] == "2" + "\tx y" * 7
-    assert "5 first purchases of 2 products by 3 households" in capsys.readouterr().out
+    lines = (folder / "complete-journey.user").read_text().splitlines()
+    assert lines[1:] == ["1" + "\t" * 7, "2" + "\tx y" * 7, "3" + "\t" * 7]
+    assert "7 first purchases of 3 products by 3 households" in capsys.readouterr().out
     monkeypatch.undo()
-    given = {"data_path": str(tmp_path), "item_features": ["category"], "user_features": ["age"]}
+    given = {"data_path": str(tmp_path), "item_features": ["category"], "user_features": ["age"], "topk": [2]}
+    given |= {"valid_metric": "NDCG@2"}
     dataset, *_ = build.build_data(build.build_config("MIND", "complete-journey", overrides=given))
-    assert (dataset.user_num, dataset.item_num, len(dataset.field2id_token["category"])) == (4, 3, 2)
+    assert (dataset.user_num, dataset.item_num, len(dataset.field2id_token["category"])) == (4, 4, 2)
 
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch):
