@@ -99,9 +99,9 @@ OURS: dict[str, tuple[Need, ...]] = {
     **dict.fromkeys(("sigma", "routing_init", "routing_iterations"), (_ROUTED,)),
     "recency_start": (
         Need(
-            ("recency", "whole_vector"),
-            lambda s: s.get("recency") in ("learned", "per_interest") or bool(s.get("whole_vector")),
-            "recency learned or per_interest, or whole_vector",
+            ("recency",),
+            lambda s: s.get("recency") in ("learned", "per_interest"),
+            "recency learned or per_interest",
         ),
     ),
     "profile_embedding_size": (Need(("user_features",), lambda s: bool(s.get("user_features")), "user_features"),),

@@ -8,6 +8,7 @@ Shape legend: B users, L history length (padded), K interests, D embedding size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -158,7 +159,9 @@ class BehaviorToInterestRouting(nn.Module):
     ``softmax="behaviors"`` shares each interest out among the real behaviours instead; ``scale`` normalises the
     behaviours and gives the routing a scale of its own (squash keeps |u| < 1, so with short behaviours the logits
     hardly move and the interests stay alike); ``recency`` lets a behaviour count by its place in the history, with a
-    weight that multiplies w in every iteration (:class:`~recbole_mind.layers.recency.Recency`).
+    weight that multiplies w in every iteration (:class:`~recbole_mind.layers.recency.Recency`); with ``whole_share``
+    interest k takes, in the last sum, a learned share ρ_k of every behaviour beside w_kj: the larger it is the more an
+    interest is the whole history, of which a single vector is made.
 
     In training the logits are drawn per user from a generator. At evaluation they are a fixed draw from the same
     distribution, by interest and position in the history, kept with the weights: the result depends neither on the
@@ -175,6 +178,7 @@ class BehaviorToInterestRouting(nn.Module):
         scale: length that behaviours are given before S; ``None`` leaves them as they are.
         recency: γ, above 0, at most 1; ``"learned"``; or ``"per_interest"``.
         recency_start: where learned weights start.
+        whole_share: where ρ starts, above 0; 0 for none.
         adaptive: K'_u interests instead of K for all (:func:`interest_counts`).
         seed: of the logits used at evaluation.
     """
@@ -196,17 +200,21 @@ class BehaviorToInterestRouting(nn.Module):
         adaptive: bool,
         seed: int,
         recency_start: float = 1.0,
+        whole_share: float = 0.0,
     ) -> None:
         super().__init__()
         require(num_interests >= 1, f"K: {num_interests} is not allowed; the number of interests is at least 1")
         require(sigma > 0, f"sigma: {sigma} is not allowed; it is above 0")
         require(iterations >= 1, f"routing_iterations: {iterations} is not allowed; it is at least 1")
         allowed = ", ".join(ROUTING_SOFTMAX)
+        require(whole_share >= 0, f"whole_share: {whole_share} is not allowed; it is at least 0")
         require(softmax in ROUTING_SOFTMAX, f"routing_softmax: '{softmax}' is unknown; allowed: {allowed}")
         allowed = ", ".join(ROUTING_INIT)
         require(init in ROUTING_INIT, f"routing_init: '{init}' is unknown; allowed: {allowed}")
         self.num_interests, self.iterations, self.sigma = num_interests, iterations, sigma
         self.recency = Recency(recency, start=recency_start, max_length=max_length, curves=num_interests)
+        share = torch.full((num_interests,), math.log(whole_share)) if whole_share else None
+        self.log_share = None if share is None else nn.Parameter(share)  # [K], log ρ
         self.softmax, self.init, self.scale, self.adaptive = softmax, init, scale, adaptive
         self.bilinear = nn.Linear(size, size, bias=False)  # S
         nn.init.eye_(self.bilinear.weight)
@@ -261,6 +269,8 @@ class BehaviorToInterestRouting(nn.Module):
         active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
         weights = None if self.recency.even else self.recency(mask.sum(1), L).to(votes.dtype)  # [B, C, L]
         shares = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None, weights)
+        if self.log_share is not None:
+            shares = (shares + self.log_share.exp()[:, None]) * (mask[:, None, :] & active[:, :, None])
         coupling = shares if weights is None else shares * weights
         sums = coupling @ votes
         return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
@@ -282,7 +292,8 @@ class BehaviorToInterestRouting(nn.Module):
         """
         active = active_interests(lengths, self.num_interests, adaptive=self.adaptive)
         weights = None if self.recency.even else self.recency(lengths, place.shape[1]).to(votes.dtype)
-        sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits, weights)  # type: ignore[no-untyped-call]
+        share = None if self.log_share is None else self.log_share.exp()
+        sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits, weights, share)  # type: ignore[no-untyped-call]
         return squash(sums), active, torch.linalg.vector_norm(sums, dim=2)
 
     @torch.no_grad()
@@ -319,8 +330,8 @@ class BehaviorToInterestRouting(nn.Module):
 class _Ragged(torch.autograd.Function):
     """Σ_j w_kj ê_j of histories in groups of like length: the last, differentiable step of the routing.
 
-    Inputs as in :meth:`BehaviorToInterestRouting.route_ragged`, and ``weights`` [B, C, L], if behaviours have any. Each
-    group's votes are gathered, used and dropped while they are in the cache.
+    Inputs as in :meth:`BehaviorToInterestRouting.route_ragged`, and ``weights`` [B, C, L], if behaviours have any, and
+    ``share`` [K], ρ, if there is one. Each group's votes are gathered, used and dropped while they are in the cache.
     """
 
     @staticmethod
@@ -332,14 +343,15 @@ class _Ragged(torch.autograd.Function):
         lengths: Tensor,
         logits: Tensor,
         weights: Tensor | None,
+        share: Tensor | None,
     ) -> Tensor:
         (B, K, _), D = logits.shape, votes.shape[1]
         ordered, order = lengths.sort()
         place, logits = place.index_select(0, order), logits.index_select(0, order).to(votes.dtype)
         if weights is not None:
             weights = weights.index_select(0, order)
-        learned = weights if ctx.needs_input_grad[5] else None
-        ctx.save_for_backward(*() if learned is None else (votes, learned))
+        learns = any(ctx.needs_input_grad[5:])
+        ctx.save_for_backward(*(votes, weights, share) if learns else (None, None, None))
         sums = votes.new_zeros(B, K, D)  # in that order
         ctx.size, ctx.order, ctx.groups = len(votes), order, []
         for start, end, longest in like_lengths(ordered):
@@ -349,9 +361,11 @@ class _Ragged(torch.autograd.Function):
             mask = torch.arange(longest) < ordered[start:end, None]
             of_group = None if weights is None else weights[start:end, :k, :longest]
             shares = routing._iterate(group, mask, logits[start:end, :k, :longest], None, of_group)
+            if share is not None:
+                shares = (shares + share[:k, None]) * mask[:, None, :]
             coupling = shares if of_group is None else shares * of_group
             sums[start:end, :k] = (coupling @ group).to(sums.dtype)
-            ctx.groups.append((start, end, columns, coupling, None if learned is None else shares))
+            ctx.groups.append((start, end, columns, coupling, shares if learns else None, mask))
         return torch.empty_like(sums).index_copy_(0, order, sums)
 
     @staticmethod
@@ -359,17 +373,25 @@ class _Ragged(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gradient = gradient.index_select(0, ctx.order)
         of_votes = gradient.new_zeros(ctx.size, gradient.shape[2])
-        votes, weights = ctx.saved_tensors or (None, None)
-        of_weights = None if weights is None else torch.zeros_like(weights)
-        for start, end, columns, coupling, shares in ctx.groups:
-            (b, k, longest), C = coupling.shape, 0 if weights is None else weights.shape[1]
+        votes, weights, share = ctx.saved_tensors
+        of_weights = torch.zeros_like(weights) if ctx.needs_input_grad[5] else None
+        of_share = torch.zeros_like(share) if ctx.needs_input_grad[6] else None
+        for start, end, columns, coupling, shares, mask in ctx.groups:
+            b, k, longest = coupling.shape
             of_group = gradient[start:end, :k]
             of_rows = coupling.transpose(1, 2).to(gradient.dtype) @ of_group  # [b, L, D]
             of_votes.index_add_(0, columns, of_rows.flatten(0, 1))
-            if votes is not None and of_weights is not None:  # of which each multiplies a share
-                group = votes.index_select(0, columns).view(b, longest, -1)
-                of_shares = shares * (of_group.to(group.dtype) @ group.transpose(1, 2))  # [b, k, L]
-                of_weights[start:end, :k, :longest] = of_shares.sum(1, keepdim=True) if C == 1 else of_shares
+            if votes is None:
+                continue
+            group = votes.index_select(0, columns).view(b, longest, -1)
+            of_coupling = of_group.to(group.dtype) @ group.transpose(1, 2)  # [b, k, L]
+            if of_weights is not None:
+                found = shares * of_coupling
+                found = found.sum(1, keepdim=True) if weights.shape[1] == 1 else found
+                of_weights[start:end, :k, :longest] = found
+            if of_share is not None:
+                kept = mask[:, None, :] if weights is None else weights[start:end, :k, :longest]  # 0 on padding
+                of_share[:k] += (of_coupling * kept).sum((0, 2))
         if of_weights is not None:
             of_weights = torch.empty_like(of_weights).index_copy_(0, ctx.order, of_weights)
-        return of_votes, None, None, None, None, of_weights
+        return of_votes, None, None, None, None, of_weights, of_share

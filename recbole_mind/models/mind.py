@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from recbole_mind.layers.attention import LabelAwareAttention
 from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.routing import BehaviorToInterestRouting, Capsules
-from recbole_mind.layers.whole_vector import WholeVector
 from recbole_mind.models.base import Encoded, RetrievalModel, history_mask
 
 _POWER = 0.2  # where the learned power of a capsule's length starts
@@ -29,9 +28,8 @@ class MIND(RetrievalModel):
     NIPS 2017, the probability that it is there): v_k is multiplied by (|z_k| / max_k |z_k|)^η,
     with a learned η > 0.
 
-    With ``whole_vector`` an interest refines the user: it is joined by y, the whole history as one vector through the
-    same layers: v_k + g y at unit length, with a learned share g
-    (:class:`~recbole_mind.layers.whole_vector.WholeVector`).
+    With ``whole_share`` an interest refines the user: beside its part in the routing it takes a learned share of every
+    behaviour.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -48,15 +46,11 @@ class MIND(RetrievalModel):
             scale=config["routing_scale"],
             recency=config["recency"],
             recency_start=config["recency_start"],
+            whole_share=config["whole_share"],
             adaptive=config["adaptive_K"],
             seed=config["seed"],
         )
         self.log_power = nn.Parameter(torch.tensor(math.log(_POWER))) if config["capsule_length"] else None
-        self.whole = (
-            WholeVector(start=config["recency_start"], max_length=self.max_seq_length)
-            if config["whole_vector"]
-            else None
-        )
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
 
     def capsules(self, item_seq: Tensor, lengths: Tensor) -> Capsules:
@@ -78,41 +72,27 @@ class MIND(RetrievalModel):
         self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
     ) -> tuple[Tensor, Tensor]:
         profile = self.profile(users, share)
-        whole = None if self.whole is None else self._joining(self.whole.of_places(vectors, place, lengths), profile)
         if not self.training or place.is_cuda:
             capsules = self._route(vectors, place, lengths, share)
-            return self._interests(capsules, profile, whole), capsules.active
+            return self._interests(capsules, profile), capsules.active
         # on a CPU, training skips padding and inactive interests
         B, K = len(place), self.routing.num_interests
         votes = self.routing.vote(vectors)
         capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place, share))
         real = active.flatten().nonzero()[:, 0]
-        user = real // K
         capsule = capsule.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
-        whole = None if whole is None else whole.index_select(0, user)
-        found = self._vectors(capsule, profile.index_select(0, user), whole)
-        interests = found.new_zeros(B * K, self.size).index_copy(0, real, found[:, 0]).view(B, K, -1)
+        found = self.compared(self.interest_layers(capsule, profile.index_select(0, real // K)))[:, 0]
+        interests = found.new_zeros(B * K, self.size).index_copy(0, real, found).view(B, K, -1)
         return self._weighed(interests, size), active
 
     def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
         votes = self.routing.vote(behaviors)
         capsules = self.routing.route(votes, history_mask(lengths, behaviors.shape[1]))
-        whole = None if self.whole is None else self._joining(self.whole(behaviors, lengths), profile)
-        return Encoded(self._interests(capsules, profile, whole), capsules.active, capsules.coupling)
+        return Encoded(self._interests(capsules, profile), capsules.active, capsules.coupling)
 
-    def _joining(self, found: tuple[Tensor, Tensor], profile: Tensor) -> Tensor:
-        """What joins each interest, ``[B, 1, D]``, of what :attr:`whole` has ``found``."""
-        mean, share = found  # [B, D], [B]
-        return self.compared(self.interest_layers(mean[:, None], profile)) * share[:, None, None]
-
-    def _vectors(self, capsules: Tensor, profile: Tensor, whole: Tensor | None) -> Tensor:
-        """``capsules`` [B, K, D] through the layers, joined by ``whole`` [B, 1, D], if there is one."""
-        vectors = self.compared(self.interest_layers(capsules, profile))
-        return vectors if whole is None else self.compared(vectors + whole)
-
-    def _interests(self, capsules: Capsules, profile: Tensor, whole: Tensor | None) -> Tensor:
+    def _interests(self, capsules: Capsules, profile: Tensor) -> Tensor:
         """Interests ``[B, K, D]``, zero where they are not active."""
-        interests = self._vectors(capsules.interests, profile, whole)
+        interests = self.compared(self.interest_layers(capsules.interests, profile))
         return self._weighed(interests * capsules.active[:, :, None], capsules.lengths)
 
     def _weighed(self, interests: Tensor, lengths: Tensor) -> Tensor:

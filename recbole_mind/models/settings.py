@@ -63,6 +63,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
         "sigma": {"allowed": above, "low": 0, "strict": True},
         "routing_scale": {"allowed": f"{above}, or ~", "low": 0, "strict": True},
         "routing_regularization": {"allowed": "a finite number, at least 0", "low": 0, "strict": False},
+        "whole_share": {"allowed": "a finite number, at least 0", "low": 0, "strict": False},
         "p": {"allowed": "a number from 0 to inf", "low": 0, "strict": False},
     }
     for key, limits in numbers.items():
@@ -82,7 +83,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
         curves = RECENCY if "routing_init" in settings else RECENCY[:1]
         _check_share(settings, "recency", curves)
         _check_share(settings, "recency_start")
-    for key in ("adaptive_K", "positions", "capsule_length", "whole_vector"):
+    for key in ("adaptive_K", "positions", "capsule_length"):
         good = isinstance(settings.get(key, True), bool)
         require(good, f"{key}: {settings.get(key)!r} is not allowed; allowed: True, False")
 

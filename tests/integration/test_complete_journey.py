@@ -22,7 +22,8 @@ def package(tmp_path, monkeypatch):
     day = pd.Timestamp("2017-03-01T10:00:00")
     rows = [
         (1, 10, day + pd.Timedelta(days=1), 7), (1, 10, day, 5), (1, 11, day, 5), (1, 12, day, 5), (2, 13, day, 6),
-        (3, 13, day, 6), (2, 11, day, 6), (2, 10, day + pd.Timedelta(days=3), 8), (3, 11, day + pd.Timedelta(days=2), 9),
+        (3, 13, day, 6), (2, 11, day, 6), (2, 10, day + pd.Timedelta(days=3), 8),
+        (3, 11, day + pd.Timedelta(days=2), 9),
     ]  # fmt: skip
     columns = ["household_id", "product_id", "transaction_timestamp", "basket_id"]
     pd.DataFrame(rows, columns=columns).to_parquet(folder / "transactions.parquet")

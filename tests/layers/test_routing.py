@@ -67,6 +67,7 @@ def reference(layer, behaviors, mask):
         init=layer.init,
         scale=layer.scale,
         recency=layer.recency.fixed or layer.recency.log_weights.exp().tolist(),
+        whole=[0.0] * layer.num_interests if layer.log_share is None else layer.log_share.exp().tolist(),
     )
 
 
@@ -147,10 +148,14 @@ def test_active_interests_stand_first_and_are_all_unless_adaptive():
 @pytest.mark.parametrize("scale", [None, 5.0])
 @pytest.mark.parametrize("recency", [1.0, 0.7, "learned", "per_interest"])
 @pytest.mark.parametrize(("num_interests", "iterations", "size"), [(1, 3, 8), (4, 1, 8), (4, 3, 16), (7, 5, 3)])
-def test_routing_equals_reference(softmax, init, adaptive, scale, recency, num_interests, iterations, size):
+@pytest.mark.parametrize("whole_share", [0, 0.3])
+def test_routing_equals_reference(
+    softmax, init, adaptive, scale, recency, num_interests, iterations, size, whole_share
+):
     layer = routing(
         recency=recency,
         recency_start=0.6,
+        whole_share=whole_share,
         softmax=softmax,
         init=init,
         adaptive=adaptive,
@@ -449,6 +454,7 @@ def test_a_history_beyond_max_length_is_refused():
         ("sigma", math.nan, "sigma"),
         ("recency", 0.0, "recency"),
         ("recency", 1.1, "recency"),
+        ("whole_share", -0.1, "whole_share"),
         ("iterations", 0, "routing_iterations"),
         ("softmax", "interest", "routing_softmax"),
         ("init", "kmeans", "routing_init"),
@@ -555,11 +561,15 @@ def test_ragged_routing_computes_gradients_under_bfloat16():
         torch.testing.assert_close(mine, reference, atol=0.05 * float(reference.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize("recency", [0.7, "learned", "per_interest"])
+@pytest.mark.parametrize("recency", [1.0, 0.7, "learned", "per_interest"])
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_ragged_routing_is_padded_routing_with_recency(recency, K, adaptive):
-    layer = routing(num_interests=K, recency=recency, recency_start=0.6, adaptive=adaptive, scale=5.0)
+@pytest.mark.parametrize("whole_share", [0, 0.3])
+def test_ragged_routing_is_padded_routing_with_recency_and_shares(recency, K, adaptive, whole_share):
+    asked = {"recency": recency, "recency_start": 0.6, "whole_share": whole_share}
+    layer = routing(num_interests=K, adaptive=adaptive, scale=5.0, **asked)
+    if whole_share:
+        layer.log_share.data += torch.arange(K) / 5
     compare_ragged(layer, *ragged([9, 1, 30, 4, 4, 17, 2]))
 
 

@@ -116,8 +116,11 @@ def seeds(vectors, number):
     return chosen
 
 
-def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scale=None, recency=1.0):
-    """Interests [K'][D] and coupling [K'][J] of one user's J real behaviours; ``logits`` is [K'][J]."""
+def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scale=None, recency=1.0, whole=None):
+    """Interests [K'][D] and coupling [K'][J] of one user's J real behaviours; ``logits`` is [K'][J].
+
+    ``whole`` [K] is what each interest takes of every behaviour beside that, in the end.
+    """
     behavior_votes = votes(behaviors, S, scale)
     logits = [list(row) for row in logits]
     if init == "kmeans++":
@@ -131,11 +134,27 @@ def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scal
             for k, interest in enumerate(interests):
                 for j, vote in enumerate(behavior_votes):
                     logits[k][j] += dot(interest, vote)
+    if whole is not None:
+        for k, row in enumerate(coupling):
+            for j in range(len(row)):
+                row[j] += whole[k] * weight(recency, k, len(row) - 1 - j)
+        interests = capsules(coupling, behavior_votes)
     return interests, coupling
 
 
 def route_batch(
-    behaviors, lengths, S, logits, *, iterations, softmax_over, adaptive, init="random", scale=None, recency=1.0
+    behaviors,
+    lengths,
+    S,
+    logits,
+    *,
+    iterations,
+    softmax_over,
+    adaptive,
+    init="random",
+    scale=None,
+    recency=1.0,
+    whole=None,
 ):
     """Padded interests [B][K][D] and coupling [B][K][L]; ``behaviors`` is [B][L][D] and ``logits`` [B][K][L]."""
     all_interests, all_coupling = [], []
@@ -146,7 +165,7 @@ def route_batch(
             active = interest_count(length, K) if adaptive else K
             start = [row[:length] for row in user_logits[:active]]
             options = {"iterations": iterations, "softmax_over": softmax_over, "init": init, "scale": scale}
-            routed = route(user_behaviors[:length], S, start, **options, recency=recency)
+            routed = route(user_behaviors[:length], S, start, **options, recency=recency, whole=whole)
             for k in range(active):
                 interests[k] = routed[0][k]
                 coupling[k][:length] = routed[1][k]

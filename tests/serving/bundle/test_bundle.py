@@ -42,7 +42,7 @@ CASES = {
     ),
     "MIND, nearest": ("MIND", {"K": 3, "negative_interest": "nearest", "p": "inf", "capsule_length": True}),
     "MIND, the same K": ("MIND", {"K": 3, "adaptive_K": False, "routing_scale": None, "user_features": []}),
-    "MIND, learned recency": ("MIND", {"K": 3, "recency": "per_interest", "whole_vector": True}),
+    "MIND, learned recency": ("MIND", {"K": 3, "recency": "per_interest", "whole_share": 0.1}),
     "MIND-1": ("MIND", {"K": 1, "user_features": ["user_id", "job"], "relu_layers": []}),
     "ComiRecSA": ("ComiRecSA", {"K": 3, "item_features": []}),
     "ComiRecSA, no positions": ("ComiRecSA", {"K": 3, "positions": False, "user_features": [], "relu_layers": []}),
