@@ -80,7 +80,7 @@ def main() -> None:
         done = record["results"].setdefault(f"{dataset}, {negatives}", {}).setdefault(form, {})
         if str(seed) in done:
             continue
-        settings = budget | {"negatives": negatives, "sampled_form": form}
+        settings = budget | {"preset": "plain", "negatives": negatives, "sampled_form": form}
         result = run("MIND", dataset, overrides=settings, seed=seed, saved=True)
         done[str(seed)] = {
             "valid": result.valid,

@@ -48,6 +48,7 @@ SWEEP: dict[str, Any] = {
     "model": "MIND",
     "dataset": "ml-100k",
     "settings": {
+        "preset": "plain",
         "protocol": "leave-one-out",
         "loss_type": "sampled",
         "sampled_form": "nce",

@@ -81,7 +81,7 @@ def step(dataset: str, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], An
     trace = StepTrace()
     sys.setprofile(trace)
     try:
-        result = quick_start.run("MIND", dataset, overrides=overrides)
+        result = quick_start.run("MIND", dataset, overrides={"preset": "plain", **overrides})
     finally:
         sys.setprofile(None)
     return trace.record(), result

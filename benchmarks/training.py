@@ -86,7 +86,7 @@ def model_step(name: str, N: int, **overrides: Any) -> tuple[Step, Any]:
         "checkpoint_dir": tempfile.gettempdir(),
     }
     if ours:
-        settings |= {"loss_type": "sampled", "sampled_form": "nce"}  # what plain_mind computes
+        settings |= {"preset": "plain", "loss_type": "sampled", "sampled_form": "nce"}  # what plain_mind computes
         settings |= {"num_negatives": NEGATIVES, "item_features": [], "user_features": []}
     else:
         settings |= {"loss_type": "CE", "train_neg_sample_args": None}
@@ -328,7 +328,7 @@ def accuracy(data_path: str) -> list[dict[str, Any]]:
     from recbole_mind.training import run as quick_start
 
     common = BUDGET | {"data_path": data_path, "loss_type": "sampled", "MAX_ITEM_LIST_LENGTH": 20}
-    common["sampled_form"] = "nce"
+    common |= {"preset": "plain", "sampled_form": "nce"}
     rows = []
     for name, changed in UPDATES.items():
         results = []

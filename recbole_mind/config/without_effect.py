@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from recbole_mind.config import checks, loading
+from recbole_mind.config import checks, loading, presets
 from recbole_mind.config import keys as setting_keys
 from recbole_mind.config.model_names import MODELS, is_model
 from recbole_mind.errors import InputError
@@ -96,7 +96,7 @@ OURS: dict[str, tuple[Need, ...]] = {
         _SEVERAL,
         Need(("p",), lambda s: 0 < _number(s.get("p")) < float("inf"), "p above 0 and below inf"),
     ),
-    **dict.fromkeys(("sigma", "routing_init", "routing_iterations"), (_ROUTED,)),
+    **dict.fromkeys(("sigma", "routing_init", "routing_iterations", "whole_share"), (_ROUTED,)),
     "recency_start": (
         Need(
             ("recency",),
@@ -164,9 +164,10 @@ def unread(model: str, values: Mapping[str, Any]) -> dict[str, str]:
     """The settings of ``model`` that a run under ``values`` does not read, each with the reason.
 
     Args:
-        values: all settings; what is missing counts as its default.
+        values: all settings; what is missing counts as its default, or as the preset that they name has it.
     """
-    whole = loading.defaults("model", model) | dict(values)
+    preset = presets.chosen(values, model) if model in MODELS else {}
+    whole = loading.defaults("model", model) | preset | dict(values)
     found = {}
     for key, needs in rules(model).items():
         lacking = next((need for need in needs if not need.holds(whole)), None)

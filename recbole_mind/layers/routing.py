@@ -213,7 +213,8 @@ class BehaviorToInterestRouting(nn.Module):
         require(init in ROUTING_INIT, f"routing_init: '{init}' is unknown; allowed: {allowed}")
         self.num_interests, self.iterations, self.sigma = num_interests, iterations, sigma
         self.recency = Recency(recency, start=recency_start, max_length=max_length, curves=num_interests)
-        share = torch.full((num_interests,), math.log(whole_share)) if whole_share else None
+        routes = num_interests > 1 or softmax == "behaviors"  # else an interest takes all of every behaviour
+        share = torch.full((num_interests,), math.log(whole_share)) if whole_share and routes else None
         self.log_share = None if share is None else nn.Parameter(share)  # [K], log ρ
         self.softmax, self.init, self.scale, self.adaptive = softmax, init, scale, adaptive
         self.bilinear = nn.Linear(size, size, bias=False)  # S
@@ -304,7 +305,7 @@ class BehaviorToInterestRouting(nn.Module):
 
         No ``active`` means that all interests are, no ``weights`` that all behaviours count alike.
         """
-        if logits.shape[1] == 1 and self.softmax == "interests":  # it takes all of every behaviour
+        if logits.shape[1] == 1 and self.softmax == "interests":
             return self._couple(logits, mask, active)
         weights = None if weights is None else weights.detach()
         if self.init == "kmeans++":

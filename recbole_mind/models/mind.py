@@ -50,7 +50,8 @@ class MIND(RetrievalModel):
             adaptive=config["adaptive_K"],
             seed=config["seed"],
         )
-        self.log_power = nn.Parameter(torch.tensor(math.log(_POWER))) if config["capsule_length"] else None
+        weighs = config["capsule_length"] and config["K"] > 1  # a single interest is its user's longest
+        self.log_power = nn.Parameter(torch.tensor(math.log(_POWER))) if weighs else None
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
 
     def capsules(self, item_seq: Tensor, lengths: Tensor) -> Capsules:

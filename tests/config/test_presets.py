@@ -15,11 +15,12 @@ from tests.support.data import small_settings
 
 
 def test_the_papers_settings_are_settings_of_the_models():
-    assert presets.known() == ["paper"]
-    every = loading.defaults("preset", "paper")
-    assert set(every) == set(MODELS)
-    for model, own in every.items():
-        assert set(own) <= set(loading.defaults("model", model))
+    assert presets.known() == ["paper", "plain"]
+    for name in presets.known():
+        every = loading.defaults("preset", name)
+        assert set(every) == set(MODELS)
+        for model, own in every.items():
+            assert set(own) <= set(loading.defaults("model", model))
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -35,10 +35,11 @@ IDLE = [
     ("MIND", {"K": 1}, "p", 8, "K 1, but takes K above 1"),
     ("ComiRecDR", {"K": 1}, "p", 2, "K 1"),
     ("MIND", {"K": 1}, "adaptive_K", False, "K 1"),
-    ("MIND", {"K": 1}, "capsule_length", True, "K 1"),
+    ("MIND", {"K": 1}, "capsule_length", False, "K 1"),
+    ("MIND", {"K": 1}, "whole_share", 0.3, "K 1"),
     ("ComiRecSA", {"K": 1}, "negative_interest", "nearest", "K 1"),
     ("MIND", {"K": 1}, "sigma", 3.0, "K 1"),
-    ("MIND", {"K": 1}, "routing_init", "kmeans++", "K 1"),
+    ("MIND", {"K": 1}, "routing_init", "random", "K 1"),
     ("ComiRecDR", {"K": 1}, "routing_iterations", 5, "K 1"),
     ("MIND", {"p": math.inf}, "attention_form", "scale", "p inf"),
     ("ComiRecSA", {"p": 0}, "attention_form", "scale", "p 0"),
@@ -118,7 +119,7 @@ def test_it_really_has_no_effect(small, model, more, key, value, words):
         ("MIND", SAMPLED | {"num_negatives": 7, "negatives": "popularity", "negative_alpha": 0.1}),
         ("MIND", SAMPLED | {"sampled_form": "nce", "negatives": "in_batch"}),
         ("MIND", {"K": 1, "routing_softmax": "behaviors", "sigma": 0.3, "routing_iterations": 2}),
-        ("MIND", {"num_negatives": 1000, "negatives": "uniform", "p": 2, "K": 1}),  # as the defaults have it
+        ("MIND", {"num_negatives": 1000, "negatives": "uniform", "p": math.inf, "K": 1}),  # as the defaults have it
         ("MIND", {"attention_form": "scale", "p": 3, "capsule_length": True}),
         ("MIND", {"profile_embedding_size": 5, "user_features": ["job"]}),
         ("MIND", {"window_days": 1000, "window_unit": "s"}),

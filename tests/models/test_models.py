@@ -19,6 +19,7 @@ INTERESTS = {"K": 3, "routing_scale": 5.0}
 # name: model and settings; each runs the whole contract
 CASES = {
     "MIND": ("MIND", INTERESTS | {"p": 2}),
+    "MIND, plain": ("MIND", INTERESTS | {"preset": "plain"}),
     "MIND-1": ("MIND", INTERESTS | {"K": 1}),
     "MIND, recency": ("MIND", INTERESTS | {"recency": 0.5, "routing_softmax": "behaviors"}),
     "MIND, nearest": ("MIND", INTERESTS | {"negative_interest": "nearest", "p": math.inf, "capsule_length": True}),
@@ -94,7 +95,7 @@ def test_sampler_fed_negatives_belong_to_their_row(small):
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if not case.startswith("YouTubeDNN") and "nearest" not in case]
+    "case", [case for case in several.args[1] if not {"p", "whole_share", "negative_interest"} & set(CASES[case][1])]
 )
 def test_one_interest_is_the_single_interest_model(small, case):
     _, model, train, _, _ = built(small, case, K=1)
@@ -107,7 +108,7 @@ def test_one_interest_is_the_single_interest_model(small, case):
 
 
 def test_one_capsule_takes_all_of_every_behaviour(small):
-    _, model, train, _, _ = built(small, "MIND-1")
+    _, model, train, _, _ = built(small, "MIND-1", recency=1.0)
     batch = next(iter(train))
     lengths = batch[model.ITEM_SEQ_LEN]
     capsules = model.eval().capsules(batch[model.ITEM_SEQ], lengths)

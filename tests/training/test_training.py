@@ -86,7 +86,9 @@ def read(model, items, batch, logits):
         capsules = model.routing.route(model.routing.vote(items[seq]), mask, logits)
         interests, active, lengths = capsules.interests, capsules.active, capsules.lengths
     else:
-        interests = ((items[seq] * mask[:, :, None]).sum(1) / lengths[:, None])[:, None]
+        after = (lengths[:, None] - 1 - torch.arange(seq.shape[1])).clamp(min=0)
+        weights = model.recency.log_weights[0].exp()[after] * mask
+        interests = (items[seq] * weights[:, :, None]).sum(1, keepdim=True) / weights.sum(1)[:, None, None]
         active = torch.ones(len(seq), 1, dtype=torch.bool)
     profile = [
         feature.embedding.weight[feature.values[batch["user_id"], 0]] for feature in model.profile_encoder.features
