@@ -107,7 +107,9 @@ def unit(x: Tensor, scale: float = 1.0) -> Tensor:
 class Capsules(NamedTuple):
     """What routing returns: ``interests`` [B, K, D], ``coupling`` [B, K, L], ``active`` [B, K], ``lengths`` [B, K].
 
-    A length is |z_k|, before squash: near 1 a squashed one has lost it to rounding.
+    The coupling says which interest takes a behaviour: w_kj times what the behaviour counts, by the mean of the curves
+    where each interest has one; without ρ, of which all behaviours have the same. A length is |z_k|, before squash:
+    near 1 a squashed one has lost it to rounding.
     """
 
     interests: Tensor
@@ -270,10 +272,10 @@ class BehaviorToInterestRouting(nn.Module):
         active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
         weights = None if self.recency.even else self.recency(mask.sum(1), L).to(votes.dtype)  # [B, C, L]
         shares = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None, weights)
+        coupling = shares if weights is None else shares * (weights.sum(1, keepdim=True) / weights.shape[1])
         if self.log_share is not None:
             shares = (shares + self.log_share.exp()[:, None]) * (mask[:, None, :] & active[:, :, None])
-        coupling = shares if weights is None else shares * weights
-        sums = coupling @ votes
+        sums = (shares if weights is None else shares * weights) @ votes
         return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
 
     def route_ragged(

@@ -67,7 +67,7 @@ def reference(layer, behaviors, mask):
         init=layer.init,
         scale=layer.scale,
         recency=layer.recency.fixed or layer.recency.log_weights.exp().tolist(),
-        whole=[0.0] * layer.num_interests if layer.log_share is None else layer.log_share.exp().tolist(),
+        whole=None if layer.log_share is None else layer.log_share.exp().tolist(),
     )
 
 
@@ -568,7 +568,7 @@ def test_ragged_routing_computes_gradients_under_bfloat16():
 def test_ragged_routing_is_padded_routing_with_recency_and_shares(recency, K, adaptive, whole_share):
     asked = {"recency": recency, "recency_start": 0.6, "whole_share": whole_share}
     layer = routing(num_interests=K, adaptive=adaptive, scale=5.0, **asked)
-    if whole_share:
+    if layer.log_share is not None:
         layer.log_share.data += torch.arange(K) / 5
     compare_ragged(layer, *ragged([9, 1, 30, 4, 4, 17, 2]))
 

@@ -119,7 +119,8 @@ def seeds(vectors, number):
 def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scale=None, recency=1.0, whole=None):
     """Interests [K'][D] and coupling [K'][J] of one user's J real behaviours; ``logits`` is [K'][J].
 
-    ``whole`` [K] is what each interest takes of every behaviour beside that, in the end.
+    The coupling is told with the mean of the curves, and without ``whole`` [K], which is what each interest takes of
+    every behaviour beside that, in the end.
     """
     behavior_votes = votes(behaviors, S, scale)
     logits = [list(row) for row in logits]
@@ -134,11 +135,18 @@ def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scal
             for k, interest in enumerate(interests):
                 for j, vote in enumerate(behavior_votes):
                     logits[k][j] += dot(interest, vote)
+    shares = couple(logits, softmax_over)
     if whole is not None:
-        for k, row in enumerate(coupling):
-            for j in range(len(row)):
-                row[j] += whole[k] * weight(recency, k, len(row) - 1 - j)
-        interests = capsules(coupling, behavior_votes)
+        taken = [
+            [(share + whole[k]) * weight(recency, k, len(row) - 1 - j) for j, share in enumerate(row)]
+            for k, row in enumerate(shares)
+        ]
+        interests = capsules(taken, behavior_votes)
+    curves = len(recency) if isinstance(recency, list) else 1
+    means = [
+        sum(weight(recency, c, len(behaviors) - 1 - j) for c in range(curves)) / curves for j in range(len(behaviors))
+    ]
+    coupling = [[share * mean for share, mean in zip(row, means, strict=True)] for row in shares]
     return interests, coupling
 
 

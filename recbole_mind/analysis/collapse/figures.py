@@ -15,9 +15,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from recbole_mind.report import style
 
-__all__ = ["agreement", "by_interest", "coverage", "spreads"]
+__all__ = ["agreement", "by_interest", "coverage", "recency", "spreads"]
 
 Report = Mapping[str, Any]
+PLACES = 20  # of a history's behaviours, the newest, whose weights are drawn
 SPREADS = {
     "active": "active interests",
     "effective": "effective number of interests",
@@ -103,6 +104,28 @@ def coverage(report: Report, *, width: float = style.WIDE) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set(xlabel=f"categories in a user's top {report['n']}", ylabel="users")
     _legend(axes, 2 if width > style.NARROW else 1)
+    return figure
+
+
+@style.drawn
+def recency(report: Report, *, width: float = style.WIDE) -> Figure:
+    """What the learned curves of weights give each place of a history, newest first, a line for each curve."""
+    figure, (axes,), _ = style.grid(1, width, 1, 3.0)
+    curves = report["recency"]
+    names = [f"interest {k + 1}" for k in range(len(curves))] if len(curves) > 1 else ["all interests"]
+    sides = list(zip(names, curves, style.colours(len(curves)), strict=True))
+    beside = report.get("baseline", {})
+    if "recency" in beside:
+        sides.append((style.plain(style.short(beside["model"], 24)), beside["recency"][0], style.INK))
+    for (name, shares, colour), marker in zip(sides, style.markers(), strict=False):
+        line = "--" if colour == style.INK else "-"
+        places = np.arange(1, min(len(shares), PLACES) + 1)
+        axes.plot(places, shares[:PLACES], line, color=colour, label=name, marker=marker, markersize=4)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set(xlabel="behaviour, 1 is the newest", ylabel="share of the weights")
+    _legend(axes, 3 if width > style.NARROW else 2)
     return figure
 
 

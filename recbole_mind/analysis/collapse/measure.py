@@ -26,6 +26,7 @@ from recbole_mind.evaluation.breakdown import overlaps
 from recbole_mind.evaluation.evaluator import SAMPLE, kept_out
 from recbole_mind.evaluation.vectors import vectors_of
 from recbole_mind.layers import interest_statistics
+from recbole_mind.layers.recency import Recency
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.retrieval.types import Bools, Exclusions, Floats, Ints
 from recbole_mind.training import checkpoint, load
@@ -59,9 +60,10 @@ def build(
 
     Returns:
         ``model``, ``dataset``, ``checkpoint``, ``users``, ``K``, ``n``, ``mask_history``; ``interests``,
-        ``categories``, ``lists``, ``by_interest``, and ``baseline``, as :class:`_Interests`, :class:`_Lists` and
-        :func:`_compared` say. What is not defined is not there: ``categories`` without any, ``cosine`` where nobody has
-        two interests. A spread has ``users``, ``mean``, ``sd``, and a histogram: ``edges`` and ``counts``.
+        ``categories``, ``lists``, ``by_interest``, ``recency`` and ``baseline``, as :class:`_Interests`,
+        :class:`_Lists` and :func:`_recency` say. What is not defined is not there: ``categories`` without any,
+        ``cosine`` where nobody has two interests. A spread has ``users``, ``mean``, ``sd``, and a histogram: ``edges``
+        and ``counts``.
 
     Raises:
         InputError: input that cannot be used, or a baseline on other data.
@@ -110,12 +112,25 @@ def build(
         "lists": lists.result(),
         "by_interest": [own | of for own, of in zip(interests.each(), lists.each(), strict=True)],
     }
+    report |= _recency(model)
     if beside is not None and other is not None:
         report["baseline"] = {"model": other.config["model"], "checkpoint": str(baseline)} | beside.result()
+        report["baseline"] |= _recency(other.model)
         if categories is not None:
             shares = _rounded(compared / start)
             report["baseline"]["more_categories"] = {"fewer": shares[0], "equal": shares[1], "more": shares[2]}
     return report | {"versions": versions()}
+
+
+def _recency(model: Any) -> dict[str, Any]:
+    """``recency``: of each learned curve the share of its weights that each place has, newest first, of a full history.
+
+    Empty for a model that has learned none.
+    """
+    layer = next((part for part in model.modules() if isinstance(part, Recency)), None)
+    if layer is None or layer.log_weights is None:
+        return {}
+    return {"recency": layer.log_weights.detach().float().softmax(1).cpu().numpy().round(6).tolist()}
 
 
 # -- what is summed up --------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from recbole_mind.util import json_text
 from recbole_mind.util.format import EMPTY, md, md_line
 
 Report = Mapping[str, Any]
-FIGURES = ("interests", "by-interest", "categories", "coverage")  # names of files
+FIGURES = ("interests", "by-interest", "categories", "coverage", "recency")  # names of files
 
 
 class Line(NamedTuple):
@@ -163,6 +163,11 @@ def _kinds(report: Report) -> list[Kind]:
     if "distinct" in report["lists"]:
         read = f"How many different categories a user's top {report['n']} holds; a bar is a share of users."
         kinds.append(Kind("coverage", "Categories in the lists", read, _drawing(figures.coverage, report)))
+    if "recency" in report:
+        read = (
+            "What share of its weights an interest gives to each of the newest behaviours, of a history of full length."
+        )
+        kinds.append(Kind("recency", "How much behaviours count", read, _drawing(figures.recency, report)))
     return kinds
 
 

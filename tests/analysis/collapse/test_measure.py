@@ -336,7 +336,7 @@ def test_one_interest_has_what_is_defined_for_it(checkpoints, tmp_path):
     assert "overlap" not in report["lists"]
     report_page.write(report, tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out/figures").iterdir())
-    assert names == ["coverage.png", "interests.png"]
+    assert names == ["coverage.png", "interests.png", "recency.png"]
 
 
 @pytest.mark.parametrize("name", ["ComiRecSA", "ComiRecDR"])
@@ -377,6 +377,7 @@ def test_neither_the_second_time_nor_the_size_of_batches_changes_a_report(checkp
         "by-interest.png",
         "categories.png",
         "coverage.png",
+        "recency.png",
     }
     report = json.loads(first["report.json"])
     assert report == json.loads(json.dumps(built(overrides={"eval_batch_size": 7})))
@@ -414,6 +415,19 @@ def test_figures_for_a_notebook_come_from_the_json_too(checkpoints):
     assert labels[0].startswith("MIND, mean ")
     assert labels[1].startswith("YouTubeDNN (baseline), mean ")
     assert "genre" in figures.agreement(report).axes[0].get_xlabel()
+    lines = figures.recency(report).axes[0].get_lines()
+    assert [line.get_label() for line in lines] == ["interest 1", "interest 2", "YouTubeDNN"]
+    assert lines[1].get_ydata().tolist() == report["recency"][1]
+
+
+def test_the_weights_of_places_are_the_models(checkpoints, planted):
+    report = measure.build(checkpoints["planted"], baseline=checkpoints["YouTubeDNN"], n=4)
+    theta = load.load(checkpoints["planted"]).model.routing.recency.log_weights.detach().numpy()
+    expected = np.exp(theta) / np.exp(theta).sum(1, keepdims=True)
+    np.testing.assert_allclose(report["recency"], expected, atol=1e-6)
+    assert np.sum(report["baseline"]["recency"]) == pytest.approx(1, abs=1e-5)
+    fixed = checkpoint_of(planted, recency=0.5)
+    assert "recency" not in measure.build(fixed, n=4)
 
 
 # -- the command --------------------------------------------------------------------------------------------------
