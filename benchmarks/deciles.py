@@ -58,7 +58,7 @@ def interval(values: Doubles, generator: np.random.Generator) -> list[float]:
 
 def groups(counts: npt.NDArray[np.int64], several: Doubles, single: Doubles) -> list[dict[str, Any]]:
     """The figures of each group of users, by the number of categories; users alike in it share a group."""
-    edges = np.unique(np.quantile(counts, np.linspace(0, 1, GROUPS + 1)[1:-1], method="higher"))
+    edges = np.unique(np.quantile(counts, np.linspace(0, 1, GROUPS + 1)[1:-1], method="lower"))
     place, generator = np.searchsorted(edges, counts, side="left"), np.random.default_rng(SEED)
     result = []
     for group in np.unique(place):

@@ -123,8 +123,11 @@ def _weigh(value: Any, left: int, depth: int = 0) -> int:
 
 
 def as_stored(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting that was in force in a run, with what was before it could be set: the form of its sampled loss."""
-    before = {"sampled_form": "nce"} if content.get("loss_type") == "sampled" else {}
+    """Every setting that was in force in a run, with what was before it could be set: the form of its sampled loss, and
+    what the first defaults had not.
+    """
+    before = dict(defaults("preset", "plain").get(str(content.get("model")), {}))
+    before |= {"sampled_form": "nce"} if content.get("loss_type") == "sampled" else {}
     return before | dict(content)
 
 

@@ -57,7 +57,9 @@ def test_a_checkpoint_gives_its_figures(generation):
 
 def test_a_checkpoint_is_trained_on(generation):
     folder = generation / "checkpoint"
-    more = make.FEATURES | {"K": 2, "epochs": 3, "checkpoint_dir": "saved"}
+    trained = json.loads((folder / "record.json").read_text())["config"]
+    # before there were presets, the defaults were those of 'plain'
+    more = make.FEATURES | {"K": 2, "epochs": 3, "checkpoint_dir": "saved", "preset": trained.get("preset", "plain")}
     given = make.settings(make.DATA, eval_args=make.SPLIT, **more)
     result = run.run("MIND", "small", overrides=given, resume=folder / "model.pth")
     assert result.epochs == 3

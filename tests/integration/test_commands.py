@@ -100,7 +100,7 @@ def test_recboles_own_quick_start_knows_mind_with_our_defaults(folder, first):
         "print(r['test_result']['recall@10'] >= 0, type(model).__name__, config['p'], config['item_features'],\n"
         "      torch.is_anomaly_enabled())"
     )
-    expected = "True MIND 2.0 ['class', 'release_year'] False"
+    expected = "True MIND inf ['class', 'release_year'] False"
     assert python(code, folder).splitlines()[-1] == expected
 
 

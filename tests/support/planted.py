@@ -53,4 +53,4 @@ def planted_settings(folder: Path, **more: object) -> dict[str, object]:
     )
 
 
-MIND = {"K": 3, "adaptive_K": False, "routing_init": "kmeans++", "routing_scale": 5.0, "p": "inf"}
+MIND = {"preset": "plain", "K": 3, "adaptive_K": False, "routing_init": "kmeans++", "routing_scale": 5.0, "p": "inf"}

@@ -5,6 +5,7 @@ The ranges of our models' settings, and what of them goes together, are seen whe
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -36,7 +37,7 @@ def types(model: str) -> dict[str, str]:
     for path in paths:
         for key, default, kind in _LINE.findall(path.read_text("utf-8") if path.is_file() else ""):
             word, python = (LIST, list) if kind.startswith("list of") else _TYPES.get(kind, ("", ()))
-            value = loading.parse_value(default)
+            value = math.inf if default == ".inf" else loading.parse_value(default)  # as YAML has it
             agrees = isinstance(value, python) and isinstance(value, bool) == (word == TRUTH)
             found.pop(key, None)
             # some weights are said to be whole because their default is

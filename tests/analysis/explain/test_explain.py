@@ -44,7 +44,7 @@ def study(tmp_path_factory):
         def train(model, **more):
             return str(folder / run.run(model, "planted", overrides=planted_settings(data, **more)).checkpoint)
 
-        mind, youtube = train("MIND", **MIND), train("YouTubeDNN", epochs=1)
+        mind, youtube = train("MIND", **MIND), train("YouTubeDNN", epochs=1, preset="plain")
         adaptive = train("MIND", **(MIND | {"adaptive_K": True, "epochs": 1, "MAX_ITEM_LIST_LENGTH": 5}))
         other = {key: value for key, value in planted_settings(data, epochs=1).items() if key not in OURS}
         sasrec = str(folder / run.run("SASRec", "planted", overrides=other).checkpoint)

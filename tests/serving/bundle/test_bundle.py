@@ -137,7 +137,7 @@ def _compare_every_user(loaded, recaller, served):
 
 
 def test_weights_say_which_behaviours_make_an_interest(small, tmp_path):
-    checkpoint = trained(tmp_path, small, "MIND", K=3)
+    checkpoint = trained(tmp_path, small, "MIND", K=3, recency=1.0)
     recaller = Recaller.load(exported(checkpoint, tmp_path / "bundle"))
     history = ["i1", "i3", "i5", "i7", "i9", "i11", "i13", "i15"]
     _, _, weights, _, _ = recaller.interests(history)
