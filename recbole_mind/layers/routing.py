@@ -107,9 +107,9 @@ def unit(x: Tensor, scale: float = 1.0) -> Tensor:
 class Capsules(NamedTuple):
     """What routing returns: ``interests`` [B, K, D], ``coupling`` [B, K, L], ``active`` [B, K], ``lengths`` [B, K].
 
-    The coupling says which interest takes a behaviour: w_kj times what the behaviour counts, by the mean of the curves
-    where each interest has one; without ρ, of which all behaviours have the same. A length is |z_k|, before squash:
-    near 1 a squashed one has lost it to rounding.
+    The coupling says which interest takes a behaviour: w_kj times what the behaviour counts beside the one that counts
+    most, by the mean of the curves where each interest has one; without ρ, of which all behaviours have the same. A
+    length is |z_k|, before squash: near 1 a squashed one has lost it to rounding.
     """
 
     interests: Tensor
@@ -272,7 +272,10 @@ class BehaviorToInterestRouting(nn.Module):
         active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
         weights = None if self.recency.even else self.recency(mask.sum(1), L).to(votes.dtype)  # [B, C, L]
         shares = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None, weights)
-        coupling = shares if weights is None else shares * (weights.sum(1, keepdim=True) / weights.shape[1])
+        coupling = shares
+        if weights is not None:
+            counts = weights.sum(1, keepdim=True)  # [B, 1, L]
+            coupling = shares * (counts / counts.amax(2, keepdim=True).clamp(min=1e-12))
         if self.log_share is not None:
             shares = (shares + self.log_share.exp()[:, None]) * (mask[:, None, :] & active[:, :, None])
         sums = (shares if weights is None else shares * weights) @ votes

@@ -119,8 +119,8 @@ def seeds(vectors, number):
 def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scale=None, recency=1.0, whole=None):
     """Interests [K'][D] and coupling [K'][J] of one user's J real behaviours; ``logits`` is [K'][J].
 
-    The coupling is told with the mean of the curves, and without ``whole`` [K], which is what each interest takes of
-    every behaviour beside that, in the end.
+    The coupling is told with the mean of the curves, 1 at most, and without ``whole`` [K], which is what each interest
+    takes of every behaviour beside that, in the end.
     """
     behavior_votes = votes(behaviors, S, scale)
     logits = [list(row) for row in logits]
@@ -146,7 +146,7 @@ def route(behaviors, S, logits, *, iterations, softmax_over, init="random", scal
     means = [
         sum(weight(recency, c, len(behaviors) - 1 - j) for c in range(curves)) / curves for j in range(len(behaviors))
     ]
-    coupling = [[share * mean for share, mean in zip(row, means, strict=True)] for row in shares]
+    coupling = [[share * mean / max(means) for share, mean in zip(row, means, strict=True)] for row in shares]
     return interests, coupling
 
 
