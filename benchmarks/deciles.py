@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from recbole_mind.data.history_mask import HISTORY_ROW
 from recbole_mind.errors import require
@@ -23,6 +24,7 @@ from recbole_mind.evaluation.hits import Hits, per_user
 from recbole_mind.experiments.leaderboard.runner import Leaderboard
 from recbole_mind.experiments.leaderboard.spec import read_spec
 from recbole_mind.experiments.trial import hits_beside, tokens_of
+from recbole_mind.report import figure_files, style
 from recbole_mind.training import build
 from recbole_mind.util.files import write_atomic
 from recbole_mind.util.json_text import to_json
@@ -76,31 +78,26 @@ def groups(counts: npt.NDArray[np.int64], several: Doubles, single: Doubles) -> 
     return result
 
 
-def draw(record: dict[str, Any], path: Path) -> None:
-    """The difference by group, with its interval, above the groups' own figures."""
-    from matplotlib.figure import Figure
-
-    from recbole_mind.report import style
-
-    with style.styled():
-        figure = Figure((style.WIDE, 3.4), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        rows = record["groups"]
-        names = [f"{low}" if low == high else f"{low}–{high}" for low, high in (row["categories"] for row in rows)]
-        x = np.arange(len(rows))
-        for key, colour, label in (("single", style.BASE, record["baseline"]), ("several", style.BAR, record["label"])):
-            left.plot(x, [row[key] for row in rows], marker="o", color=colour, label=label)
-        left.set_ylabel(style.axis(record["metric"]))
-        left.legend()
-        share = np.array([[row["single"], row["difference"], *row["interval"]] for row in rows])
-        gain = 100 * share[:, 1:] / share[:, :1]
-        right.axhline(0, color=style.SOFT, linewidth=0.8)
-        right.errorbar(x, gain[:, 0], yerr=[gain[:, 0] - gain[:, 1], gain[:, 2] - gain[:, 0]], fmt="o", color=style.BAR)
-        right.set_ylabel(f"gain of {record['label']}, %")
-        for axes in (left, right):
-            axes.set_xticks(x, names, rotation=45)
-            axes.set_xlabel("categories in the user's history")
-        figure.savefig(path, dpi=style.DPI)
+@style.drawn
+def draw(record: dict[str, Any]) -> Figure:
+    """The figures of both rows by group and, beside them, the difference with its interval."""
+    figure, (left, right), _ = style.grid(2, style.WIDE, 2, 3.4)
+    rows = record["groups"]
+    names = [f"{low}" if low == high else f"{low}–{high}" for low, high in (row["categories"] for row in rows)]
+    x = np.arange(len(rows))
+    for key, colour, label in (("single", style.BASE, record["baseline"]), ("several", style.BAR, record["label"])):
+        left.plot(x, [row[key] for row in rows], marker="o", color=colour, label=label)
+    left.set_ylabel(style.axis(record["metric"]))
+    left.legend()
+    share = np.array([[row["single"], row["difference"], *row["interval"]] for row in rows])
+    gain = 100 * share[:, 1:] / share[:, :1]
+    right.axhline(0, color=style.SOFT, linewidth=0.8)
+    right.errorbar(x, gain[:, 0], yerr=[gain[:, 0] - gain[:, 1], gain[:, 2] - gain[:, 0]], fmt="o", color=style.BAR)
+    right.set_ylabel(f"gain of {record['label']}, %")
+    for axes in (left, right):
+        axes.set_xticks(x, names, rotation=45)
+        axes.set_xlabel("categories in the user's history")
+    return figure
 
 
 def main() -> None:
@@ -141,7 +138,7 @@ def main() -> None:
         "groups": groups(counts, means[arguments.label], means[arguments.baseline]),
     }
     write_atomic(arguments.output, to_json(content))
-    draw(content, arguments.output.with_suffix(".png"))
+    write_atomic(arguments.output.with_suffix(".png"), figure_files.png(draw(content)))
     for row in content["groups"]:
         print(row)
 

@@ -188,6 +188,11 @@ def defaults(kind: str, name: str) -> dict[str, Any]:
     return _read_defaults(_PROPERTIES / kind / f"{name}.yaml")
 
 
+def names(kind: str) -> list[str]:
+    """Names of the files of ``properties/<kind>/``, such as the protocols."""
+    return sorted(path.name.removesuffix(".yaml") for path in (_PROPERTIES / kind).iterdir() if path.suffix == ".yaml")
+
+
 def shared_defaults() -> dict[str, Any]:
     """The settings that all our models have, as YouTubeDNN has them: its class adds recency alone to the base."""
     every = [defaults("model", name) for name in MODELS]

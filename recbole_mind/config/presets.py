@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 from recbole_mind.config import checks, loading
@@ -13,8 +12,7 @@ from recbole_mind.errors import require
 
 def known() -> list[str]:
     """Names of the presets."""
-    folder = files("recbole_mind.properties") / "preset"
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    return loading.names("preset")
 
 
 def chosen(given: Mapping[str, Any], model: str) -> dict[str, Any]:

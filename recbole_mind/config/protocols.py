@@ -11,7 +11,6 @@ import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from recbole_mind.config import checks, loading
@@ -65,8 +64,7 @@ class LastFraction:
 
 def known() -> list[str]:
     """Names of the protocols."""
-    folder = files("recbole_mind.properties") / "protocol"
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    return loading.names("protocol")
 
 
 def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,18 +89,26 @@ def changed(in_force: Any) -> list[str]:
     return sorted(key for key, value in own.items() if json_text.plain(in_force[key]) != json_text.plain(value))
 
 
+def _alone(eval_args: Any, kind: str) -> Mapping[str, Any] | None:
+    """The split that ``eval_args`` asks for if it is of this ``kind``, beside which no other may stand."""
+    split = eval_args.get("split") if isinstance(eval_args, Mapping) else None
+    if not isinstance(split, Mapping) or kind not in split:
+        return None
+    others = ", ".join(key for key in split if key != kind)
+    require(not others, f"eval_args: split {kind} stands beside {others}; leave one out")
+    return split
+
+
 def user_split(eval_args: Any) -> UserSplit | None:
     """The split by users that ``eval_args`` asks for; ``None`` if it asks for another one.
 
     Raises:
         InputError: its arguments are not understood.
     """
-    split = eval_args.get("split") if isinstance(eval_args, Mapping) else None
-    if not isinstance(split, Mapping) or "US" not in split:
+    split = _alone(eval_args, "US")
+    if split is None:
         return None
-    where, example = "eval_args: split US", "{ratios: [8, 1, 1], history: 0.8, seed: 0}"
-    require(len(split) == 1, f"{where} stands beside {', '.join(key for key in split if key != 'US')}; leave one out")
-    given = split["US"]
+    where, example, given = "eval_args: split US", "{ratios: [8, 1, 1], history: 0.8, seed: 0}", split["US"]
     require(isinstance(given, Mapping), f"{where}: {given!r} is not allowed; allowed: such as {example}")
     for key in given:
         require(key in _KEYS, f"{where}: unknown key '{key}'{nearest(str(key), _KEYS)}; allowed: {', '.join(_KEYS)}")
@@ -127,11 +133,10 @@ def last_fraction(eval_args: Any) -> LastFraction | None:
     Raises:
         InputError: its arguments are not understood.
     """
-    split = eval_args.get("split") if isinstance(eval_args, Mapping) else None
-    if not isinstance(split, Mapping) or "LF" not in split:
+    split = _alone(eval_args, "LF")
+    if split is None:
         return None
     where, given = "eval_args: split LF", split["LF"]
-    require(len(split) == 1, f"{where} stands beside {', '.join(key for key in split if key != 'LF')}; leave one out")
     good = isinstance(given, Mapping) and set(given) == set(_PARTS)
     good = good and all(_number(given[part]) and given[part] > 0 for part in _PARTS)
     require(
