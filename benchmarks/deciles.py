@@ -87,7 +87,7 @@ def draw(record: dict[str, Any]) -> Figure:
     x = np.arange(len(rows))
     for key, colour, label in (("single", style.BASE, record["baseline"]), ("several", style.BAR, record["label"])):
         left.plot(x, [row[key] for row in rows], marker="o", color=colour, label=label)
-    left.set_ylabel(style.axis(record["metric"]))
+    left.set_ylabel(f"{record['metric']} (test)")
     left.legend()
     share = np.array([[row["single"], row["difference"], *row["interval"]] for row in rows])
     gain = 100 * share[:, 1:] / share[:, :1]

@@ -55,3 +55,14 @@ def test_categories_are_those_of_the_items_before_the_targets(tmp_path):
         assert count == len(set().union(*(of[item] for item in items[:cut])))
     with pytest.raises(InputError, match="field: 'colour' is no feature of the items of 'kinds'"):
         deciles.categories(build.build_config("MIND", "kinds", overrides=given | {"load_col": None}), "colour")
+
+
+def test_the_figure_says_that_its_figures_are_the_tests():
+    counts = np.repeat(np.arange(1, 21), 5)
+    rows = deciles.groups(counts, np.full(100, 0.3), np.full(100, 0.2))
+    record = {"groups": rows, "baseline": "YouTubeDNN", "label": "MIND", "metric": "recall@50"}
+    left, right = deciles.draw(record).axes
+    assert left.get_ylabel() == "recall@50 (test)"
+    assert [line.get_label() for line in left.get_lines()] == ["YouTubeDNN", "MIND"]
+    assert right.get_lines()[1].get_ydata() == pytest.approx([50] * 10)
+    assert [text.get_text() for text in right.get_xticklabels()][:2] == ["1–2", "3–4"]
