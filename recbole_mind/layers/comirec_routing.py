@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mind.errors import require
-from recbole_mind.layers.routing import Capsules, squash, unit
+from recbole_mind.layers.functional import unit
+from recbole_mind.layers.routing import Capsules, squash
 
 ROUTING_MAPS = ("position", "interest")
 _GAP = 10.0  # logits of one behaviour lie at most this far apart: see MappedRouting

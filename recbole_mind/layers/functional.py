@@ -1,4 +1,4 @@
-"""Functions under the embeddings: dropout that is drawn once an item, and gradients that fork."""
+"""Functions on embeddings: dropout that is drawn once an item, gradients that fork, and vectors brought to a length."""
 
 from __future__ import annotations
 
@@ -83,3 +83,28 @@ def different_padded(ids: Tensor) -> tuple[Tensor, Tensor]:
     rank = fresh.cumsum(0) - 1
     values = torch.zeros_like(ordered).scatter_(0, rank, ordered)
     return values, torch.empty_like(rank).scatter_(0, order, rank).view(ids.shape)
+
+
+class _Unit(torch.autograd.Function):
+    """``x`` [..., D] brought to length ``scale``, with half the passes over memory of torch's normalize."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=1e-12).reciprocal_()  # [..., 1]
+        ctx.save_for_backward(x, inverse)
+        ctx.scale = scale
+        result: Tensor = x * (inverse * scale)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(x, gradient)[..., None] * inverse * inverse  # [..., 1]
+        return (gradient - x * along).mul_(inverse * ctx.scale), None
+
+
+def unit(x: Tensor, scale: float = 1.0) -> Tensor:
+    """Bring vectors ``x`` [..., D] to length ``scale``; the zero vector stays zero."""
+    result: Tensor = _Unit.apply(x, scale)  # type: ignore[no-untyped-call]
+    return result

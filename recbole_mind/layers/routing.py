@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recbole_mind.errors import require
+from recbole_mind.layers.functional import unit
 from recbole_mind.layers.recency import Recency
 
 ROUTING_SOFTMAX = ("interests", "behaviors")
@@ -77,31 +78,6 @@ def like_lengths(ordered: Tensor) -> Iterator[tuple[int, int, int]]:
     for start, end in pairwise([0, *bounds, len(ordered)]):
         if start < end:
             yield start, end, int(ordered[end - 1])
-
-
-class _Unit(torch.autograd.Function):
-    """``x`` [..., D] brought to length ``scale``, with half the passes over memory of torch's normalize."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
-        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=1e-12).reciprocal_()  # [..., 1]
-        ctx.save_for_backward(x, inverse)
-        ctx.scale = scale
-        result: Tensor = x * (inverse * scale)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x, inverse = ctx.saved_tensors
-        along = torch.linalg.vecdot(x, gradient)[..., None] * inverse * inverse  # [..., 1]
-        return (gradient - x * along).mul_(inverse * ctx.scale), None
-
-
-def unit(x: Tensor, scale: float = 1.0) -> Tensor:
-    """Bring vectors ``x`` [..., D] to length ``scale``; the zero vector stays zero."""
-    result: Tensor = _Unit.apply(x, scale)  # type: ignore[no-untyped-call]
-    return result
 
 
 class Capsules(NamedTuple):

@@ -1,9 +1,9 @@
-"""Dropout, distinct ids and forks, against plain torch."""
+"""Dropout, distinct ids, forks and vectors of a length, against plain torch."""
 
 import pytest
 import torch
 
-from recbole_mind.layers.functional import different, different_padded, dropout, fork, keep_mask
+from recbole_mind.layers.functional import different, different_padded, dropout, fork, keep_mask, unit
 
 # -- each different item once ------------------------------------------------------------------------------------------
 
@@ -86,3 +86,34 @@ def test_a_fork_is_a_product_and_a_lookup_with_the_sum_of_their_gradients(probab
     fork(one[1], mask, place)[1].sum().backward()
     torch.testing.assert_close(one[0].grad, torch.ones(6, 3) if mask is None else mask)
     torch.testing.assert_close(one[1].grad, torch.bincount(place, minlength=6).float()[:, None].expand(6, 3))
+
+
+# -- vectors of a length -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+@pytest.mark.parametrize("shape", [(7,), (4, 7), (2, 3, 7)])
+def test_unit_is_torchs_normalize_with_its_gradient(shape, scale):
+    generator = torch.Generator().manual_seed(0)
+    x, outer = torch.randn(shape, generator=generator) * 3, torch.randn(shape, generator=generator)
+    if len(shape) > 1:
+        x.view(-1, 7)[1] = 0
+    found = []
+    for function in (lambda v: unit(v, scale), lambda v: scale * torch.nn.functional.normalize(v, dim=-1)):
+        leaf = x.clone().requires_grad_()
+        (function(leaf) * outer).sum().backward()
+        found.append((function(leaf).detach(), leaf.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_unit_is_its_derivative():
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: unit(v, 2.5), (x,))
+
+
+def test_unit_of_zero_and_of_extremes_is_finite():
+    x = torch.tensor([[0.0, 0.0], [3e-30, 4e-30], [3e15, -4e15]], requires_grad=True)
+    unit(x, 5.0).sum().backward()
+    assert torch.equal(unit(x)[0], torch.zeros(2))
+    torch.testing.assert_close(unit(x)[2].detach(), torch.tensor([0.6, -0.8]))
+    assert torch.isfinite(x.grad).all()
