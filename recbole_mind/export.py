@@ -109,6 +109,7 @@ def export(
             ),
             preprocessing=manifest.Preprocessing(
                 max_history=model.max_seq_length,
+                time_span=None if model.time_gaps is None else float(model.time_gaps.span),
                 norms=norms,
                 item_field=dataset.iid_field,
                 user_field=dataset.uid_field,
@@ -141,8 +142,10 @@ class _Graph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = self.model.encode(behaviors, lengths, profile)
+    def forward(
+        self, behaviors: Tensor, lengths: Tensor, profile: Tensor, *gaps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.model.encode(behaviors, lengths, profile, *gaps)
         return found.interests, found.active, found.weights
 
 
@@ -156,18 +159,22 @@ def write_encoder(path: Path, model: RetrievalModel, training: str | None = None
     B, L = 2, min(3, model.max_seq_length)
     generator = torch.Generator().manual_seed(0)
     behaviors = torch.randn(B, L, model.size, generator=generator)
-    example = behaviors, torch.tensor([L, 1]), torch.zeros(B, model.profile_encoder.size)
+    example = [behaviors, torch.tensor([L, 1]), torch.zeros(B, model.profile_encoder.size)]
+    axes = {"behaviors": {0: "B", 1: "L"}, "lengths": {0: "B"}, "profile": {0: "B"}}
+    if model.time_gaps is not None:
+        example.append(torch.rand(B, L, generator=generator))
+        axes["gaps"] = {0: "B", 1: "L"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # checks of L in Python hold for every L up to the longest
         torch.onnx.export(
             _Graph(model).eval(),
-            example,
+            tuple(example),
             path,
             dynamo=False,  # traced: the newer exporter writes source paths into the graph, and fixes its shapes
             opset_version=_OPSET,
-            input_names=list(INPUTS),
+            input_names=list(INPUTS[: len(example)]),
             output_names=list(OUTPUTS),
-            dynamic_axes={"behaviors": {0: "B", 1: "L"}, "lengths": {0: "B"}, "profile": {0: "B"}},
+            dynamic_axes=axes,
         )
     if training is not None:
         import onnx
@@ -198,7 +205,9 @@ def _try(model: RetrievalModel, encoder: Encoder, histories: Any, wanted: tuple[
     lengths = histories[model.ITEM_SEQ_LEN]
     behaviors = model.item_encoder(histories[model.ITEM_SEQ]) * (histories[model.ITEM_SEQ] > 0)[..., None]
     profile = model.profile_encoder(histories[model.USER_ID])
-    found = encoder(behaviors.numpy(), lengths.numpy(), profile.numpy())
+    gaps = None if model.time_gaps is None else model.time_gaps(histories)
+    given = None if gaps is None else gaps.numpy()
+    found = encoder(behaviors.numpy(), lengths.numpy(), profile.numpy(), given)
     error = float(np.abs(found.interests - interests).max() / max(1.0, float(np.abs(interests).max())))
     if not (error <= TOLERANCE and np.array_equal(found.active, active)):
         raise RuntimeError(f"the exported encoder differs from the model by {error:.1e}")

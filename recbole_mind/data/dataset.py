@@ -72,6 +72,7 @@ class SequentialDataset(RecBoleDataset):
     inter_feat: Any
     target_ends: npt.NDArray[np.int64] | None = None  # [U] where all of a user's behaviours from the row on, up to
     # here, are its targets
+    time_unit = 1.0  # of the times in the samples, in the file's own unit
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -167,6 +168,14 @@ class SequentialDataset(RecBoleDataset):
         """For each row of categories its place among those that occur, -1 if it is missing; and those, in order."""
         places, found = pd.factorize(column.array)
         return places, np.asarray(found, object)
+
+    def _normalize(self) -> None:
+        """Normalise as RecBole does, and keep what became of the unit of time."""
+        field, frame = self.time_field, self.inter_feat
+        before = _span(frame[field]) if field in frame else 0.0
+        super()._normalize()
+        after = _span(self.inter_feat[field]) if field in frame else 0.0
+        self.time_unit = before / after if before and after else 1.0
 
     # -- samples -------------------------------------------------------------------------------------------------------
 
@@ -376,3 +385,8 @@ class SequentialDataset(RecBoleDataset):
             return getattr(super(), name)
         counts = np.bincount(self.inter_feat[field].numpy())
         return np.mean(counts[counts > 0])
+
+
+def _span(times: pd.Series) -> float:
+    """From the oldest to the newest of ``times`` [n]; 0 of none."""
+    return float(times.max() - times.min()) if len(times) else 0.0

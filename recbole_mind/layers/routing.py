@@ -156,6 +156,7 @@ class BehaviorToInterestRouting(nn.Module):
         scale: length that behaviours are given before S; ``None`` leaves them as they are.
         recency: γ, above 0, at most 1; ``"learned"``; or ``"per_interest"``.
         recency_start: where learned weights start.
+        time_gaps: whether the time between behaviours counts beside their places.
         whole_share: where ρ starts, above 0; 0 for none.
         adaptive: K'_u interests instead of K for all (:func:`interest_counts`).
         seed: of the logits used at evaluation.
@@ -178,6 +179,7 @@ class BehaviorToInterestRouting(nn.Module):
         adaptive: bool,
         seed: int,
         recency_start: float = 1.0,
+        time_gaps: bool = False,
         whole_share: float = 0.0,
     ) -> None:
         super().__init__()
@@ -190,7 +192,9 @@ class BehaviorToInterestRouting(nn.Module):
         allowed = ", ".join(ROUTING_INIT)
         require(init in ROUTING_INIT, f"routing_init: '{init}' is unknown; allowed: {allowed}")
         self.num_interests, self.iterations, self.sigma = num_interests, iterations, sigma
-        self.recency = Recency(recency, start=recency_start, max_length=max_length, curves=num_interests)
+        self.recency = Recency(
+            recency, start=recency_start, max_length=max_length, curves=num_interests, time_gaps=time_gaps
+        )
         routes = num_interests > 1 or softmax == "behaviors"  # else an interest takes all of every behaviour
         share = torch.full((num_interests,), math.log(whole_share)) if whole_share and routes else None
         self.log_share = None if share is None else nn.Parameter(share)  # [K], log ρ
@@ -231,13 +235,14 @@ class BehaviorToInterestRouting(nn.Module):
         shape = (rows, self.num_interests, L)
         return torch.randn(shape, generator=generator, device=self.initial_logits.device).mul_(self.sigma)
 
-    def route(self, votes: Tensor, mask: Tensor, logits: Tensor | None = None) -> Capsules:
+    def route(self, votes: Tensor, mask: Tensor, logits: Tensor | None = None, gaps: Tensor | None = None) -> Capsules:
         """Do what :meth:`forward` does, from ``votes`` [B, L, D] that :meth:`vote` has made.
 
         Args:
             votes: ``[B, L, D]``.
             mask: ``[B, L]`` booleans.
             logits: ``[B, K, L]`` from :meth:`draw`, or ``None`` for the fixed ones.
+            gaps: ``[B, L]``, the time before the newest behaviour (:class:`~recbole_mind.layers.recency.Recency`).
         """
         B, L, _ = votes.shape
         longest = self.initial_logits.shape[1]
@@ -246,7 +251,7 @@ class BehaviorToInterestRouting(nn.Module):
             logits = self.initial_logits[:, :L].expand(B, -1, -1)
         logits = logits.to(votes.dtype)
         active = active_interests(mask.sum(1), self.num_interests, adaptive=self.adaptive)  # [B, K]
-        weights = None if self.recency.even else self.recency(mask.sum(1), L).to(votes.dtype)  # [B, C, L]
+        weights = None if self.recency.even else self.recency(mask.sum(1), L, gaps).to(votes.dtype)  # [B, C, L]
         shares = self._iterate(votes.detach(), mask, logits, active if self.adaptive else None, weights)
         coupling = shares
         if weights is not None:
@@ -258,7 +263,7 @@ class BehaviorToInterestRouting(nn.Module):
         return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
 
     def route_ragged(
-        self, votes: Tensor, place: Tensor, lengths: Tensor, logits: Tensor
+        self, votes: Tensor, place: Tensor, lengths: Tensor, logits: Tensor, gaps: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Route histories of many lengths, those of like length together, so that little of the work is padding.
 
@@ -267,13 +272,14 @@ class BehaviorToInterestRouting(nn.Module):
             place: ``[B, L]``, the row of each behaviour in them.
             lengths: ``[B]`` real lengths, at least 1.
             logits: ``[B, K, L]``.
+            gaps: ``[B, L]``, as in :meth:`route`.
 
         Returns:
             interests ``[B, K, D]``, which are active ``[B, K]``, and |z_k| ``[B, K]``, as :meth:`route` gives them to
             rounding.
         """
         active = active_interests(lengths, self.num_interests, adaptive=self.adaptive)
-        weights = None if self.recency.even else self.recency(lengths, place.shape[1]).to(votes.dtype)
+        weights = None if self.recency.even else self.recency(lengths, place.shape[1], gaps).to(votes.dtype)
         share = None if self.log_share is None else self.log_share.exp()
         sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits, weights, share)  # type: ignore[no-untyped-call]
         return squash(sums), active, torch.linalg.vector_norm(sums, dim=2)

@@ -23,6 +23,7 @@ from recbole_mind.layers.embeddings import InterestLayers, ItemEncoder, ProfileE
 from recbole_mind.layers.functional import different, dropout, fork, keep_mask
 from recbole_mind.layers.negative_sampling import NegativeSampler, RejectionSampler, proposal
 from recbole_mind.models.settings import sampler_fed
+from recbole_mind.models.time_gaps import TimeGaps
 
 
 class Encoded(NamedTuple):
@@ -78,6 +79,7 @@ class RetrievalModel(SequentialRecommender):
             size=self.size, profile_size=self.profile_encoder.size, hidden=config["relu_layers"]
         )
         self.dropout: float = config["dropout"]
+        self.time_gaps = TimeGaps(config, dataset) if config["recency_gaps"] else None
         if self.loss_type == "sampled":
             self.proposal = self._proposal(config, dataset)
         self._seed: int = config["seed"]
@@ -100,21 +102,30 @@ class RetrievalModel(SequentialRecommender):
 
     # -- what a model is -------------------------------------------------------------------------------------------
 
-    def forward(self, item_seq: Tensor, lengths: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, item_seq: Tensor, lengths: Tensor, users: Tensor, gaps: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Read histories.
 
         Args:
             item_seq: ``[B, L]`` item ids, oldest first, padded with 0 at the end.
             lengths: ``[B]`` real lengths.
             users: ``[B]`` user ids, for the profile.
+            gaps: ``[B, L]``, the time before the newest behaviour, of a model with ``recency_gaps``.
 
         Returns:
             interests ``[B, K, D]``, of unit length with cosine similarity, and ``[B, K]`` booleans: which are active.
         """
-        return self.read(*self.behaviors(item_seq), lengths, users)
+        return self.read(*self.behaviors(item_seq), lengths, users, **_given(gaps))
 
     def read(
-        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+        self,
+        vectors: Tensor,
+        place: Tensor,
+        lengths: Tensor,
+        users: Tensor,
+        share: Share = ALONE,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Do what :meth:`forward` does, from what :meth:`behaviors` gives.
 
@@ -124,16 +135,18 @@ class RetrievalModel(SequentialRecommender):
             lengths: ``[B]``.
             users: ``[B]``.
             share: this process's part of the batch, where several train: what is drawn is drawn for the whole batch.
+            gaps: ``[B, L]``, as in :meth:`forward`. A model without ``recency_gaps`` is never given any,
+                here and below, and need not take it.
         """
         raise NotImplementedError
 
     def read_to_train(
-        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share, gaps: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """What :meth:`read` gives, and a scalar that is added to the loss, if the model has such a term."""
-        return *self.read(vectors, place, lengths, users, share), None
+        return *self.read(vectors, place, lengths, users, share, **_given(gaps)), None
 
-    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor, gaps: Tensor | None = None) -> Encoded:
         """Do what :meth:`forward` does at evaluation, from vectors alone: the part of the model that is exported.
 
         Args:
@@ -199,10 +212,14 @@ class RetrievalModel(SequentialRecommender):
         was_training = self.training
         self.eval()
         try:
-            interests, active = self(item_seq, lengths, users)
+            interests, active = self(item_seq, lengths, users, **_given(self._gaps_of(interaction)))
         finally:
             self.train(was_training)
         return interests, active
+
+    def _gaps_of(self, interaction: Interaction) -> Tensor | None:
+        """The gaps ``[B, L]`` of a model that reads them, if the interaction tells them."""
+        return None if self.time_gaps is None else self.time_gaps(interaction)
 
     def _history_of(self, interaction: Interaction) -> tuple[Tensor, Tensor, Tensor]:
         """Histories ``[B, L]``, their lengths ``[B]`` and users ``[B]``, who are 0 where no user feature is used."""
@@ -222,13 +239,15 @@ class RetrievalModel(SequentialRecommender):
     def encoded(self, interaction: Interaction) -> Encoded:
         """What :meth:`interests` gives for the histories in ``interaction``, to rounding, and what each is made of."""
         item_seq, lengths, users = self._history_of(interaction)
-        item_seq = item_seq[:, : max(1, int(lengths.max()))]
+        gaps = self._gaps_of(interaction)
+        longest = max(1, int(lengths.max()))
+        item_seq, gaps = item_seq[:, :longest], None if gaps is None else gaps[:, :longest]
         was_training = self.training
         self.eval()
         try:
             vectors, place = self.behaviors(item_seq)
             behaviors = vectors[place] * history_mask(lengths, item_seq.shape[1])[:, :, None]  # [B, L, D]
-            found = self.encode(behaviors, lengths, self.profile_encoder(users))
+            found = self.encode(behaviors, lengths, self.profile_encoder(users), **_given(gaps))
         finally:
             self.train(was_training)
         return found._replace(active=found.active.to(lengths.device))
@@ -258,7 +277,8 @@ class RetrievalModel(SequentialRecommender):
         behaviors, vectors = fork(vectors, mask, torch.cat(compared))
         lengths, users = interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID]
         place = history.view_as(item_seq)
-        interests, active, penalty = self.read_to_train(behaviors, place, lengths, users, share)
+        given = _given(self._gaps_of(interaction))
+        interests, active, penalty = self.read_to_train(behaviors, place, lengths, users, share, **given)
         positive, negatives = torch.split(self.compared(vectors), sizes[1:])
         user = self.user_vector(interests, active, positive)
         met = losses.ActiveInterests(interests, active) if self.negative_interest == "nearest" else None
@@ -343,6 +363,11 @@ class RetrievalModel(SequentialRecommender):
 def history_mask(lengths: Tensor, L: int) -> Tensor:
     """``[B, L]`` booleans, true on the first ``lengths`` positions."""
     return torch.arange(L, device=lengths.device) < lengths[:, None]
+
+
+def _given(gaps: Tensor | None) -> dict[str, Any]:
+    """Gaps by their name, for a model that has them: other people's models need not know of them."""
+    return {} if gaps is None else {"gaps": gaps}
 
 
 def _check_ids(ids: Tensor, low: int, n_items: int, field: str) -> None:

@@ -28,55 +28,79 @@ class ComiRec(RetrievalModel):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.num_interests = config["K"]
-        self.recency = Recency(config["recency"], start=config["recency_start"], max_length=self.max_seq_length)
+        self.recency = Recency(
+            config["recency"],
+            start=config["recency_start"],
+            max_length=self.max_seq_length,
+            time_gaps=bool(config["recency_gaps"]),
+        )
+        if self.time_gaps is not None:
+            self.time_gaps.tell_usual(self.recency, dataset)
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
         if not config["relu_layers"] and not self.profile_encoder.size:
             self.interest_layers.layers = nn.Sequential()
 
-    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def extract(self, behaviors: Tensor, mask: Tensor, gaps: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The interests ``[B, K, D]`` in ``behaviors`` [B, L, D], real where ``mask`` [B, L] is true.
 
-        With them comes what each is made of: weights ``[B, K, L]``.
+        ``gaps`` [B, L] is the time before the newest behaviour (:class:`~recbole_mind.layers.recency.Recency`). With
+        the interests comes what each is made of: weights ``[B, K, L]``.
         """
         raise NotImplementedError
 
-    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
-        extracted, weights = self.extract(behaviors, history_mask(lengths, behaviors.shape[1]))
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor, gaps: Tensor | None = None) -> Encoded:
+        extracted, weights = self.extract(behaviors, history_mask(lengths, behaviors.shape[1]), gaps)
         interests = self.compared(self.interest_layers(extracted, profile))
         return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), weights)
 
-    def counts(self, mask: Tensor) -> Tensor | None:
+    def counts(self, mask: Tensor, gaps: Tensor | None = None) -> Tensor | None:
         """What each behaviour counts, ``[B, 1, L]``; ``None`` where all count alike, as in the paper."""
-        return None if self.recency.even else self.recency(mask.sum(1), mask.shape[1])
+        return None if self.recency.even else self.recency(mask.sum(1), mask.shape[1], gaps)
 
     def penalty(self, weights: Tensor, mask: Tensor) -> Tensor | None:
         """What each user's ``weights`` [B, K, L] cost, ``[B]``, before ``regularization``; ``None`` for nothing."""
         return None
 
     def read(
-        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+        self,
+        vectors: Tensor,
+        place: Tensor,
+        lengths: Tensor,
+        users: Tensor,
+        share: Share = ALONE,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self.read_to_train(vectors, place, lengths, users, share)[:2]
+        return self.read_to_train(vectors, place, lengths, users, share, gaps)[:2]
 
     def read_to_train(
-        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share
+        self,
+        vectors: Tensor,
+        place: Tensor,
+        lengths: Tensor,
+        users: Tensor,
+        share: Share,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         read = self._whole if place.is_cuda else self._ragged
-        extracted, penalties = read(vectors, place, lengths)
+        extracted, penalties = read(vectors, place, lengths, gaps)
         interests = self.compared(self.interest_layers(extracted, self.profile(users, share)))
         active = torch.ones(interests.shape[:2], dtype=torch.bool, device=interests.device)
         penalty = self.regularization * torch.cat(penalties).mean() if penalties else None
         return interests, active, penalty
 
-    def _whole(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _whole(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, gaps: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """The interests ``[B, K, D]`` of all histories, and their penalties, if there are any."""
         behaviors = vectors.index_select(0, place.flatten()).view(*place.shape, -1)  # [B, L, D]
         mask = history_mask(lengths, place.shape[1])
-        interests, weights = self.extract(behaviors, mask)
+        interests, weights = self.extract(behaviors, mask, gaps)
         penalty = self.penalty(weights, mask)
         return interests, [] if penalty is None else [penalty]
 
-    def _ragged(self, vectors: Tensor, place: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _ragged(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, gaps: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """What :meth:`_whole` does, histories of like length together, so that little of the work is padding."""
         ordered, order = lengths.sort()
         groups = list(like_lengths(ordered))
@@ -86,7 +110,8 @@ class ComiRec(RetrievalModel):
         found, penalties = [], []
         for rows, part, (start, end, longest) in zip(parts, places, groups, strict=True):
             mask = history_mask(ordered[start:end], longest)
-            interests, weights = self.extract(rows.view(*part.shape, -1), mask)
+            own = None if gaps is None else gaps[order[start:end], :longest]
+            interests, weights = self.extract(rows.view(*part.shape, -1), mask, own)
             penalty = self.penalty(weights, mask)
             found.append(interests)
             penalties += [] if penalty is None else [penalty]
@@ -111,8 +136,8 @@ class ComiRecSA(ComiRec):
         )
         self.regularization = float(config["routing_regularization"])
 
-    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        interests, weights = self.pooling(behaviors, mask, self.counts(mask))
+    def extract(self, behaviors: Tensor, mask: Tensor, gaps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        interests, weights = self.pooling(behaviors, mask, self.counts(mask, gaps))
         return interests, weights
 
     def penalty(self, weights: Tensor, mask: Tensor) -> Tensor | None:
@@ -136,6 +161,6 @@ class ComiRecDR(ComiRec):
             scale=config["routing_scale"],
         )
 
-    def extract(self, behaviors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        capsules = self.routing(behaviors, mask, self.counts(mask))
+    def extract(self, behaviors: Tensor, mask: Tensor, gaps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        capsules = self.routing(behaviors, mask, self.counts(mask, gaps))
         return capsules.interests, capsules.coupling

@@ -46,10 +46,13 @@ class MIND(RetrievalModel):
             scale=config["routing_scale"],
             recency=config["recency"],
             recency_start=config["recency_start"],
+            time_gaps=bool(config["recency_gaps"]),
             whole_share=config["whole_share"],
             adaptive=config["adaptive_K"],
             seed=config["seed"],
         )
+        if self.time_gaps is not None:
+            self.time_gaps.tell_usual(self.routing.recency, dataset)
         weighs = config["capsule_length"] and config["K"] > 1  # a single interest is its user's longest
         self.log_power = nn.Parameter(torch.tensor(math.log(_POWER))) if weighs else None
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
@@ -58,11 +61,13 @@ class MIND(RetrievalModel):
         """Route histories ``[B, L]`` to capsules ``[B, K, D]``, with the coupling coefficients ``[B, K, L]``."""
         return self._route(*self.behaviors(item_seq), lengths)
 
-    def _route(self, vectors: Tensor, place: Tensor, lengths: Tensor, share: Share = ALONE) -> Capsules:
+    def _route(
+        self, vectors: Tensor, place: Tensor, lengths: Tensor, share: Share = ALONE, gaps: Tensor | None = None
+    ) -> Capsules:
         B, L = place.shape
         logits = self._drawn(place, share) if self.training else None
         votes = self.routing.vote(vectors).index_select(0, place.flatten()).view(B, L, -1)
-        return self.routing.route(votes, history_mask(lengths, L), logits)
+        return self.routing.route(votes, history_mask(lengths, L), logits, gaps)
 
     def _drawn(self, place: Tensor, share: Share) -> Tensor:
         """Routing logits for a training batch ``[B, L]``: this process's rows of the whole batch's."""
@@ -70,25 +75,31 @@ class MIND(RetrievalModel):
         return share.mine(self.routing.draw(share.total(B), L, self.generator))
 
     def read(
-        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+        self,
+        vectors: Tensor,
+        place: Tensor,
+        lengths: Tensor,
+        users: Tensor,
+        share: Share = ALONE,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         profile = self.profile(users, share)
         if not self.training or place.is_cuda:
-            capsules = self._route(vectors, place, lengths, share)
+            capsules = self._route(vectors, place, lengths, share, gaps)
             return self._interests(capsules, profile), capsules.active
         # on a CPU, training skips padding and inactive interests
         B, K = len(place), self.routing.num_interests
         votes = self.routing.vote(vectors)
-        capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place, share))
+        capsule, active, size = self.routing.route_ragged(votes, place, lengths, self._drawn(place, share), gaps)
         real = active.flatten().nonzero()[:, 0]
         capsule = capsule.view(B * K, -1).index_select(0, real)[:, None]  # [active, 1, D]
         found = self.compared(self.interest_layers(capsule, profile.index_select(0, real // K)))[:, 0]
         interests = found.new_zeros(B * K, self.size).index_copy(0, real, found).view(B, K, -1)
         return self._weighed(interests, size), active
 
-    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor, gaps: Tensor | None = None) -> Encoded:
         votes = self.routing.vote(behaviors)
-        capsules = self.routing.route(votes, history_mask(lengths, behaviors.shape[1]))
+        capsules = self.routing.route(votes, history_mask(lengths, behaviors.shape[1]), gaps=gaps)
         return Encoded(self._interests(capsules, profile), capsules.active, capsules.coupling)
 
     def _interests(self, capsules: Capsules, profile: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
         curves = RECENCY if "routing_init" in settings else RECENCY[:1]
         _check_share(settings, "recency", curves)
         _check_share(settings, "recency_start")
-    for key in ("adaptive_K", "positions", "capsule_length"):
+    for key in ("adaptive_K", "positions", "capsule_length", "recency_gaps"):
         good = isinstance(settings.get(key, True), bool)
         require(good, f"{key}: {settings.get(key)!r} is not allowed; allowed: True, False")
 

@@ -21,17 +21,30 @@ class YouTubeDNN(RetrievalModel):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.recency = Recency(config["recency"], start=config["recency_start"], max_length=self.max_seq_length)
+        self.recency = Recency(
+            config["recency"],
+            start=config["recency_start"],
+            max_length=self.max_seq_length,
+            time_gaps=bool(config["recency_gaps"]),
+        )
+        if self.time_gaps is not None:
+            self.time_gaps.tell_usual(self.recency, dataset)
 
     def read(
-        self, vectors: Tensor, place: Tensor, lengths: Tensor, users: Tensor, share: Share = ALONE
+        self,
+        vectors: Tensor,
+        place: Tensor,
+        lengths: Tensor,
+        users: Tensor,
+        share: Share = ALONE,
+        gaps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        weights = self.recency.shares(lengths, place.shape[1])[:, 0].to(vectors.dtype)
+        weights = self.recency.shares(lengths, place.shape[1], gaps)[:, 0].to(vectors.dtype)
         mean = nn.functional.embedding_bag(place, vectors, per_sample_weights=weights, mode="sum")  # [B, D]
         interests = self.interest_layers(mean[:, None], self.profile(users, share))  # [B, 1, D]
         return self.compared(interests), torch.ones(len(lengths), 1, dtype=torch.bool, device=lengths.device)
 
-    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor) -> Encoded:
-        share = self.recency.shares(lengths, behaviors.shape[1])  # [B, 1, L]
+    def encode(self, behaviors: Tensor, lengths: Tensor, profile: Tensor, gaps: Tensor | None = None) -> Encoded:
+        share = self.recency.shares(lengths, behaviors.shape[1], gaps)  # [B, 1, L]
         interests = self.compared(self.interest_layers(share @ behaviors, profile))
         return Encoded(interests, torch.ones(interests.shape[:2], dtype=torch.bool), share)

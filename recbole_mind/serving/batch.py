@@ -372,6 +372,7 @@ class _Work:
         for n in dict.fromkeys(numbers):
             chosen = np.flatnonzero(numbers == n).tolist()
             histories, profiles = [rows[place].history for place in chosen], [rows[place].profile for place in chosen]
-            found = self._recaller.recall_batch(histories, profiles, int(n), self._exclude_seen)
+            times = [rows[place].times for place in chosen]
+            found = self._recaller.recall_batch(histories, profiles, int(n), self._exclude_seen, times=times)
             results |= dict(zip(chosen, found, strict=True))
         return [results[place] for place in range(len(rows))]

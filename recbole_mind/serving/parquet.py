@@ -11,26 +11,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recbole_mind.errors import InputError, nearest, require, without_places
+from recbole_mind.serving import times
 from recbole_mind.util.files import check_file, open_regular, read_lines
 
-USER, HISTORY, ITEM, N = "user", "history", "item", "n"
+USER, HISTORY, TIMES, ITEM, N = "user", "history", "times", "item", "n"
 _BUFFER = 2**20  # bytes of a column that are read at once
 
 
 class Asked(NamedTuple):
-    """What is asked for one user; ``n`` is ``None`` where the file leaves it open."""
+    """What is asked for one user; ``n`` and ``times`` are ``None`` where the file leaves them open."""
 
     user: str
     history: list[str]
     profile: dict[str, Any]
     n: int | None
+    times: list[float] | None = None
 
 
 class Histories:
     """A Parquet file with one row a user.
 
     Columns: the user, ``user`` or the name in the training data, text or whole numbers; ``history``, a list of raw item
-    tokens, oldest first; where they are there, ``n`` and the profile's fields. Others are not read.
+    tokens, oldest first; where they are there, ``times``, a list of as many numbers, ``n`` and the profile's fields.
+    Others are not read.
 
     Args:
         path: the file.
@@ -52,7 +55,7 @@ class Histories:
         self._user = USER if USER in names else user_field
         self._profile_user = user_field
         self._fields = [field for field in fields if field in names and field != self._user]
-        known = {self._user, HISTORY, N, user_field, *fields}
+        known = {self._user, HISTORY, TIMES, N, user_field, *fields}
         self.ignored = [name for name in names if name not in known]
         tall = HISTORY not in names and ITEM in names
         require(
@@ -65,6 +68,8 @@ class Histories:
         require(self.rows > 0, f"histories '{path}' is empty")
         self._check_type(HISTORY, "a list of text, oldest first", _is_list(self._type(HISTORY), _is_text))
         self._check_type(self._user, "text or whole numbers", _is_token(self._type(self._user)))
+        if TIMES in names:
+            self._check_type(TIMES, "a list of numbers", _is_list(self._type(TIMES), _is_number))
         if N in names:
             self._check_type(N, "whole numbers", pa.types.is_integer(self._type(N)))
         if user_field in names and user_field != self._user and user_field not in self._fields:
@@ -73,7 +78,7 @@ class Histories:
             found, several = self._type(field), fields.get(field, False)
             allowed = "text or whole numbers" + (", or a list of them" if several else "")
             self._check_type(field, allowed, _is_token(found) or (several and _is_list(found, _is_token)))
-        self._columns = [self._user, HISTORY, *self._fields, *([N] if N in names else [])]
+        self._columns = [self._user, HISTORY, *self._fields, *(name for name in (TIMES, N) if name in names)]
 
     def _type(self, name: str) -> Any:
         return self._schema.field(name).type
@@ -93,6 +98,8 @@ class Histories:
             for name in (self._user, HISTORY, N):
                 if name in table.column_names:
                     self._check_column(name, table.column(name), start)
+            if TIMES in table.column_names:
+                self._check_times(table, start)
             start += len(table)
             watch(start)
 
@@ -110,6 +117,14 @@ class Histories:
             first(lambda value: value is None)
         elif name == HISTORY and any(chunk.flatten().null_count for chunk in column.chunks):
             first(lambda value: None in value)
+
+    def _check_times(self, table: Any, start: int) -> None:
+        rows = zip(table.column(HISTORY).to_pylist(), table.column(TIMES).to_pylist(), strict=True)
+        for place, (history, own) in enumerate(rows, start + 1):
+            try:
+                times.checked(own, len(history))
+            except InputError as error:
+                raise InputError(f"histories '{self.path}': row {place}: {error}") from None
 
     def batches(self, start: int, size: int) -> Iterator[Any]:
         """Tables of ``size`` rows from row ``start`` on; the last one may be shorter.
@@ -150,7 +165,8 @@ class Histories:
             for profile, value in zip(profiles, columns[field], strict=True):
                 if value is not None:
                     profile[field] = [str(v) for v in value if v is not None] if isinstance(value, list) else str(value)
-        return list(map(Asked, users, columns[HISTORY], profiles, numbers))
+        clocks = columns.get(TIMES) or [None] * len(users)
+        return list(map(Asked, users, columns[HISTORY], profiles, numbers, clocks))
 
 
 def read_tokens(path: str | Path, item_field: str, called: str = "pool") -> list[str]:
@@ -207,6 +223,10 @@ def _is_text(found: Any) -> bool:
 
 def _is_token(found: Any) -> bool:
     return _is_text(found) or bool(pa.types.is_integer(found))
+
+
+def _is_number(found: Any) -> bool:
+    return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
 
 
 def _is_list(found: Any, is_part: Callable[[Any], bool]) -> bool:

@@ -18,6 +18,7 @@ from recbole_mind.retrieval import exact
 from recbole_mind.retrieval.item_index import ItemIndex
 from recbole_mind.retrieval.types import Exclusions, Floats, Ints
 from recbole_mind.retrieval.validation import is_whole
+from recbole_mind.serving import times as request_times
 from recbole_mind.serving.bundle.bundle import Bundle
 from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.serving.diversity import diversify
@@ -63,6 +64,7 @@ class Recaller:
         require(held == wanted, message)
         self._vectors, self._norms = bundle.index.vectors, bundle.norms
         self._longest = bundle.manifest.preprocessing.max_history
+        self._time_span = bundle.manifest.preprocessing.time_span
         self._user_field = bundle.manifest.preprocessing.user_field
         self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0, self._vectors)
         self._standing = self._everything
@@ -158,6 +160,7 @@ class Recaller:
         allowed: Iterable[str] | ItemPool | None = None,
         per_interest: bool = False,
         *,
+        times: Sequence[float] | None = None,
         denied: Denied = None,
         diversity: float = 0.0,
         category: str | None = None,
@@ -173,6 +176,8 @@ class Recaller:
             exclude_seen: whether items of the whole history are left out.
             allowed: the items that may be recalled, within the standing pool: raw tokens or a prepared pool.
             per_interest: also give what each interest recalls by itself.
+            times: when each item of the history was met, ascending, in the unit of the training data's times. A model
+                with ``recency_gaps`` reads them, and takes the usual ones where there are none; others need none.
             denied: raw tokens that are left out.
             diversity: λ of ComiRec's diversity (:func:`~recbole_mind.serving.diversity.diversify`), at least 0, which
                 chooses among the n best for each of K interests; scores stay the maximum.
@@ -189,6 +194,7 @@ class Recaller:
             exclude_seen,
             allowed,
             per_interest,
+            times=[times],
             denied=denied,
             diversity=diversity,
             category=category,
@@ -204,16 +210,20 @@ class Recaller:
         allowed: Iterable[str] | ItemPool | None = None,
         per_interest: bool = False,
         *,
+        times: Sequence[Sequence[float] | None] | None = None,
         denied: Denied = None,
         diversity: float = 0.0,
         category: str | None = None,
         funnel: list[Funnel] | None = None,
     ) -> list[Recalled]:
-        """Do what :meth:`recall` does for many histories, with a profile for each or none at all."""
+        """Do what :meth:`recall` does for many histories, with profile and times for each or none at all."""
         require(is_whole(n) and n > 0, f"n: {n!r} is not allowed; allowed: a whole number, at least 1")
         profiles = [None] * len(histories) if profiles is None else profiles
         equal = len(profiles) == len(histories)
         require(equal, f"profiles: {len(profiles)} for {len(histories)} histories; one for each is needed")
+        times = [None] * len(histories) if times is None else times
+        equal = len(times) == len(histories)
+        require(equal, f"times: {len(times)} for {len(histories)} histories; one list for each is needed")
         values = self._categories(diversity, category)
         out = np.zeros(0, np.int64) if denied is None else self._rows(denied, "denied")
         unknown_denied = int((out < 0).sum())
@@ -222,7 +232,7 @@ class Recaller:
         asked_of, all_out = pool, out
         if len(out) > FEW:
             pool, out = self._prepared(self._without(pool.rows, out), pool.unknown), out[:0]
-        requests = [self._request(*pair) for pair in zip(histories, profiles, strict=True)]
+        requests = [self._request(*one) for one in zip(histories, profiles, times, strict=True)]
         known = [request for request in requests if request.fallback is None]
         left_out = [np.union1d(request.seen, out) if exclude_seen else out for request in known]
         size = len(pool.rows)
@@ -268,37 +278,45 @@ class Recaller:
         both = known if not len(denied) else held(np.union1d(seen, denied))
         return Funnel(len(self._everything.rows), size, size - known, size - both, returned)
 
-    def interests(self, history: Sequence[str], profile: Mapping[str, Any] | None = None) -> Interests:
-        """What a history says: its interests, and what each is made of.
+    def interests(
+        self,
+        history: Sequence[str],
+        profile: Mapping[str, Any] | None = None,
+        times: Sequence[float] | None = None,
+    ) -> Interests:
+        """What a history says: its interests, and what each is made of; the arguments are those of :meth:`recall`.
 
         Raises:
             InputError: something that cannot be used.
         """
-        seen, unknown = self._history(history)
+        seen, unknown, gaps = self._history(history, times)
         profiled, fields = self._profile(profile)
         read = seen[-self._longest :]
         D = self._vectors.shape[1]
         vectors, weights = np.zeros((0, D), np.float32), np.zeros((0, len(read)), np.float32)
         if len(read):
-            vectors, weights = self._encode(read, profiled)
+            vectors, weights = self._encode(read, profiled, gaps)
         return Interests(vectors, self._tokens(read), weights, unknown, fields)
 
-    def _request(self, history: Sequence[str], profile: Mapping[str, Any] | None) -> _Request:
-        seen, unknown = self._history(history)
+    def _request(
+        self, history: Sequence[str], profile: Mapping[str, Any] | None, times: Sequence[float] | None
+    ) -> _Request:
+        seen, unknown, gaps = self._history(history, times)
         profiled, fields = self._profile(profile)
         read = seen[-self._longest :]
         if not len(read):
             nothing = np.zeros((0, self._vectors.shape[1]), np.float32)
             return _Request(seen, read, nothing, unknown, fields, UNKNOWN if unknown else EMPTY)
-        return _Request(seen, read, self._encode(read, profiled)[0], unknown, fields, None)
+        return _Request(seen, read, self._encode(read, profiled, gaps)[0], unknown, fields, None)
 
-    def _history(self, history: Sequence[str]) -> tuple[Ints, int]:
-        """The rows of the known items, and how many others there are."""
+    def _history(self, history: Sequence[str], times: Sequence[float] | None) -> tuple[Ints, int, Floats | None]:
+        """The rows of the known items, how many others there are, and the gaps of those that are read."""
         rows = self._rows(history, "history")
+        asked = request_times.checked(times, len(rows))
         known = rows[rows >= 0]
-        return known, len(rows) - len(known)
+        return known, len(rows) - len(known), request_times.gaps(asked, rows >= 0, self._longest, self._time_span)
 
-    def _encode(self, rows: Ints, profile: Floats) -> tuple[Floats, Floats]:
+    def _encode(self, rows: Ints, profile: Floats, gaps: Floats | None) -> tuple[Floats, Floats]:
         """The active interests ``[K, D]`` of the items read, and ``[K, L]``, what each is made of.
 
         Each history by itself: in company or with padding, sums differ in the last bit.
@@ -306,7 +324,7 @@ class Recaller:
         behaviors = self._vectors[rows]
         if self._norms is not None:
             behaviors = behaviors * self._norms[rows][:, None]
-        found = self.bundle.encoder(behaviors[None], np.array([len(rows)]), profile[None])
+        found = self.bundle.encoder(behaviors[None], np.array([len(rows)]), profile[None], gaps)
         return found.interests[found.active], found.weights[found.active]
 
     def _profile(self, profile: Mapping[str, Any] | None) -> tuple[Floats, tuple[str, ...]]:

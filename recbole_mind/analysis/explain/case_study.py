@@ -195,7 +195,7 @@ class _Study(NamedTuple):
         }
         if not len(read):
             return self._fallback(about)
-        vectors, weights = self.retriever.read(past.ids, self.retriever.user_id(user))
+        vectors, weights = self.retriever.read(past.ids, self.retriever.user_id(user), past.gaps)
         alone = [
             self._recommended(*self.retriever.recall(vector[None], self.n, past.ids), vectors, interest)
             for interest, vector in enumerate(vectors)
@@ -236,7 +236,8 @@ class _Study(NamedTuple):
             theirs = np.array([number for token in tokens if (number := self.other.item_id(token))], np.int64)
             ids = np.zeros(0, np.int64)
             if len(theirs):
-                vectors, _ = self.other.read(theirs, self.other.user_id(user))
+                gaps = past.gaps if len(theirs) == len(past.ids) and self.other.same_times(self.retriever) else None
+                vectors, _ = self.other.read(theirs, self.other.user_id(user), gaps)
                 recalled = self.other.recall(vectors, self.n, theirs)[0]
                 known = self.other.loaded.dataset.field2id_token[self.other.loaded.dataset.iid_field]
                 ids = np.array([self.retriever.item_id(str(known[number])) for number in recalled], np.int64)

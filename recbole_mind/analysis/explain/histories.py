@@ -24,10 +24,14 @@ _NEAR = 10_000  # names among which a near one is looked for
 
 
 class Past(NamedTuple):
-    """What a user did: item ids ``[l]``, oldest first, and the one that followed, 0 if there is none."""
+    """What a user did: item ids ``[l]``, oldest first, and the one that followed, 0 if there is none.
+
+    ``gaps`` [L] are the time before the newest of those that are read, for a model that reads times.
+    """
 
     ids: Ints
     followed: int
+    gaps: Floats | None = None
 
 
 class Retriever:
@@ -53,15 +57,25 @@ class Retriever:
         return 0 if token is None else _id(self.loaded.dataset, self.loaded.dataset.uid_field, token)
 
     @torch.no_grad()
-    def read(self, ids: Ints, user: int) -> tuple[Floats, Floats]:
-        """The active interests ``[K, D]`` of the newest of ``ids`` [l], at least one, and their weights ``[K, L]``."""
+    def read(self, ids: Ints, user: int, gaps: Floats | None = None) -> tuple[Floats, Floats]:
+        """The active interests ``[K, D]`` of the newest of ``ids`` [l], at least one, and their weights ``[K, L]``.
+
+        ``gaps`` [L] are the time before the newest; usual ones by default, for a model that reads them.
+        """
         device = self.model.item_encoder.embedding.weight.device
         history = torch.as_tensor(ids[-self.model.max_seq_length :], dtype=torch.int64, device=device)[None]
         profile = self.model.profile_encoder(torch.tensor([user], device=device))
         lengths = torch.tensor([history.shape[1]], device=device)
-        found = self.model.encode(self.model.item_encoder(history), lengths, profile)
+        times = [] if gaps is None or self.model.time_gaps is None else [torch.as_tensor(gaps, device=device)[None]]
+        found = self.model.encode(self.model.item_encoder(history), lengths, profile, *times)
         active = found.active[0].cpu().numpy()
         return found.interests[0].float().cpu().numpy()[active], found.weights[0].float().cpu().numpy()[active]
+
+    def same_times(self, other: Retriever) -> bool:
+        """Whether both models read times, of as many behaviours and in the same span."""
+        clocks = self.model.time_gaps, other.model.time_gaps
+        same = self.model.max_seq_length == other.model.max_seq_length
+        return bool(same and None not in clocks and clocks[0].span == clocks[1].span)
 
     def recall(self, interests: Floats, n: int, seen: Ints) -> tuple[Ints, Floats, Ints]:
         """The ids, scores and interests of the n best items for ``interests`` [K, D] that are not ``seen``."""
@@ -91,7 +105,7 @@ def draw_users(loaded: Loaded, count: int, seed: int = 0) -> list[str]:
     for place, user in enumerate(drawn.tolist()):
         token = str(dataset.field2id_token[dataset.uid_field][user])
         past = past_of(loaded, token)
-        _, weights = retriever.read(past.ids, user)
+        _, weights = retriever.read(past.ids, user, past.gaps)
         shares = weights.sum(1) / max(float(weights.sum()), 1e-12)
         entropy = -float((shares * np.log(np.maximum(shares, 1e-12))).sum())
         # to five digits, so that rounding does not order equals
@@ -129,7 +143,9 @@ def past_of(loaded: Loaded, token: str) -> Past:
         if hasattr(samples, "store"):  # histories are cut from whole sequences
             sequence, starts = data.history
             ids = sequence[starts[user] : int(row.interaction.rows[0])].astype(np.int64)
-        return Past(ids, int(row[data.iid_field][0]))
+        clock = loaded.model.time_gaps
+        gaps = None if clock is None else clock(row.to(clock.span.device))
+        return Past(ids, int(row[data.iid_field][0]), None if gaps is None else gaps[0, :length].cpu().numpy())
     raise InputError(f"user: '{token}' of '{name}' has no history; allowed: a user with two interactions or more")
 
 

@@ -188,6 +188,8 @@ class Bundle:
         encoder = Encoder((folder / "encoder.onnx").read_bytes())
         one = encoder.training in (None, training_of(folder / "index"))
         require(one, "encoder and index are of two trainings")
+        span = manifest.preprocessing.time_span
+        require(encoder.reads_gaps == (span is not None), f"the encoder does not go with time_span {span}")
         return cls(
             folder,
             manifest,

@@ -16,7 +16,7 @@ from recbole_mind.retrieval.types import Bools, Floats, Ints
 from recbole_mind.serving.bundle import onnx_check
 from recbole_mind.util.extras import require_modules
 
-INPUTS, OUTPUTS = ("behaviors", "lengths", "profile"), ("interests", "active", "weights")
+INPUTS, OUTPUTS = ("behaviors", "lengths", "profile", "gaps"), ("interests", "active", "weights")
 TRAINING = "training"  # the graph's own word for the training that it is of
 MEMORY = 2**30  # bytes, of all graphs of a process: one that makes more is refused or fails, and takes no other's
 
@@ -37,11 +37,12 @@ class Encoder:
 
     Args:
         graph: an ONNX graph with inputs ``behaviors`` [B, L, D], ``lengths`` [B] and, where the model has one,
-            ``profile`` [B, P], and the outputs of :class:`EncodedHistories`.
+            ``profile`` [B, P] and ``gaps`` [B, L], and the outputs of :class:`EncodedHistories`.
         threads: of one call.
 
     Attributes:
         training: what the graph says it is of; ``None`` if it does not.
+        reads_gaps: whether it asks for them.
 
     Raises:
         InputError: ONNX Runtime is missing, or the graph is not such a one.
@@ -67,20 +68,27 @@ class Encoder:
             raise InputError(f"'encoder.onnx' is not a graph that ONNX Runtime runs: {_first_line(error)}") from None
         good = set(INPUTS[:2]) <= set(self._inputs) <= set(INPUTS) and outputs == OUTPUTS
         require(good, f"'encoder.onnx' turns {self._inputs} into {list(outputs)}: it is not an encoder of ours")
+        self.reads_gaps = "gaps" in self._inputs
         self.training: str | None = properties.get(TRAINING)
 
-    def __call__(self, behaviors: Floats, lengths: Ints, profile: Floats) -> EncodedHistories:
+    def __call__(
+        self, behaviors: Floats, lengths: Ints, profile: Floats, gaps: Floats | None = None
+    ) -> EncodedHistories:
         """Encode histories.
 
         Args:
             behaviors: ``[B, L, D]`` item vectors, oldest first, zeros after them.
             lengths: ``[B]`` real lengths, at least 1.
             profile: ``[B, P]``.
+            gaps: ``[B, L]`` float32, the time before the newest behaviour, below 0 where nobody knows it: for a graph
+                that reads them; by default nobody knows any.
 
         Raises:
             InputError: the graph fails on them.
         """
         given = {"behaviors": behaviors, "lengths": lengths.astype(np.int64, copy=False), "profile": profile}
+        if self.reads_gaps:
+            given["gaps"] = np.full(behaviors.shape[:2], -1, np.float32) if gaps is None else gaps
         try:
             found = self._session.run(list(OUTPUTS), {name: given[name] for name in self._inputs})
         except Exception as error:

@@ -46,6 +46,9 @@ class Preprocessing(_Part):
     max_history: Annotated[int, Number(1, 2**31 - 1)] = Field(description="Items of a history that are read.")
     keeps: str = Field("last", description="Which ones of a longer history.")
     order: str = Field("oldest first", description="In which a history stands.")
+    time_span: Annotated[float, Number(0, above=True)] | None = Field(
+        None, description="From the oldest to the newest time of the training data; null where no times are read."
+    )
     norms: bool = Field(description="Whether behaviours' vectors have lengths of their own, in norms.npy.")
     item_field: Name = Field(description="The data's name for items.")
     user_field: Name = Field(description="The data's name for users.")

@@ -22,6 +22,7 @@ OPERATORS = frozenset(
         *(
             "Expand",
             "Flatten",
+            "Floor",
             "Gather",
             "GatherND",
             "Greater",

@@ -253,6 +253,7 @@ class Service:
                 query.exclude_seen,
                 query.allowed,
                 query.per_interest,
+                times=query.times,
                 denied=query.denied,
                 diversity=query.diversity,
                 category=query.category,
@@ -284,7 +285,7 @@ class Service:
     def interests(self, serving: Serving, query: InterestsQuery) -> bytes:
         """Tell the interests of a history, and which items make each."""
         try:
-            found = serving.recaller.interests(query.history, query.profile)
+            found = serving.recaller.interests(query.history, query.profile, query.times)
         except InputError as error:
             _blame(error, query)
         return to_json(
@@ -334,6 +335,7 @@ class Service:
                 "items": len(serving.recaller.bundle.item_tokens),
                 "interests": manifest.interests.K,
                 "max_history": manifest.preprocessing.max_history,
+                "times": manifest.preprocessing.time_span is not None,
                 "created": manifest.created,
             }
         return answer(VersionAnswer.model_construct(**found).model_dump_json().encode())

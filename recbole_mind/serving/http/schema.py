@@ -65,6 +65,11 @@ class InterestsQuery(_Strict):
 
     history: list[str] = Field(description="Item tokens, oldest first. Unknown ones are dropped and counted.")
     profile: dict[str, Value] | None = Field(None, description="Values of user features by field.")
+    times: list[float] | None = Field(
+        None,
+        description="When each item was met, ascending, in the unit of the training data's times; usual ones by "
+        "default. A bundle whose model reads none (/version says) leaves them alone.",
+    )
     names: bool = Field(False, description="Also give the items' names, where the service has them.")
 
 
@@ -98,7 +103,12 @@ class Queries:
         several: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
         tokens: Any = Annotated[list[token], Field(max_length=limits.max_tokens, fail_fast=True)]
         fields: Any = dict[token, token | several | None]
-        both = {"history": several, "profile": Annotated[fields, Field(max_length=LISTED)] | None}
+        clock: Any = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=limits.max_history)]
+        both = {
+            "history": several,
+            "profile": Annotated[fields, Field(max_length=LISTED)] | None,
+            "times": clock | None,
+        }
         self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
         n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
         lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
@@ -106,8 +116,10 @@ class Queries:
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
         self.recall.model_rebuild(force=True)
         self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
-        most = limits.max_history * (1 + LISTED) + 2 * limits.max_tokens  # a history, a profile's lists, two lists
-        self.shape = Shape(2 * LISTED, 2 * LISTED, most + 2 * LISTED)
+        most = (
+            limits.max_history * (2 + LISTED) + 2 * limits.max_tokens
+        )  # a history, its times, a profile's lists, two lists
+        self.shape = Shape(2 * LISTED, 2 * LISTED, most + 2 * LISTED, limits.max_history)
 
 
 def _whole(value: Any) -> Any:
@@ -193,6 +205,7 @@ class VersionAnswer(_Strict):
     items: int | None = None
     interests: int | None = Field(None, description="K, how many interests at most.")
     max_history: int | None = Field(None, description="Items of a history that the model reads.")
+    times: bool | None = Field(None, description="Whether it reads the times of a history, too.")
     created: str | None = None
 
 

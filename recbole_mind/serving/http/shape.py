@@ -13,18 +13,20 @@ import numpy as np
 from recbole_mind.serving.http.refused import Refused
 
 DEPTH = 8  # lists and objects within one another; a question has three
-BARE = 4096  # bytes of numbers, true, false and null
+BARE = 4096  # bytes of numbers, true, false and null, but for lists of numbers
+NUMBER = 24  # bytes of one in a list: a float64 has 17 digits, a sign, a point and an exponent
 _BRACKETS = bytes(sorted(b"[]{}"))
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
 _STRUCTURE = b' \t\r\n",:' + _BRACKETS
 
 
 class Shape(NamedTuple):
-    """What a body may hold: ``keys`` of objects, ``containers`` (lists and objects), ``items`` of them."""
+    """What a body may hold: ``keys`` of objects, ``containers`` (lists and objects), ``items`` in them, ``numbers``."""
 
     keys: int
     containers: int
     items: int
+    numbers: int = 0
 
     def check(self, body: bytes) -> None:
         """Look at a body of JSON, or of something else, which a parser then finds out at the place where it stands.
@@ -45,7 +47,7 @@ class Shape(NamedTuple):
             (text.count(b":"), self.keys, "keys"),
             (opened, self.containers, "lists and objects"),
             (text.count(b",") + opened, self.items, "values"),
-            (bare, BARE, "characters outside of strings"),
+            (bare, BARE + NUMBER * self.numbers, "characters outside of strings"),
         ):
             if found > most:
                 raise Refused(422, "invalid", f"the body has {found} {what}; at most {most} are allowed")
