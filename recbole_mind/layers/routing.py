@@ -8,7 +8,6 @@ Shape legend: B users, L history length (padded), K interests, D embedding size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from recbole_mind.layers.recency import Recency
 
 ROUTING_SOFTMAX = ("interests", "behaviors")
 ROUTING_INIT = ("random", "kmeans++")
+WHOLE = 0.5  # what ρ stays below: where it may grow beyond, training makes every interest the whole history
 # Longest history of each group that is routed together: 1, 3, 5, 7, 11, 15, 23, ... K' is the same in a group.
 _GROUPS = sorted({2**i - 1 for i in range(1, 31)} | {3 * 2**i - 1 for i in range(1, 30)})
 
@@ -138,8 +138,8 @@ class BehaviorToInterestRouting(nn.Module):
     behaviours and gives the routing a scale of its own (squash keeps |u| < 1, so with short behaviours the logits
     hardly move and the interests stay alike); ``recency`` lets a behaviour count by its place in the history, with a
     weight that multiplies w in every iteration (:class:`~recbole_mind.layers.recency.Recency`); with ``whole_share``
-    interest k takes, in the last sum, a learned share ρ_k of every behaviour beside w_kj: the larger it is the more an
-    interest is the whole history, of which a single vector is made.
+    interest k takes, in the last sum, a learned share ρ_k of every behaviour beside w_kj, above 0 and below
+    :data:`WHOLE`: the larger it is the more an interest is the whole history, of which a single vector is made.
 
     In training the logits are drawn per user from a generator. At evaluation they are a fixed draw from the same
     distribution, by interest and position in the history, kept with the weights: the result depends neither on the
@@ -157,7 +157,7 @@ class BehaviorToInterestRouting(nn.Module):
         recency: γ, above 0, at most 1; ``"learned"``; or ``"per_interest"``.
         recency_start: where learned weights start.
         time_gaps: whether the time between behaviours counts beside their places.
-        whole_share: where ρ starts, above 0; 0 for none.
+        whole_share: where ρ starts, below :data:`WHOLE`; 0 for none.
         adaptive: K'_u interests instead of K for all (:func:`interest_counts`).
         seed: of the logits used at evaluation.
     """
@@ -187,7 +187,8 @@ class BehaviorToInterestRouting(nn.Module):
         require(sigma > 0, f"sigma: {sigma} is not allowed; it is above 0")
         require(iterations >= 1, f"routing_iterations: {iterations} is not allowed; it is at least 1")
         allowed = ", ".join(ROUTING_SOFTMAX)
-        require(whole_share >= 0, f"whole_share: {whole_share} is not allowed; it is at least 0")
+        good = 0 <= whole_share < WHOLE
+        require(good, f"whole_share: {whole_share} is not allowed; it is at least 0 and below {WHOLE}")
         require(softmax in ROUTING_SOFTMAX, f"routing_softmax: '{softmax}' is unknown; allowed: {allowed}")
         allowed = ", ".join(ROUTING_INIT)
         require(init in ROUTING_INIT, f"routing_init: '{init}' is unknown; allowed: {allowed}")
@@ -196,8 +197,9 @@ class BehaviorToInterestRouting(nn.Module):
             recency, start=recency_start, max_length=max_length, curves=num_interests, time_gaps=time_gaps
         )
         routes = num_interests > 1 or softmax == "behaviors"  # else an interest takes all of every behaviour
-        share = torch.full((num_interests,), math.log(whole_share)) if whole_share and routes else None
-        self.log_share = None if share is None else nn.Parameter(share)  # [K], log ρ
+        self.share_logit: nn.Parameter | None = None  # [K], of ρ / WHOLE
+        if whole_share and routes:
+            self.share_logit = nn.Parameter(torch.full((num_interests,), whole_share / WHOLE).logit())
         self.softmax, self.init, self.scale, self.adaptive = softmax, init, scale, adaptive
         self.bilinear = nn.Linear(size, size, bias=False)  # S
         nn.init.eye_(self.bilinear.weight)
@@ -222,6 +224,10 @@ class BehaviorToInterestRouting(nn.Module):
         B, L = mask.shape
         logits = None if generator is None else self.draw(B, L, generator)
         return self.route(self.vote(behaviors), mask, logits)
+
+    def whole_share(self) -> Tensor | None:
+        """ρ ``[K]``; ``None`` where there is none."""
+        return None if self.share_logit is None else WHOLE * self.share_logit.sigmoid()
 
     def vote(self, behaviors: Tensor) -> Tensor:
         """Map behaviours ``[..., D]`` to what they say in the routing, ê = S e, at the routing's own scale."""
@@ -257,8 +263,8 @@ class BehaviorToInterestRouting(nn.Module):
         if weights is not None:
             counts = weights.sum(1, keepdim=True)  # [B, 1, L]
             coupling = shares * (counts / counts.amax(2, keepdim=True).clamp(min=1e-12))
-        if self.log_share is not None:
-            shares = (shares + self.log_share.exp()[:, None]) * (mask[:, None, :] & active[:, :, None])
+        if (share := self.whole_share()) is not None:
+            shares = (shares + share[:, None]) * (mask[:, None, :] & active[:, :, None])
         sums = (shares if weights is None else shares * weights) @ votes
         return Capsules(squash(sums), coupling, active, torch.linalg.vector_norm(sums, dim=2))
 
@@ -280,8 +286,7 @@ class BehaviorToInterestRouting(nn.Module):
         """
         active = active_interests(lengths, self.num_interests, adaptive=self.adaptive)
         weights = None if self.recency.even else self.recency(lengths, place.shape[1], gaps).to(votes.dtype)
-        share = None if self.log_share is None else self.log_share.exp()
-        sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits, weights, share)  # type: ignore[no-untyped-call]
+        sums: Tensor = _Ragged.apply(votes, self, place, lengths, logits, weights, self.whole_share())  # type: ignore[no-untyped-call]
         return squash(sums), active, torch.linalg.vector_norm(sums, dim=2)
 
     @torch.no_grad()

@@ -18,9 +18,10 @@ from recbole_mind.retrieval import exact
 from recbole_mind.retrieval.item_index import ItemIndex
 from recbole_mind.retrieval.types import Exclusions, Floats, Ints
 from recbole_mind.retrieval.validation import is_whole
+from recbole_mind.serving import profiles
 from recbole_mind.serving import times as request_times
 from recbole_mind.serving.bundle.bundle import Bundle
-from recbole_mind.serving.bundle.token_index import TokenIndex
+from recbole_mind.serving.bundle.token_index import ids_of
 from recbole_mind.serving.diversity import diversify
 from recbole_mind.serving.results import EMPTY, UNKNOWN, Funnel, InterestList, Interests, ItemPool, Recalled
 
@@ -65,7 +66,6 @@ class Recaller:
         self._vectors, self._norms = bundle.index.vectors, bundle.norms
         self._longest = bundle.manifest.preprocessing.max_history
         self._time_span = bundle.manifest.preprocessing.time_span
-        self._user_field = bundle.manifest.preprocessing.user_field
         self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0, self._vectors)
         self._standing = self._everything
 
@@ -147,7 +147,7 @@ class Recaller:
         """The row of each raw token, -1 where it is unknown."""
         good = isinstance(tokens, Iterable) and not isinstance(tokens, (str, bytes, Mapping))
         require(good, f"{name}: {type(tokens).__name__} is not allowed; allowed: a list of raw item tokens")
-        return _ids(self.bundle.item_tokens, list(tokens), name)
+        return ids_of(self.bundle.item_tokens, list(tokens), name)
 
     # -- recall -----------------------------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Recaller:
             InputError: something that cannot be used.
         """
         seen, unknown, gaps = self._history(history, times)
-        profiled, fields = self._profile(profile)
+        profiled, fields = profiles.read(self.bundle, profile)
         read = seen[-self._longest :]
         D = self._vectors.shape[1]
         vectors, weights = np.zeros((0, D), np.float32), np.zeros((0, len(read)), np.float32)
@@ -302,7 +302,7 @@ class Recaller:
         self, history: Sequence[str], profile: Mapping[str, Any] | None, times: Sequence[float] | None
     ) -> _Request:
         seen, unknown, gaps = self._history(history, times)
-        profiled, fields = self._profile(profile)
+        profiled, fields = profiles.read(self.bundle, profile)
         read = seen[-self._longest :]
         if not len(read):
             nothing = np.zeros((0, self._vectors.shape[1]), np.float32)
@@ -326,33 +326,6 @@ class Recaller:
             behaviors = behaviors * self._norms[rows][:, None]
         found = self.bundle.encoder(behaviors[None], np.array([len(rows)]), profile[None], gaps)
         return found.interests[found.active], found.weights[found.active]
-
-    def _profile(self, profile: Mapping[str, Any] | None) -> tuple[Floats, tuple[str, ...]]:
-        """The profile's vector ``[P]``, and the fields that count as missing."""
-        given = {} if profile is None else profile
-        good = isinstance(given, Mapping) and all(isinstance(field, str) for field in given)
-        require(good, f"profile: {type(profile).__name__} is not allowed; allowed: fields with their values")
-        features = self.bundle.profile
-        known = {feature.field for feature in features} | {self._user_field}
-        missing = [field for field in given if field not in known]
-        user = -1
-        if given.get(self._user_field) is not None:
-            user = int(_ids(self.bundle.user_tokens, [given[self._user_field]], "profile")[0])
-            missing += [self._user_field] if user < 0 else []
-        parts = []
-        for feature in features:
-            value = given.get(feature.field)
-            if value is None or (feature.field == self._user_field):
-                ids = feature.values[user] if user >= 0 else np.zeros(0, np.int64)
-            else:
-                asked = list(value) if isinstance(value, (list, tuple)) else [value]
-                one = feature.several or len(asked) <= 1
-                require(one, f"profile: '{feature.field}' has one value; {len(asked)} are given")
-                ids = _ids(feature.tokens, asked, f"profile: '{feature.field}'") + 1
-                missing += [feature.field] if (ids == 0).any() else []
-            parts.append(feature.vector(ids))
-        vector = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-        return vector, tuple(sorted(set(missing)))
 
     def _search(
         self, vectors: Sequence[Floats], depths: Sequence[int], left_out: Sequence[Ints], pool: ItemPool
@@ -425,10 +398,3 @@ class Recaller:
             return None
         require(bool(known), "diversity: the bundle has no item feature; export it with --category")
         return known[category or next(iter(known))]
-
-
-def _ids(tokens: TokenIndex, given: list[Any], name: str) -> Ints:
-    try:
-        return tokens.ids(given)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None

@@ -66,7 +66,7 @@ def reference(layer, behaviors, mask):
         init=layer.init,
         scale=layer.scale,
         recency=layer.recency.fixed or layer.recency.log_weights.exp().tolist(),
-        whole=None if layer.log_share is None else layer.log_share.exp().tolist(),
+        whole=None if layer.share_logit is None else layer.whole_share().tolist(),
     )
 
 
@@ -454,6 +454,7 @@ def test_a_history_beyond_max_length_is_refused():
         ("recency", 0.0, "recency"),
         ("recency", 1.1, "recency"),
         ("whole_share", -0.1, "whole_share"),
+        ("whole_share", 0.5, "whole_share"),
         ("iterations", 0, "routing_iterations"),
         ("softmax", "interest", "routing_softmax"),
         ("init", "kmeans", "routing_init"),
@@ -567,8 +568,8 @@ def test_ragged_routing_computes_gradients_under_bfloat16():
 def test_ragged_routing_is_padded_routing_with_recency_and_shares(recency, K, adaptive, whole_share):
     asked = {"recency": recency, "recency_start": 0.6, "whole_share": whole_share}
     layer = routing(num_interests=K, adaptive=adaptive, scale=5.0, **asked)
-    if layer.log_share is not None:
-        layer.log_share.data += torch.arange(K) / 5
+    if layer.share_logit is not None:
+        layer.share_logit.data += torch.arange(K) / 5
     compare_ragged(layer, *ragged([9, 1, 30, 4, 4, 17, 2]))
 
 

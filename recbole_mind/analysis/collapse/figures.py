@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from recbole_mind.report import style
 
-__all__ = ["agreement", "by_interest", "coverage", "recency", "spreads"]
+__all__ = ["agreement", "by_interest", "coverage", "gaps", "recency", "spreads"]
 
 Report = Mapping[str, Any]
 PLACES = 20  # of a history's behaviours, the newest, whose weights are drawn
@@ -111,22 +111,44 @@ def coverage(report: Report, *, width: float = style.WIDE) -> Figure:
 def recency(report: Report, *, width: float = style.WIDE) -> Figure:
     """What the learned curves of weights give each place of a history, newest first, a line for each curve."""
     figure, (axes,), _ = style.grid(1, width, 1, 3.0)
-    curves = report["recency"]
-    names = [f"interest {k + 1}" for k in range(len(curves))] if len(curves) > 1 else ["all interests"]
-    sides = list(zip(names, curves, style.colours(len(curves)), strict=True))
     beside = report.get("baseline", {})
-    if "recency" in beside:
-        sides.append((style.plain(style.short(beside["model"], 24)), beside["recency"][0], style.INK))
-    for (name, shares, colour), marker in zip(sides, style.markers(), strict=False):
-        line = "--" if colour == style.INK else "-"
+    for look, shares in _curves(report["recency"], beside, beside.get("recency")):
         places = np.arange(1, min(len(shares), PLACES) + 1)
-        axes.plot(places, shares[:PLACES], line, color=colour, label=name, marker=marker, markersize=4)
+        axes.plot(places, shares[:PLACES], **look)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set(xlabel="behaviour, 1 is the newest", ylabel="share of the weights")
     _legend(axes, 3 if width > style.NARROW else 2)
     return figure
+
+
+@style.drawn
+def gaps(report: Report, *, width: float = style.WIDE) -> Figure:
+    """What multiplies a behaviour's weight by the time between it and the newest one, a line for each curve."""
+    figure, (axes,), _ = style.grid(1, width, 1, 3.0)
+    beside, span = report.get("baseline", {}), report["gaps"]["span"]
+    for look, factors in _curves(report["gaps"]["factors"], beside, beside.get("gaps", {}).get("factors")):
+        knots = len(factors) - 1
+        axes.plot(span * 2.0 ** np.arange(-knots, 1), factors, **look)
+    axes.set(xscale="log", yscale="log")
+    axes.set(xlabel="time before the newest behaviour, in the data's unit", ylabel="factor of the weight")
+    _legend(axes, 3 if width > style.NARROW else 2)
+    return figure
+
+
+def _curves(
+    curves: Sequence[Sequence[float]], beside: Report, other: Sequence[Sequence[float]] | None
+) -> list[tuple[dict[str, Any], Sequence[float]]]:
+    """How the line of each curve looks, with the curve; the baseline's, if there is one, is dashed and the last."""
+    names = [f"interest {k + 1}" for k in range(len(curves))] if len(curves) > 1 else ["all interests"]
+    sides = list(zip(names, curves, style.colours(len(curves)), ["-"] * len(curves), strict=True))
+    if other is not None:
+        sides.append((style.plain(style.short(beside["model"], 24)), other[0], style.INK, "--"))
+    return [
+        ({"label": name, "color": colour, "linestyle": line, "marker": marker, "markersize": 4}, curve)
+        for (name, curve, colour, line), marker in zip(sides, style.markers(), strict=False)
+    ]
 
 
 def _histogram(axes: Axes, spread: Mapping[str, Any], label: str | None = None) -> None:

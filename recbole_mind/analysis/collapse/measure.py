@@ -60,7 +60,7 @@ def build(
 
     Returns:
         ``model``, ``dataset``, ``checkpoint``, ``users``, ``K``, ``n``, ``mask_history``; ``interests``,
-        ``categories``, ``lists``, ``by_interest``, ``recency`` and ``baseline``, as :class:`_Interests`,
+        ``categories``, ``lists``, ``by_interest``, ``recency``, ``gaps`` and ``baseline``, as :class:`_Interests`,
         :class:`_Lists` and :func:`_recency` say. What is not defined is not there: ``categories`` without any,
         ``cosine`` where nobody has two interests. A spread has ``users``, ``mean``, ``sd``, and a histogram: ``edges``
         and ``counts``.
@@ -125,12 +125,19 @@ def build(
 def _recency(model: Any) -> dict[str, Any]:
     """``recency``: of each learned curve the share of its weights that each place has, newest first, of a full history.
 
-    Empty for a model that has learned none.
+    ``gaps``, of a model that reads times: ``span`` of the training data's, in the file's unit, and for each curve
+    ``factors``, what multiplies a weight at each knot, from the smallest gap to the span, 1 where it is largest. Empty
+    for a model that has learned neither.
     """
+    found: dict[str, Any] = {}
     layer = next((part for part in model.modules() if isinstance(part, Recency)), None)
-    if layer is None or layer.log_weights is None:
-        return {}
-    return {"recency": layer.log_weights.detach().float().softmax(1).cpu().numpy().round(6).tolist()}
+    if layer is not None and layer.log_weights is not None:
+        found["recency"] = layer.log_weights.detach().float().softmax(1).cpu().numpy().round(6).tolist()
+    if layer is not None and layer.log_gap_weights is not None:
+        phi = layer.log_gap_weights.detach().float()
+        factors = (phi - phi.amax(1, keepdim=True)).exp().cpu().numpy().round(6).tolist()
+        found["gaps"] = {"span": float(model.time_gaps.span), "factors": factors}
+    return found
 
 
 # -- what is summed up --------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from recbole_mind.util import json_text
 from recbole_mind.util.format import EMPTY, md, md_line
 
 Report = Mapping[str, Any]
-FIGURES = ("interests", "by-interest", "categories", "coverage", "recency")  # names of files
+FIGURES = ("interests", "by-interest", "categories", "coverage", "recency", "gaps")  # names of files
 
 
 class Line(NamedTuple):
@@ -168,6 +168,9 @@ def _kinds(report: Report) -> list[Kind]:
             "What share of its weights an interest gives to each of the newest behaviours, of a history of full length."
         )
         kinds.append(Kind("recency", "How much behaviours count", read, _drawing(figures.recency, report)))
+    if "gaps" in report:
+        read = "What multiplies a behaviour's weight by its age: the time between it and the newest one."
+        kinds.append(Kind("gaps", "How the time between them counts", read, _drawing(figures.gaps, report)))
     return kinds
 
 

@@ -35,7 +35,7 @@ OPERATORS = frozenset(
             "Max",
         ),
         *("Mul", "Not", "Or", "Pow", "Range", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceSum", "Relu", "Reshape"),
-        *("Shape", "Slice", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
+        *("Shape", "Sigmoid", "Slice", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
     )
 )
 MOST_NODES = 10_000  # of which ours have some hundreds

@@ -217,3 +217,11 @@ def _hashed(text: Bytes, ends: Ints, multiplier: int) -> Words:
     sums *= np.uint64(_MIX)
     sums ^= sums >> np.uint64(32)
     return sums
+
+
+def ids_of(tokens: TokenIndex, given: list[Any], name: str) -> Ints:
+    """The row of each raw token ``given``, -1 where it is unknown; what is no token is refused under ``name``."""
+    try:
+        return tokens.ids(given)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None

@@ -430,6 +430,21 @@ def test_the_weights_of_places_are_the_models(checkpoints, planted):
     assert "recency" not in measure.build(fixed, n=4)
 
 
+def test_the_factors_of_gaps_are_the_models_and_are_drawn(planted):
+    path = checkpoint_of(planted, recency_gaps=True)
+    report = measure.build(path, n=4)
+    model = load.load(path).model
+    phi = model.routing.recency.log_gap_weights.detach().numpy()
+    np.testing.assert_allclose(report["gaps"]["factors"], np.exp(phi - phi.max(1, keepdims=True)), atol=1e-6)
+    assert report["gaps"]["span"] == float(model.time_gaps.span)
+    (axes,) = figures.gaps(report).axes
+    lines = axes.get_lines()
+    assert [line.get_label() for line in lines] == [f"interest {k + 1}" for k in range(len(phi))]
+    assert lines[0].get_xdata()[-1] == report["gaps"]["span"]
+    assert lines[1].get_ydata().tolist() == report["gaps"]["factors"][1]
+    assert "gaps" not in measure.build(checkpoint_of(planted, recency_gaps=False), n=4)
+
+
 # -- the command --------------------------------------------------------------------------------------------------
 
 
