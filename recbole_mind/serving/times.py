@@ -54,4 +54,6 @@ def gaps(times: Doubles | None, known: Bools, longest: int, span: float | None) 
     if times is None:
         return np.full((1, min(int(known.sum()), longest)), -1, np.float32)
     read = times[known][-longest:]
-    return ((read[-1:] - read) / span).astype(np.float32)[None]
+    with np.errstate(over="ignore"):
+        shares: Doubles = (read[-1:] - read) / span
+    return np.minimum(shares, 1.0).astype(np.float32)[None]  # a longer gap than any in training counts as the longest

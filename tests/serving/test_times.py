@@ -64,6 +64,8 @@ def test_gaps_are_those_of_the_known_items_that_are_read():
     known = np.array([True, False, True, True, True])
     found = times.gaps(np.array([0.0, 3.0, 5.0, 6.0, 10.0]), known, 3, 20.0)
     np.testing.assert_array_equal(found, np.float32([[0.25, 0.2, 0]]))
+    huge = times.gaps(np.array([-1e308, 0.0, 5.0, 6.0, 1e308]), known, 9, 20.0)
+    assert huge.tolist() == [[1, 1, 1, 0]]
     assert times.gaps(None, known, 3, 20.0).tolist() == [[-1, -1, -1]]
     assert times.gaps(np.zeros(5), known, 3, None) is None
 

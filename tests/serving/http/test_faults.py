@@ -188,6 +188,12 @@ def test_answers_are_as_openapi_says(served: Running, mode):
         def try_it(case):
             if mode == "positive" and isinstance(case.body, dict):
                 case.body.pop("category", None)  # which there are is the bundle's to say, and it may change
+                if given := sorted(
+                    case.body.get("times") or []
+                ):  # as many as the history, ascending: no schema says so
+                    case.body["times"] = [given[min(n, len(given) - 1)] for n in range(len(case.body["history"]))]
+                else:
+                    case.body.pop("times", None)
             response = case.call(session=session)
             case.validate_response(response)
             assert response.status_code < 500
