@@ -11,9 +11,9 @@ from recbole_mind.layers import losses
 from recbole_mind.layers.attention import LabelAwareAttention, SelfAttentivePooling
 from recbole_mind.layers.batch_shards import ALONE, Share
 from recbole_mind.layers.comirec_routing import MappedRouting
-from recbole_mind.layers.recency import Recency
 from recbole_mind.layers.routing import like_lengths
 from recbole_mind.models.base import Encoded, RetrievalModel, history_mask
+from recbole_mind.models.time_gaps import single_recency
 
 
 class ComiRec(RetrievalModel):
@@ -28,14 +28,7 @@ class ComiRec(RetrievalModel):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.num_interests = config["K"]
-        self.recency = Recency(
-            config["recency"],
-            start=config["recency_start"],
-            max_length=self.max_seq_length,
-            time_gaps=bool(config["recency_gaps"]),
-        )
-        if self.time_gaps is not None:
-            self.time_gaps.tell_usual(self.recency, dataset)
+        self.recency = single_recency(config, dataset, self.max_seq_length, self.time_gaps)
         self.attention = LabelAwareAttention(p=config["p"], form=config["attention_form"], temperature=self.temperature)
         if not config["relu_layers"] and not self.profile_encoder.size:
             self.interest_layers.layers = nn.Sequential()

@@ -61,3 +61,12 @@ class TimeGaps(nn.Module):
         gaps = self(histories)
         if gaps is not None:
             recency.set_usual(gaps, histories[self.lengths_field])
+
+
+def single_recency(config: Any, dataset: Any, max_length: int, clock: TimeGaps | None) -> Recency:
+    """The one curve of weights that the settings ask for, of a model with a ``clock`` or without."""
+    gaps, start = clock is not None, config["recency_start"]
+    layer = Recency(config["recency"], start=start, max_length=max_length, time_gaps=gaps)
+    if clock is not None:
+        clock.tell_usual(layer, dataset)
+    return layer

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mind.layers.batch_shards import ALONE, Share
-from recbole_mind.layers.recency import Recency
 from recbole_mind.models.base import Encoded, RetrievalModel
+from recbole_mind.models.time_gaps import single_recency
 
 
 class YouTubeDNN(RetrievalModel):
@@ -21,14 +21,7 @@ class YouTubeDNN(RetrievalModel):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.recency = Recency(
-            config["recency"],
-            start=config["recency_start"],
-            max_length=self.max_seq_length,
-            time_gaps=bool(config["recency_gaps"]),
-        )
-        if self.time_gaps is not None:
-            self.time_gaps.tell_usual(self.recency, dataset)
+        self.recency = single_recency(config, dataset, self.max_seq_length, self.time_gaps)
 
     def read(
         self,
