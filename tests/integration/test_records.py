@@ -12,7 +12,7 @@ from tests.support.documents import ROOT, prose
 
 # the sections of the page and the records that they show
 SECTIONS = {
-    "What it shows so far": "leaderboard",
+    "Tuned, with the first defaults": "leaderboard",
     "Negatives that meet the nearest interest": "nearest",
     "What K and side information bring": "ablation",
 }
@@ -78,6 +78,34 @@ def test_the_pages_figures_are_the_records(section, name, number):
                 assert ("**" in text) == cell["best"]
         count += 1
     assert count == number
+
+
+def test_the_figures_of_the_defaults_are_their_records():
+    _, _, text = prose("docs/leaderboard.md").partition("\n## The defaults, untuned\n")
+    records = {}
+    for name in ("next-item", "several-items"):
+        for table in record(name)["board"]["tables"]:
+            for row in table["rows"]:
+                records[f"{table['dataset']}, {table['protocol']}", row["label"]] = row["cells"]
+    head, seen = [], set()
+    for line in text.partition("\n## ")[0].splitlines():
+        if not line.startswith("|") or "---" in line:
+            continue
+        first, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if first.split(", ")[-1] in ("leave-one-out", "last-fifth", "comirec"):
+            head = [first, *cells]
+            continue
+        own = records[head[0], first]
+        for metric, text_of in zip(head[1:], cells, strict=True):
+            found, cell = CELL.fullmatch(text_of.replace("*", "")), own[metric.lower()]
+            assert found, text_of
+            assert found["mean"] == written(cell["mean"]), (head[0], first, metric)
+            assert found["sd"] == (written(cell["sd"]) if cell["sd"] is not None else None), (head[0], first, metric)
+            change = None if cell["change"] is None else f"{cell['change']:+.1f}%"
+            mark = ("↑" if cell["change"] > 0 else "↓") if cell["p"] is not None and cell["p"] < 0.05 else None
+            assert (found["change"], found["mark"]) == (change, mark), (head[0], first, metric)
+            seen.add((head[0], first, metric))
+    assert {place[:2] for place in seen} == {place for place, cells in records.items() if cells}
 
 
 @pytest.mark.parametrize("name", ["leaderboard", "nearest", "ablation"])
