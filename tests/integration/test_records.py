@@ -157,3 +157,23 @@ def test_recall_on_ml_100k_is_a_whole_number_of_its_users():
             if dataset == "ml-100k" and cells:
                 hits = 3 * 943 * cells[metric]["mean"]
                 assert hits == pytest.approx(round(hits), abs=1e-6)
+
+
+def test_the_readmes_figures_of_the_defaults_are_the_records():
+    lines = prose("README.md").partition("| Recall@50 / NDCG@50 |")[2].partition("\n\n")[0].splitlines()
+    datasets = [name.strip() for name in lines[0].strip("|").split("|")]
+    rows = {
+        (table["dataset"], row["label"]): row["cells"]
+        for name, protocol in (("next-item", "leave-one-out"), ("several-items", "last-fifth"))
+        for table in record(name)["board"]["tables"]
+        if table["protocol"] == protocol
+        for row in table["rows"]
+    }
+    checked = 0
+    for line in lines[2:]:
+        label, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        for dataset, text in zip(datasets, cells, strict=True):
+            own = rows[dataset, label]
+            assert text == f"{written(own['recall@50']['mean'])} / {written(own['ndcg@50']['mean'])}"
+            checked += 1
+    assert checked == 15
