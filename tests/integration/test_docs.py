@@ -153,6 +153,7 @@ NOT_RUN = {
     "recbole-mind leaderboard benchmarks/": ("takes hours", _of_ours),
     "python -m benchmarks.board_record": ("needs those hours' records", _without_a_parser),
     "python -m benchmarks.ablation": ("takes hours", _of_a_module),
+    "python -m benchmarks.deciles": ("needs those hours' runs", _of_a_module),
     "python -m benchmarks.defaults": ("takes half an hour", _of_a_module),
     "python -m benchmarks.planted": ("takes minutes", _of_a_module),
     "python -m benchmarks.diversity": ("takes ten minutes", _of_a_module),
