@@ -72,7 +72,7 @@ class SequentialDataset(RecBoleDataset):
     inter_feat: Any
     target_ends: npt.NDArray[np.int64] | None = None  # [U] where all of a user's behaviours from the row on, up to
     # here, are its targets
-    time_unit = 1.0  # of the times in the samples, in the file's own unit
+    time_unit = 0.0  # of the times in the samples, in the file's own unit; 0 of a data set that was saved without it
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,14 @@
 """Gaps of time out of interactions: those of the file, whatever RecBole has made of its times."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_mind.cli import main
+from recbole_mind.data.packed_dataset import PackedDataset
 from recbole_mind.errors import InputError
 from recbole_mind.layers.recency import OCTAVES, log_gaps
 from recbole_mind.training import build
@@ -81,6 +85,33 @@ def test_models_without_gaps_have_no_clock(small):
 def test_anything_but_a_truth_value_is_refused(small, value):
     with pytest.raises(InputError, match="recency_gaps"):
         made(small, recency_gaps=value)
+
+
+def test_a_data_set_that_was_saved_without_its_unit_is_refused(small, monkeypatch):
+    _, _, train = made(small)
+    monkeypatch.delattr(train.dataset, "time_unit")
+    config = build.build_config("MIND", "small", overrides=small_settings(small, **SETTINGS))
+    with pytest.raises(InputError, match="recency_gaps: True needs times"):
+        build.build_model(config, train)
+
+
+def test_gaps_of_a_pack_are_those_of_the_text(small, tmp_path):
+    shutil.copytree(small / "small", tmp_path / "small")
+    assert main.main(["pack", "small", f"--data_path={tmp_path}"]) == 0
+    settings = {"normalize_all": False, "train_batch_size": 10_000}
+    (text, _, of_text), (packed, data, of_pack) = (
+        made(folder, **settings, packed=asked) for folder, asked in ((small, False), (tmp_path, None))
+    )
+    assert isinstance(data, PackedDataset)
+    assert packed.time_gaps.span == text.time_gaps.span
+    one, other = next(iter(of_text)), next(iter(of_pack))
+    order = [np.lexsort((batch["item_length"], batch["user_id"])) for batch in (one, other)]
+    found = [
+        model.time_gaps(batch)[rows] for model, batch, rows in zip((text, packed), (one, other), order, strict=True)
+    ]
+    lengths = one["item_length"][order[0]]
+    real = torch.arange(found[0].shape[1]) < lengths[:, None]
+    torch.testing.assert_close(found[0][real].sort().values, found[1][real].sort().values)
 
 
 def test_recboles_own_data_set_does_not_know_the_unit(small):
