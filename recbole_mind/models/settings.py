@@ -8,8 +8,6 @@ from typing import Any
 from recbole_mind.config.checks import choice, names, number
 from recbole_mind.errors import InputError, nearest, require
 
-_WHOLE_SHARE = "a number, at least 0 and below 0.5"
-
 
 def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     """Check and convert, in place, the merged settings of one of our models, and feed the loss.
@@ -58,6 +56,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
     from recbole_mind.layers.routing import ROUTING_INIT, ROUTING_SOFTMAX, WHOLE
 
     whole, above = "a whole number, at least 1", "a finite number above 0"
+    share = f"a number, at least 0 and below {WHOLE}"
     numbers: dict[str, dict[str, Any]] = {
         "K": {"allowed": whole, "low": 1, "strict": False, "whole": True},
         "routing_iterations": {"allowed": whole, "low": 1, "strict": False, "whole": True},
@@ -65,7 +64,7 @@ def _check_interests(settings: dict[str, Any]) -> None:
         "sigma": {"allowed": above, "low": 0, "strict": True},
         "routing_scale": {"allowed": f"{above}, or ~", "low": 0, "strict": True},
         "routing_regularization": {"allowed": "a finite number, at least 0", "low": 0, "strict": False},
-        "whole_share": {"allowed": _WHOLE_SHARE, "low": 0, "strict": False},
+        "whole_share": {"allowed": share, "low": 0, "strict": False},
         "p": {"allowed": "a number from 0 to inf", "low": 0, "strict": False},
     }
     for key, limits in numbers.items():
@@ -85,8 +84,8 @@ def _check_interests(settings: dict[str, Any]) -> None:
         curves = RECENCY if "routing_init" in settings else RECENCY[:1]
         _check_share(settings, "recency", curves)
         _check_share(settings, "recency_start")
-    whole = settings.get("whole_share", 0)
-    require(whole < WHOLE, f"whole_share: {whole} is not allowed; allowed: {_WHOLE_SHARE}")
+    asked = settings.get("whole_share", 0)
+    require(asked < WHOLE, f"whole_share: {asked} is not allowed; allowed: {share}")
     for key in ("adaptive_K", "positions", "capsule_length", "recency_gaps"):
         good = isinstance(settings.get(key, True), bool)
         require(good, f"{key}: {settings.get(key)!r} is not allowed; allowed: True, False")
