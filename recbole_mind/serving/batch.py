@@ -191,7 +191,7 @@ def recall(
             seconds = time.monotonic() - began
             require(_stamp(source) == before, f"histories '{source}' changed while they were read; start again")
             summary = _finish(parts, len(starts), target, identity, asked.rows, watch)
-            shutil.rmtree(parts)
+            _clear(parts)
     except KeyboardInterrupt:
         raise InterruptedRun(f"stopped: what is done is in '{parts}'; the same command goes on from there") from None
     return Summary(recaller.bundle_id, asked.rows, asked.rows - before_now, seconds, **summary, **lacking)
@@ -264,6 +264,12 @@ def _begin(parts: Path, identity: dict[str, Any], sizes: Sequence[int], say: Cal
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink()
+
+
+def _clear(parts: Path) -> None:
+    """Remove a folder of parts; until the last of them is gone, its manifest says whose they are."""
+    _remove(parts.glob("*.parquet"))
+    shutil.rmtree(parts)
 
 
 def _is_whole(path: Path, rows: int) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import resource
@@ -195,6 +196,33 @@ def test_a_killed_run_goes_on_to_the_same_file(bundle):
     assert "200 users" in done.stdout
     assert Path("out.parquet").read_bytes() == Path("whole.parquet").read_bytes()
     assert sorted(path.name for path in Path().iterdir()) == ["h.parquet", "out.parquet", "whole.parquet"]
+
+
+def test_a_run_killed_while_its_parts_are_removed_is_run_again(bundle, monkeypatch):
+    written("h.parquet", drawn(40))
+    batch.recall(bundle, "h.parquet", "whole.parquet", batch=8)
+    unlink = os.unlink
+    for after in itertools.count():  # each file that is removed may be the last one
+        removed = []
+
+        def killed(path, *arguments, after=after, removed=removed, **keywords):
+            if Path(path).name.startswith(("part-", "manifest")):
+                if len(removed) == after:
+                    raise SystemExit
+                removed.append(path)
+            unlink(path, *arguments, **keywords)
+
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "unlink", killed)
+                batch.recall(bundle, "h.parquet", "out.parquet", batch=8)
+        except SystemExit:
+            batch.recall(bundle, "h.parquet", "out.parquet", batch=8)
+        else:
+            break
+        assert Path("out.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+        assert not Path("out.parquet.parts").exists()
+    assert after == 6  # five parts and the manifest
 
 
 def stopped(bundle, monkeypatch, output="out.parquet", after=3, **options):
