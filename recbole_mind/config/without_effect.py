@@ -144,7 +144,7 @@ TRAINING = frozenset({
 })  # fmt: skip
 TRAINING_OF_OURS = TRAINING | {
     "sampled_form", "negatives", "num_negatives", "negative_alpha", "negative_interest", "temperature", "p",
-    "attention_form", "dropout", "initializer_range", "routing_regularization",
+    "attention_form", "dropout", "horizon", "initializer_range", "routing_regularization",
 }  # fmt: skip
 
 

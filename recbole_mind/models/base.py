@@ -79,6 +79,7 @@ class RetrievalModel(SequentialRecommender):
             size=self.size, profile_size=self.profile_encoder.size, hidden=config["relu_layers"]
         )
         self.dropout: float = config["dropout"]
+        self.horizon: int = config["horizon"]
         self.time_gaps = TimeGaps(config, dataset) if config["recency_gaps"] else None
         if self.loss_type == "sampled":
             self.proposal = self._proposal(config, dataset)
@@ -262,6 +263,8 @@ class RetrievalModel(SequentialRecommender):
             B = len(interaction[self.ITEM_ID]) // self.num_negatives
             fed = interaction[self.NEG_ITEM_ID].view(self.num_negatives, B).T  # [B, n]
             interaction = interaction[:B]
+        if self.horizon > 1:
+            interaction = self._earlier(interaction, share)
         item_seq, target = interaction[self.ITEM_SEQ], interaction[self.ITEM_ID]
         negative_ids: Tensor = self._draw_negatives(target, share) if fed is None else fed
         parts = [item_seq, target, negative_ids]
@@ -289,6 +292,18 @@ class RetrievalModel(SequentialRecommender):
             negatives = negatives.view(*negative_ids.shape, -1)
             loss = self._loss_of_negatives(user, positive, negatives, target, negative_ids, met)
         return loss if penalty is None else loss + penalty
+
+    def _earlier(self, interaction: Interaction, share: Share) -> Interaction:
+        """The batch with histories that end up to ``horizon`` - 1 behaviours earlier, at random, at least one long.
+
+        So each target comes to be any of the next behaviours, not always the very next one.
+        """
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        most = lengths.clamp(max=self.horizon)
+        drawn = share.mine(torch.rand(share.total(len(lengths)), generator=self.generator, device=lengths.device))
+        lengths = lengths - torch.minimum((drawn * most).to(lengths.dtype), most - 1)  # a product may round to all
+        item_seq = item_seq * history_mask(lengths, item_seq.shape[1])
+        return Interaction({**interaction.interaction, self.ITEM_SEQ: item_seq, self.ITEM_SEQ_LEN: lengths})
 
     def _loss_of_negatives(
         self,

@@ -22,7 +22,7 @@ def check_ours(settings: dict[str, Any], given: Iterable[str]) -> None:
     from recbole_mind.layers.losses import LOSSES, SAMPLED_FORMS
     from recbole_mind.layers.negative_sampling import PROPOSALS
 
-    for key in ("embedding_size", "profile_embedding_size", "num_negatives", "MAX_ITEM_LIST_LENGTH"):
+    for key in ("embedding_size", "profile_embedding_size", "num_negatives", "MAX_ITEM_LIST_LENGTH", "horizon"):
         number(settings, key, "a whole number, at least 1", low=1, strict=False, whole=True)
     for key in ("temperature", "learning_rate", "initializer_range"):
         number(settings, key, "a finite number above 0", low=0, strict=True)

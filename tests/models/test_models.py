@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from recbole_mind.config.model_names import MODELS
+from recbole_mind.errors import InputError
+from recbole_mind.layers.batch_shards import ALONE
 from recbole_mind.layers.losses import routing_regularization
 from recbole_mind.testing import ModelContract
 from recbole_mind.training import build, describe
@@ -28,6 +30,7 @@ CASES = {
     "MIND, gaps": ("MIND", INTERESTS | {"recency_gaps": True}),
     "MIND, gaps alone": ("MIND", INTERESTS | {"recency_gaps": True, "recency": 1.0}),
     "MIND, whole": ("MIND", INTERESTS | {"whole_share": 0.1, "similarity": "dot"}),
+    "MIND, horizon": ("MIND", INTERESTS | {"horizon": 4, "recency_gaps": True}),
     "ComiRecSA": ("ComiRecSA", {"K": 3}),
     "ComiRecSA, learned recency": ("ComiRecSA", {"K": 3, "recency": "learned"}),
     "ComiRecSA, regularized": ("ComiRecSA", {"K": 3, "routing_regularization": 10}),
@@ -41,6 +44,7 @@ CASES = {
     "ComiRecDR, bare": ("ComiRecDR", INTERESTS | {"routing_maps": "interest", "relu_layers": [], "user_features": []}),
     "YouTubeDNN": ("YouTubeDNN", {}),
     "YouTubeDNN, gaps": ("YouTubeDNN", {"recency_gaps": True}),
+    "YouTubeDNN, horizon": ("YouTubeDNN", {"horizon": 50}),
     "YouTubeDNN, learned recency": ("YouTubeDNN", {"recency": "learned"}),
 }
 several = pytest.mark.parametrize("case", [case for case, (name, _) in CASES.items() if name != "YouTubeDNN"])
@@ -97,6 +101,44 @@ def test_sampler_fed_negatives_belong_to_their_row(small):
             margin = (positive - (interests[:, 0] * negative).sum(1)) / model.temperature
             total += float(-torch.nn.functional.logsigmoid(margin).sum())
     assert math.isclose(model.calculate_loss(batch).item(), total / (3 * rows), rel_tol=1e-5)
+
+
+def test_a_target_is_any_of_the_next_behaviours(small):
+    horizon, earlier = 4, []
+    _, model, train, _, _ = built(small, "YouTubeDNN", horizon=horizon, train_batch_size=10_000)
+    batch = next(iter(train))
+    for _ in range(100):
+        cut = model._earlier(batch, ALONE)
+        lengths = cut["item_length"]
+        earlier.append(batch["item_length"] - lengths)
+        inside = torch.arange(batch["item_id_list"].shape[1]) < lengths[:, None]
+        assert torch.equal(cut["item_id_list"], batch["item_id_list"] * inside)
+        assert torch.equal(cut["item_id"], batch["item_id"])
+    taken = torch.stack(earlier)
+    for length in batch["item_length"].unique().tolist():
+        own = taken[:, batch["item_length"] == length]
+        most = min(length, horizon)  # at least one behaviour stays
+        share = torch.bincount(own.flatten(), minlength=horizon) / own.numel()
+        expected = torch.tensor([1 / most] * most + [0.0] * (horizon - most))
+        torch.testing.assert_close(share, expected, rtol=0, atol=4 * (0.25 / own.numel()) ** 0.5)
+
+
+def test_a_horizon_trains_as_the_shorter_histories_would(small):
+    _, model, train, _, _ = built(small, "MIND, horizon", dropout=0)
+    batch = next(iter(train))
+    state = model.generator.get_state()
+    loss = model.calculate_loss(batch)
+    model.generator.set_state(state)
+    cut = model._earlier(batch, ALONE)
+    assert bool((cut["item_length"] < batch["item_length"]).any())
+    model.horizon = 1
+    assert torch.equal(model.calculate_loss(cut), loss)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "two", True, None])
+def test_a_bad_horizon_is_refused(small, value):
+    with pytest.raises(InputError, match=r"horizon: .* allowed: a whole number, at least 1"):
+        built(small, "MIND", horizon=value)
 
 
 @pytest.mark.parametrize(

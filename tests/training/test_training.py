@@ -423,7 +423,7 @@ SHARED = {
     "in_batch": ("MIND", LOSSES["in_batch"], 3),
     "CE": ("MIND", {"loss_type": "CE"}, 1),
     "YouTubeDNN": ("YouTubeDNN", UNIFORM | {"sparse_updates": False}, 5),
-    "ComiRecSA": ("ComiRecSA", UNIFORM, 1),
+    "ComiRecSA": ("ComiRecSA", UNIFORM | {"horizon": 5}, 1),
     "ComiRecDR": ("ComiRecDR", LOSSES["in_batch"], 1),
     "clipped": ("MIND", UNIFORM | {"clip_grad_norm": {"max_norm": 0.05, "norm_type": 2}, "item_features": []}, 1),
     "resumed": ("MIND", UNIFORM | {"lazy_sequences": False}, 1),
