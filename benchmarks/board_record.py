@@ -34,6 +34,7 @@ KEPT = (
     "threads",
     "device",
 )
+OF_INTERESTS = ("hits_by_interest", "lists")  # of a record's report
 
 
 def summary(board: Leaderboard, result: Board) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def summary(board: Leaderboard, result: Board) -> dict[str, Any]:
     runs = [
         {"dataset": cell.dataset, "protocol": cell.protocol, "label": cell.label, "source": record.get("source")}
         | {key: record[key] for key in KEPT if key in record}
+        | {key: record["report"][key] for key in OF_INTERESTS if key in (record.get("report") or {})}
         for cell, record in board.done.items()
         if "error" not in record
     ]
