@@ -19,6 +19,8 @@ ELSEWHERE = [
     ("tests/integration/test_commands.py", "a command is tested in a process of its own",
      "cli/demo cli/doctor cli/evaluate cli/explain cli/export cli/history cli/leaderboard cli/main cli/milvus cli/pack "
      "cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train"),
+    ("tests/integration/test_experiment.py", "a command is tested as it is typed",
+     "cli/experiment"),
     ("tests/models/test_models.py", "every model runs through one contract",
      "models/base models/mind models/settings models/youtube_dnn"),
     ("tests/models/test_comirec.py", "the routing of ComiRec beside its models",

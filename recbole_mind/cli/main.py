@@ -11,6 +11,7 @@ from recbole_mind.cli import (
     demo,
     doctor,
     evaluate,
+    experiment,
     explain,
     export,
     history,
@@ -45,6 +46,7 @@ _COMMANDS = (
     milvus,
     explain,
     report,
+    experiment,
 )
 
 

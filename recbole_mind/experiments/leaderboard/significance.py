@@ -1,11 +1,10 @@
-"""Whether two models differ by more than chance: per-user metrics of runs, a paired test, Holm's correction.
+"""Whether two models differ by more than chance: per-user metrics of runs, a paired test.
 
 Shape legend: R users (rows of evaluation data), k places of the ranked list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,21 +88,3 @@ def _exact_p(ranks: Doubles, positive: Bools) -> float:
         chance /= 2
     found = int(halves[positive].sum())
     return float(min(1.0, 2 * chance[: found + 1].sum(), 2 * chance[found:].sum()))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number by Holm's step-down method (1979), in the order given.
-
-    The i-th smallest of m (i from 0) times m - i, at most 1, and never below the corrected one before it.
-
-    Raises:
-        InputError: a value is not within 0 and 1.
-    """
-    for p in p_values:
-        require(0 <= p <= 1, f"p: {p} is not allowed; allowed: 0 to 1")
-    corrected = [0.0] * len(p_values)
-    lowest = 0.0
-    for i, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        lowest = max(lowest, min(1.0, (len(p_values) - i) * p_values[place]))
-        corrected[place] = lowest
-    return corrected

@@ -15,7 +15,8 @@ from recbole_mind.config import protocols
 from recbole_mind.data.counts import describe
 from recbole_mind.errors import nearest, require
 from recbole_mind.evaluation.hits import Hits, is_per_user, mean_per_user
-from recbole_mind.experiments.leaderboard.significance import DECIMALS, Comparison, compare, holm
+from recbole_mind.experiments.leaderboard.significance import DECIMALS, Comparison, compare
+from recbole_mind.util.multiple_tests import holm
 
 Key = tuple[str, str, str, int]  # data set, name of the protocol, label, seed
 Record = Mapping[str, Any]

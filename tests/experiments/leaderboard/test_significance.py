@@ -8,7 +8,7 @@ from scipy import stats
 
 from recbole_mind.errors import InputError
 from recbole_mind.evaluation.hits import Hits, is_per_user, mean_per_user, per_user
-from recbole_mind.experiments.leaderboard.significance import compare, holm
+from recbole_mind.experiments.leaderboard.significance import compare
 
 METRICS = ("recall", "hit", "precision", "mrr", "ndcg", "map")
 
@@ -247,27 +247,3 @@ def test_p_values_of_equal_models_are_spread_evenly():
 def test_different_numbers_of_users_are_refused():
     with pytest.raises(InputError, match="the runs have different test users"):
         compare(np.zeros(3), np.zeros(4))
-
-
-# -- Holm ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([], []),
-        ([0.03], [0.03]),
-        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
-        ([0.02, 0.02, 0.5], [0.06, 0.06, 0.5]),
-        ([0.6, 0.9, 0.4], [1, 1, 1]),
-        ([0.02, 0.011], [0.022, 0.022]),
-    ],
-)
-def test_holm_by_hand(given, expected):
-    assert holm(given) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
-def test_holm_refuses_what_is_no_probability(p):
-    with pytest.raises(InputError, match="allowed: 0 to 1"):
-        holm([0.5, p])

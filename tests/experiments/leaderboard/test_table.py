@@ -12,9 +12,10 @@ from recbole_mind.errors import InputError
 from recbole_mind.evaluation.hits import Hits, mean_per_user, per_user
 from recbole_mind.experiments.leaderboard import csv as csv_
 from recbole_mind.experiments.leaderboard import figures, latex, markdown, render, terminal
-from recbole_mind.experiments.leaderboard.significance import compare, holm
+from recbole_mind.experiments.leaderboard.significance import compare
 from recbole_mind.experiments.leaderboard.table import build
 from recbole_mind.report.figure_files import svg
+from recbole_mind.util.multiple_tests import holm
 from tests import ROOT
 from tests.support.pages import HOSTILE, Page
 

@@ -1,0 +1,184 @@
+"""Logs of impressions and clicks, in Parquet files, counted once each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recbole_mind.analysis.ab_test.statistics import Ints
+from recbole_mind.errors import InputError, require
+
+IMPRESSION, CLICK = "impression", "click"
+TEXTS = ("request", "channel", "user", "item", "event")  # columns of text, none of them empty
+
+
+@dataclass(frozen=True)
+class Impressions:
+    """What was shown, each item of each request once, and whether it was clicked.
+
+    Attributes:
+        channels: their names, in alphabetical order.
+        days: those of the impressions, in order (UTC).
+        channel, user, day: of each impression, a place in ``channels``, a number by user, a place in ``days``.
+        clicked: of each impression.
+        left_out: what of the log does not count, by reason.
+    """
+
+    channels: list[str]
+    days: list[date]
+    channel: Ints
+    user: Ints
+    day: Ints
+    clicked: Any  # [n] booleans
+    left_out: dict[str, int]
+
+    def by_user(self, channel: int, day: int | None = None) -> tuple[Ints, Ints]:
+        """Impressions and clicks of each user who saw something in a channel, on one day or at all."""
+        chosen = self.channel == channel
+        if day is not None:
+            chosen &= self.day == day
+        users, place = np.unique(self.user[chosen], return_inverse=True)
+        clicks = np.bincount(place, weights=self.clicked[chosen], minlength=len(users))
+        return np.bincount(place, minlength=len(users)), clicks.astype(np.int64)
+
+
+def read(path: str | Path, *, since: date | None = None, until: date | None = None) -> Impressions:
+    """Read a log: a Parquet file, or a folder of them.
+
+    A row is an event: ``time``, a timestamp, with a zone or in UTC; ``request``, ``channel``, ``user``, ``item`` and
+    ``event`` (``impression`` or ``click``), text. Other columns and other events are not read. An event that is there
+    again counts once; a click counts with the impression of its request and item, on the day of that.
+
+    Args:
+        path: the log.
+        since, until: the first and the last day of impressions that count (UTC).
+
+    Raises:
+        InputError: it cannot be read, lacks a column or a value, or holds no impression that counts.
+    """
+    log = pa.concat_tables([_table(file) for file in _files(Path(path))])
+    other = pc.invert(pc.is_in(log["event"], pa.array([IMPRESSION, CLICK])))
+    left_out = {"other events": int(pc.sum(other).as_py() or 0)}
+    seen, repeated_seen = _once(log.filter(pc.equal(log["event"], IMPRESSION)))
+    clicks, repeated_clicks = _once(log.filter(pc.equal(log["event"], CLICK)))
+    left_out["repeated events"] = repeated_seen + repeated_clicks
+    clicks = clicks.select(["request", "item"]).append_column("clicked", pa.array(np.ones(len(clicks), bool)))
+    together = seen.join(clicks, ["request", "item"], join_type="left outer").combine_chunks()
+    clicked = together["clicked"].fill_null(False).to_numpy()
+    left_out["clicks without their impression"] = len(clicks) - int(clicked.sum())
+
+    days = together["time"].cast(pa.timestamp("us", "UTC")).cast(pa.date32())
+    counts = np.ones(len(together), bool)
+    for day, outside in ((since, pc.less), (until, pc.greater)):
+        if day is not None:
+            counts &= ~outside(days, pa.scalar(day, pa.date32())).to_numpy()
+    left_out["impressions on other days"] = int((~counts).sum())
+    torn = together["torn"].to_numpy() & counts
+    left_out["impressions of two users or channels"] = int(torn.sum())
+    counts &= ~torn
+
+    user = _codes(together["user"])[1]
+    names, channel = _codes(together["channel"])
+    moved = _in_several(user[counts], channel[counts])
+    inside = counts & np.isin(user, moved)
+    left_out["impressions of users who changed channel"] = int(inside.sum())
+    counts &= ~inside
+    require(bool(counts.any()), f"log '{path}': it holds no impression that counts")
+    number = days.to_numpy().astype("datetime64[D]").astype(np.int64)[counts]
+    present, day = np.unique(number, return_inverse=True)
+    return Impressions(
+        channels=names,
+        days=[date.fromordinal(date(1970, 1, 1).toordinal() + int(value)) for value in present],
+        channel=channel[counts],
+        user=user[counts],
+        day=day,
+        clicked=clicked[counts],
+        left_out={reason: number for reason, number in left_out.items() if number},
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith("."))
+    require(len(files) > 0, f"log '{path}': the folder has no .parquet file")
+    return files
+
+
+def _table(path: Path) -> Any:
+    """The columns that are read, of the types that they have."""
+    try:
+        schema = pq.read_schema(path)
+        lacking = [name for name in ("time", *TEXTS) if name not in schema.names]
+        require(not lacking, f"log '{path}': it has no column '{lacking[0] if lacking else ''}'")
+        table = pq.read_table(path, columns=["time", *TEXTS])
+    except pa.ArrowException as error:
+        raise InputError(f"log '{path}' is not a Parquet file that can be read: {_first(error)}") from None
+    except OSError as error:
+        raise InputError(f"log '{path}' cannot be read: {error.strerror or _first(error)}") from None
+    kind = schema.field("time").type
+    require(pa.types.is_timestamp(kind), f"log '{path}': column 'time' is {kind}; allowed: timestamps")
+    columns = {"time": table["time"].cast(pa.timestamp("us", "UTC"), safe=False)}
+    for name in TEXTS:
+        kind = table[name].type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        require(text, f"log '{path}': column '{name}' is {kind}; allowed: text")
+        columns[name] = table[name].cast(pa.large_string())
+    for name, column in columns.items():
+        require(column.null_count == 0, f"log '{path}': column '{name}' lacks a value in {column.null_count:,} rows")
+    return pa.table(columns)
+
+
+def _once(events: Any) -> tuple[Any, int]:
+    """Each item of each request once, and how many rows were there again.
+
+    ``torn`` says of which the channel or the user is not the same in all rows.
+    """
+    ends = [("time", "min"), *((name, end) for name in ("channel", "user") for end in ("min", "max"))]
+    found = events.group_by(["request", "item"], use_threads=False).aggregate(ends)
+    torn = pc.or_(
+        pc.not_equal(found["channel_min"], found["channel_max"]), pc.not_equal(found["user_min"], found["user_max"])
+    )
+    table = pa.table(
+        {
+            "request": found["request"],
+            "item": found["item"],
+            "time": found["time_min"],
+            "channel": found["channel_min"],
+            "user": found["user_min"],
+            "torn": torn,
+        }
+    )
+    return table, len(events) - len(table)
+
+
+def _codes(column: Any) -> tuple[list[str], Ints]:
+    """The different values of a column in order, and which each row has."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    values = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(values)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return values[order].tolist(), rank[encoded.indices.to_numpy(zero_copy_only=False)]
+
+
+def _in_several(user: Ints, channel: Ints) -> Ints:
+    """The users who saw several channels."""
+    pairs = np.unique(np.stack([user, channel], 1), axis=0)
+    users, number = np.unique(pairs[:, 0], return_counts=True)
+    several: Ints = users[number > 1]
+    return several
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

@@ -1,0 +1,140 @@
+"""The command ``recbole-mind experiment``: argument parsing and printing, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from recbole_mind.cli.parsing import Command
+from recbole_mind.errors import InputError, require
+
+if TYPE_CHECKING:
+    from recbole_mind.analysis.ab_test.comparison import Comparison
+    from recbole_mind.analysis.ab_test.statistics import Difference, Estimate
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("log", metavar="LOG", help="a Parquet file of events, or a folder of them")
+    parser.add_argument("--control", metavar="CHANNEL", help="what the others are compared with")
+    parser.add_argument(
+        "--share", nargs="+", metavar="CHANNEL=SHARE", help="how users were assigned to channels (default: alike)"
+    )
+    parser.add_argument("--since", metavar="DAY", help="the first day of impressions, as 2026-03-01 (UTC)")
+    parser.add_argument("--until", metavar="DAY", help="the last one")
+    parser.add_argument("--seed", type=int, default=1, help="of the resampling of users (default: 1)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+
+
+def run(known: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run the command."""
+    require(known.seed >= 0, f"seed: {known.seed} is not allowed; allowed: a whole number, at least 0")
+    shares = None if known.share is None else _shares(known.share)
+    since, until = (_day(key, getattr(known, key)) for key in ("since", "until"))
+    from recbole_mind.analysis.ab_test import comparison, events
+
+    found = comparison.compare(
+        events.read(known.log, since=since, until=until), control=known.control, shares=shares, seed=known.seed
+    )
+    if known.json is not None:
+        from recbole_mind.util.files import write_atomic
+        from recbole_mind.util.json_text import to_json
+
+        write_atomic(known.json, to_json(comparison.as_json(found)))
+    _print(found, Console())
+    return 0
+
+
+def _shares(given: Sequence[str]) -> dict[str, float]:
+    shares = {}
+    for one in given:
+        name, _, text = one.partition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            share = 0.0
+        require(bool(name) and 0 < share < float("inf"), f"share: '{one}' is not understood; as mind=0.5")
+        require(name not in shares, f"share: '{name}' is there twice")
+        shares[name] = share
+    return shares
+
+
+def _day(key: str, text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{key}: '{text}' is not a day; as 2026-03-01") from None
+
+
+def _print(found: Comparison, console: Console) -> None:
+    from recbole_mind.analysis.ab_test.comparison import RATES
+    from recbole_mind.analysis.ab_test.statistics import LEVEL, MISMATCH
+
+    for reason, number in found.left_out.items():
+        console.print(f"left out: {number:,} {reason}", style="dim", highlight=False)
+    table = _table("channel", "users", "impressions", "clicks", *RATES)
+    for name, rates in found.channels.items():
+        row = f"{rates.users:,}", f"{rates.impressions:,}", f"{rates.clicks:,}"
+        table.add_row(Text(name), *row, *(_rate(getattr(rates, rate)) for rate in RATES))
+    console.print(table)
+    if found.mismatch is not None:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in found.shares.items())
+        if found.mismatch < MISMATCH:
+            console.print(
+                f"\nsample-ratio mismatch: users were to be {shares}, and are not (p = {found.mismatch:.1g}): find out "
+                "why before you believe a difference",
+                style="bold red",
+                highlight=False,
+            )
+        else:
+            console.print(f"\nusers as assigned: {shares} (p = {found.mismatch:.2g})", style="dim", highlight=False)
+    if found.differences:
+        table = _table("against " + found.control, "rate", "difference", "95%", "relative", "p", "detectable")
+        for name, by_rate in found.differences.items():
+            for rate, one in by_rate.items():
+                table.add_row(Text(name), rate, *_difference(one), style="bold" if one.p < LEVEL else None)
+        console.print()
+        console.print(table)
+        console.print(
+            "In brackets 95% of resamplings of users; detectable: what 80% of such experiments find.", style="dim"
+        )
+    if len(found.days) > 1:
+        table = _table("day (UTC)", "channel", "users", "impressions", *RATES)
+        for day, channels in found.days.items():
+            for name, rates in channels.items():
+                seen = f"{rates.users:,}", f"{rates.impressions:,}"
+                table.add_row(day.isoformat(), Text(name), *seen, *(_rate(getattr(rates, rate)) for rate in RATES))
+        console.print()
+        console.print(table)
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(Text(head), justify="left" if head in ("channel", "rate") or table.columns == [] else "right")
+    return table
+
+
+def _rate(rate: Estimate) -> str:
+    return f"{rate.value:.2%} ({100 * rate.low:.2f}–{100 * rate.high:.2f})"
+
+
+def _difference(one: Difference) -> tuple[Any, ...]:
+    relative = "–" if one.relative is None else f"{one.relative:+.1%}"
+    p = f"{one.p:.4f}" if one.p >= 0.001 else "< .001"
+    between = f"{100 * one.difference.low:+.2f} to {100 * one.difference.high:+.2f}"
+    return f"{one.difference.value:+.2%}", between, relative, p, f"{one.detectable:.2%}"
+
+
+COMMAND = Command(
+    "experiment",
+    "what channels did to those who saw them: click-through, differences, mismatches",
+    run,
+    _add_arguments,
+    epilog="A row of LOG is an event: time, request, channel, user, item, event (impression or click).",
+)
