@@ -41,6 +41,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool", metavar="FILE", help="tokens that may be recalled, one a line; followed")
     parser.add_argument("--deny", metavar="FILE", help="tokens that are never recalled, one a line; followed")
     parser.add_argument("--names", metavar="FILE", help="names of items, for the page: token, tab, name")
+    parser.add_argument("--events", metavar="DIR", help="keep impressions and clicks there, which /events takes")
+    parser.add_argument(
+        "--channel", default="default", metavar="NAME", help="this service's name in them (default: default)"
+    )
     parser.add_argument("--access-log", action="store_true", help="one line a request, without its body or query")
     parser.add_argument("--log-format", choices=["text", "json"], default="text", help="lines of text or JSON objects")
 
@@ -69,10 +73,12 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     logs.start(known.log_format, known.access_log)
     sys.setswitchinterval(SWITCH)
     given = {"pool": known.pool, "deny": known.deny, "names": known.names, "trusted_keys": known.trusted_keys}
+    given["events"] = known.events
+    require(known.events is not None or known.channel == "default", "channel: it is the name in events; give --events")
     files = {name: None if path is None else Path(path) for name, path in given.items()}
     hosts = (known.host, *known.allowed_host)
     with threadpool_limits(1):  # a request is one thread: on busy cores that is faster than several
-        app = create_app(Settings(Path(known.folder), asked, key, file, hosts, **files))
+        app = create_app(Settings(Path(known.folder), asked, key, file, hosts, channel=known.channel, **files))
         server = Server(app)
         with open_door(known.host, known.port) as door:
             server.run(sockets=[door])

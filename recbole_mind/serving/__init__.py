@@ -1,7 +1,8 @@
 """Recall from a bundle, without torch and RecBole.
 
-Here: the recaller, recall for many users, Milvus; ``bundle`` is the format, ``store`` publishes, ``http`` serves. May
-import: ``retrieval``, ``report``, ``config``, ``util``; never torch, RecBole, pandas, matplotlib or ray.
+Here: the recaller, recall for many users, Milvus; ``bundle`` is the format, ``store`` publishes, ``http`` serves,
+``events`` keeps what was shown and clicked. May import: ``retrieval``, ``report``, ``config``, ``util``; never torch,
+RecBole, pandas, matplotlib or ray.
 """
 
 from typing import TYPE_CHECKING

@@ -11,7 +11,6 @@ from typing import Annotated, Any, NoReturn
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -20,7 +19,9 @@ from starlette.exceptions import HTTPException
 from recbole_mind import __version__
 from recbole_mind.errors import InputError
 from recbole_mind.serving.http.access import Hosts, Keys
+from recbole_mind.serving.http.description import OPEN, REFUSALS, describe_keys, described
 from recbole_mind.serving.http.docs_page import documentation
+from recbole_mind.serving.http.feedback import Feedback
 from recbole_mind.serving.http.hot_swap import Bundles, Serving
 from recbole_mind.serving.http.item_search import read_names
 from recbole_mind.serving.http.metrics import Metrics
@@ -28,6 +29,7 @@ from recbole_mind.serving.http.middleware import Guard, Workers, answer, body_of
 from recbole_mind.serving.http.page import PAGE, PAGE_POLICY, policy
 from recbole_mind.serving.http.refused import Refused
 from recbole_mind.serving.http.schema import (
+    EventsAnswer,
     InterestsAnswer,
     InterestsQuery,
     ItemsAnswer,
@@ -35,7 +37,6 @@ from recbole_mind.serving.http.schema import (
     Queries,
     RecallAnswer,
     RecallQuery,
-    Refusal,
     ServiceLimits,
     State,
     VersionAnswer,
@@ -45,17 +46,6 @@ from recbole_mind.serving.http.schema import (
 from recbole_mind.serving.results import Funnel
 
 logger = logging.getLogger(__name__)
-OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready")  # what needs no key and tells nothing of the data
-_REFUSALS = {
-    400: "The body is not JSON.",
-    401: "The key is missing or wrong.",
-    408: "The body did not come in time.",
-    413: "The body is too large.",
-    415: "The body is not said to be JSON.",
-    421: "The Host is not one that is answered for.",
-    422: "Something in it is not allowed; field says what.",
-    503: "Too many requests wait, or no bundle is loaded.",
-}
 _SAFE = {"X-Frame-Options": "DENY"}
 
 
@@ -73,6 +63,8 @@ class Settings:
         deny: a file of the tokens that are never recalled.
         names: a file of tokens and names, for people.
         trusted_keys: a file of public keys, one of which must have signed a bundle; ``None`` for any bundle.
+        events: a folder for impressions and clicks; ``None`` to take none.
+        channel: this service's name in them.
     """
 
     folder: Path
@@ -84,6 +76,8 @@ class Settings:
     deny: Path | None = None
     names: Path | None = None
     trusted_keys: Path | None = None
+    events: Path | None = None
+    channel: str = "default"
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -99,9 +93,14 @@ def create_app(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
         service.bundles.start(settings.limits.poll_seconds)
+        if service.feedback is not None:
+            service.feedback.start()
         yield
         service.bundles.stop()
         service.workers.close()
+        service.keepers.close()
+        if service.feedback is not None:
+            service.feedback.stop()
 
     app = FastAPI(
         title="recbole-mind",
@@ -127,7 +126,8 @@ def create_app(settings: Settings) -> FastAPI:
         keys=service.keys,
         open_paths=OPEN,
     )
-    _describe_keys(app, settings)
+    if settings.api_key is not None:
+        describe_keys(app)
     return app
 
 
@@ -142,6 +142,10 @@ class Service:
             settings.folder, self.metrics, settings.pool, settings.deny, names, trusted_keys=settings.trusted_keys
         )
         self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
+        self.keepers = Workers(1, self.limits.queue, self.metrics)  # a disk is waited for beside recalls, not by them
+        self.feedback: Feedback | None = None
+        if settings.events is not None:
+            self.feedback = Feedback(settings.events, settings.channel, self.metrics)
         self.queries = Queries(self.limits)
         self.keys: Keys | None = None
         if settings.api_key is not None or settings.api_key_file is not None:
@@ -165,6 +169,8 @@ class Service:
     def add_routes(self, app: FastAPI) -> None:
         """Add all that the service answers."""
         self._add_question(app, "/recall", self.recall, self.queries.recall, RecallAnswer)
+        if self.feedback is not None:
+            self._add_route(app, "/events", self.events, self.queries.events, EventsAnswer, self.keepers)
         self._add_question(app, "/interests", self.interests, self.queries.interests, InterestsAnswer)
 
         async def items(query: ItemsQuery, request: Request) -> Response:
@@ -174,7 +180,7 @@ class Service:
         items.__annotations__["query"] = Annotated[self.queries.items, Query()]
 
         def get(path: str, call: Callable[..., Any], model: type[BaseModel] | None, *refused: int) -> None:
-            given: dict[int | str, dict[str, Any]] = {code: _described(code) for code in refused}
+            given: dict[int | str, dict[str, Any]] = {code: described(code) for code in refused}
             if model is not None:
                 given[200] = {"model": model}
             app.add_api_route(
@@ -214,15 +220,29 @@ class Service:
             about["bundle"] = serving.recaller.bundle_id
             return work(serving, read(body, query, self.queries.shape))
 
+        asked.__doc__, asked.__name__ = work.__doc__, work.__name__
+        self._add_route(app, path, asked, query, model, self.workers)
+
+    def _add_route(
+        self,
+        app: FastAPI,
+        path: str,
+        work: Callable[[bytes, dict[str, Any]], bytes],
+        query: type[BaseModel],
+        model: type[BaseModel],
+        workers: Workers,
+    ) -> None:
+        """Add a route whose body ``work`` reads and answers, in a thread of ``workers``."""
+
         async def route(request: Request) -> Response:
             body = await body_of(request, self.limits.max_body, self.limits.body_seconds)
-            return answer(await self.workers.run(asked, body, request.scope["state"]))
+            return answer(await workers.run(work, body, request.scope["state"]))
 
         route.__doc__ = work.__doc__
         route.__name__ = work.__name__
         schema = query.model_json_schema(ref_template="#/components/schemas/{model}")
         body = {"required": True, "content": {"application/json": {"schema": schema}}}
-        responses: dict[int | str, dict[str, Any]] = {code: _described(code) for code in _REFUSALS if code != 401}
+        responses: dict[int | str, dict[str, Any]] = {code: described(code) for code in REFUSALS if code != 401}
         responses[200] = {"model": model}
         app.add_api_route(
             path,
@@ -244,6 +264,8 @@ class Service:
     def recall(self, serving: Serving, query: RecallQuery) -> bytes:
         """Recall items for a history."""
         recaller, names = serving.recaller, serving.items.names
+        if query.user is not None and self.feedback is None:
+            raise Refused(422, "invalid", "this service keeps no events; leave it out", "user")
         funnel: list[Funnel] = []
         try:
             found = recaller.recall(
@@ -266,6 +288,7 @@ class Service:
             {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
             for each in found.by_interest
         ]
+        about = {} if self.feedback is None else {"request": self.feedback.issue(recaller.bundle_id, query.user)}
         return to_json(
             {
                 "items": found.items,
@@ -279,8 +302,14 @@ class Service:
                 "by_interest": lists if query.per_interest else None,
                 "names": names(found.items) if query.names else None,
                 "bundle": recaller.bundle_id,
+                **about,
             }
         )
+
+    def events(self, body: bytes, _: dict[str, Any]) -> bytes:
+        """Keep impressions and clicks: they are on the disk when this is answered, all of them or none."""
+        assert self.feedback is not None  # noqa: S101 - there is no route without it
+        return self.feedback.take(read(body, self.queries.events, self.queries.events_shape))
 
     def interests(self, serving: Serving, query: InterestsQuery) -> bytes:
         """Tell the interests of a history, and which items make each."""
@@ -378,29 +407,5 @@ async def _not_found(_: Request, error: Exception) -> Response:
     return refusal(Refused(error.status_code, "not_found", "there is nothing here; see /docs"))
 
 
-# -- description ---------------------------------------------------------------------------------------------------
-
-
-def _described(code: int) -> dict[str, Any]:
-    return {"model": Refusal, "description": _REFUSALS[code]}
-
-
 def _page(policy: str) -> dict[str, str]:
     return {"Content_Security_Policy": policy} | {name.replace("-", "_"): value for name, value in _SAFE.items()}
-
-
-def _describe_keys(app: FastAPI, settings: Settings) -> None:
-    """Have the OpenAPI document say which paths need a key."""
-    if settings.api_key is None:
-        return
-    document = app.openapi()
-    document["components"]["securitySchemes"] = {
-        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-        "bearer": {"type": "http", "scheme": "bearer"},
-    }
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.include_in_schema and route.path not in OPEN:
-            for operation in document["paths"][route.path].values():
-                operation["security"] = [{"key": []}, {"bearer": []}]
-                operation["responses"]["401"] = {"description": _REFUSALS[401], "content": content}

@@ -58,6 +58,19 @@ class Metrics:
             "recbole_mind_looks", "Looks at what is to be served, good where it serves now", ["result"], registry=r
         )
         self.keys = Counter("recbole_mind_key_loads", "API keys read again, or not", ["result"], registry=r)
+        self.events = Counter(
+            "recbole_mind_events",
+            "Impressions and clicks that were taken, each once",
+            ["channel", "bundle", "event", "position"],
+            registry=r,
+        )
+        self.event_users = Gauge(
+            "recbole_mind_event_users",
+            "Users of a channel's events on this day (UTC)",
+            ["channel", "event"],
+            registry=r,
+        )
+        self.events_lost = Counter("recbole_mind_events_not_kept", "Events that could not be kept", registry=r)
         self._last_look = time.monotonic()
         Gauge(
             "recbole_mind_seconds_since_look", "Since what is to be served was last seen to serve", registry=r

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
@@ -16,6 +16,7 @@ from recbole_mind.serving.http.refused import Refused
 from recbole_mind.serving.http.shape import Shape
 
 LISTED = 100  # items that /items gives at most
+_LONGEST_ID = 200  # letters of an answer's id, but for those that the user's token takes
 LONGEST_FIELD = 100  # letters of a field's name in a refusal
 Value = str | list[str] | None
 
@@ -32,6 +33,7 @@ class ServiceLimits(Specification):
     max_n: Count
     max_tokens: Count
     max_token: Count
+    max_events: Count
     max_body: Count
     head_seconds: Seconds
     body_seconds: Seconds
@@ -85,6 +87,7 @@ class RecallQuery(InterestsQuery):
         0, ge=0, le=1e6, allow_inf_nan=False, description="λ of ComiRec's diversity; needs a bundle with categories."
     )
     category: str | None = Field(None, description="The item feature that diversity looks at.")
+    user: str | None = Field(None, description="Who asks, for a service that keeps events.")
 
 
 class ItemsQuery(BaseModel):
@@ -93,6 +96,21 @@ class ItemsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     q: str = Field("", description="A part of a token or of a name; nothing for the most popular items.")
     limit: int = Field(20, ge=1, le=LISTED, description="How many items.")
+
+
+class GivenEvent(_Strict):
+    """What happened to an item of an answer."""
+
+    request: str = Field(description="The request of the answer that it was in.")
+    item: str = Field(description="Its token.")
+    event: Literal["impression", "click"]
+    position: int | None = Field(None, ge=1, lt=2**31, description="Its place in the list that was shown, from 1.")
+
+
+class EventsQuery(_Strict):
+    """Impressions and clicks; one that comes again counts once."""
+
+    events: list[GivenEvent] = Field(min_length=1)
 
 
 class Queries:
@@ -111,11 +129,20 @@ class Queries:
         }
         self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
         n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
-        lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
+        lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None, "user": token | None}
         self.recall: type[RecallQuery] = _limited(RecallQuery, both | lists | {"n": n})
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
         self.recall.model_rebuild(force=True)
         self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
+        id_: Any = Annotated[str, Field(max_length=_LONGEST_ID + 8 * limits.max_token)]
+        given: Any = _limited(GivenEvent, {"request": id_, "item": token})
+        events: Any = Annotated[list[given], Field(max_length=limits.max_events, fail_fast=True)]
+        self.events: type[EventsQuery] = _limited(EventsQuery, {"events": events})
+        fields, least = len(GivenEvent.model_fields), 100
+        self.events_shape = Shape(
+            fields * limits.max_events + least, limits.max_events + least, fields * limits.max_events + least,
+            limits.max_events,
+        )  # fmt: skip
         most = (
             limits.max_history * (2 + LISTED) + 2 * limits.max_tokens
         )  # a history, its times, a profile's lists, two lists
@@ -158,6 +185,14 @@ class RecallAnswer(_Strict):
     by_interest: list[InterestItems] | None = Field(description="With per_interest, the list of each interest.")
     names: list[str | None] | None = Field(description="With names, those of the items.")
     bundle: str = Field(description="The id of the bundle that answered.")
+    request: str | None = Field(None, description="By which its events are sent to /events, where they are kept.")
+
+
+class EventsAnswer(_Strict):
+    """All of the events are on the disk now."""
+
+    taken: int = Field(description="Events that are new.")
+    repeated: int = Field(description="Events that had come before.")
 
 
 class InterestsAnswer(_Strict):

@@ -8,7 +8,7 @@ import pytest
 
 from recbole_mind.errors import InputError
 from recbole_mind.serving.http.access import Hosts, Keys
-from recbole_mind.serving.http.app import OPEN
+from recbole_mind.serving.http.description import OPEN
 from tests.support.commands import BODY, command, connect, rest_of
 from tests.support.serving import JSON, running
 from tests.support.waiting import HANG, until

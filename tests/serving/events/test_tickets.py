@@ -1,0 +1,46 @@
+"""Ids of answers: what they say, and that nobody else can make one."""
+
+import base64
+import json
+
+import pytest
+
+from recbole_mind.errors import InputError
+from recbole_mind.serving.events.tickets import Tickets
+
+
+def test_an_id_says_what_it_was_given(tmp_path):
+    tickets = Tickets(tmp_path)
+    one, two = (tickets.issue("mind", "0123456789ab", 'ü"1') for _ in range(2))
+    assert one != two
+    found = tickets.read(one)
+    assert found[1:] == ("mind", "0123456789ab", 'ü"1')
+    assert Tickets(tmp_path).read(two)[1:] == found[1:]  # after a restart
+    alone = tickets.read(tickets.issue("mind", "b", None))
+    assert alone.user == alone.nonce
+
+
+def test_ids_of_others_are_none(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    tickets, others = Tickets(tmp_path / "a"), Tickets(tmp_path / "b")
+    given = tickets.issue("mind", "b", "u1")
+    assert others.read(given) is None
+    body, mac = given.split(".")
+    forged = base64.urlsafe_b64encode(json.dumps(["0", "mind", "b", "u2"]).encode()).decode()
+    for text in ("", ".", "x", body, f"{body}.", f"{forged}.{mac}", f"{given}x", f"{given}é", given[1:], f".{mac}"):
+        assert tickets.read(text) is None
+    assert tickets.read(given) is not None
+
+
+def test_a_key_that_others_may_use_is_refused(tmp_path):
+    Tickets(tmp_path)
+    (tmp_path / ".key").chmod(0o640)
+    with pytest.raises(InputError, match="has the mode 0640"):
+        Tickets(tmp_path)
+    (tmp_path / ".key").chmod(0o600)
+    (tmp_path / ".key").write_bytes(b"short")
+    with pytest.raises(InputError, match="is not a key"):
+        Tickets(tmp_path)
+    with pytest.raises(InputError, match="cannot be used"):
+        Tickets(tmp_path / "nowhere")
