@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,6 @@ from recbole_mind.errors import InputError, require
 
 if TYPE_CHECKING:
     from recbole_mind.analysis.ab_test.comparison import Comparison
-    from recbole_mind.analysis.ab_test.statistics import Difference, Estimate
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,25 +28,30 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="DAY", help="the first day of impressions, as 2026-03-01 (UTC)")
     parser.add_argument("--until", metavar="DAY", help="the last one")
     parser.add_argument("--seed", type=int, default=1, help="of the resampling of users (default: 1)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--output", "-o", metavar="DIR", help="write experiment.html, experiment.json and figures/ there"
+    )
 
 
 def run(known: argparse.Namespace, _: Sequence[str]) -> int:
     """Run the command."""
     require(known.seed >= 0, f"seed: {known.seed} is not allowed; allowed: a whole number, at least 0")
     shares = None if known.share is None else _shares(known.share)
+    folder = None if known.output is None else Path(known.output)
+    require(folder is None or not folder.exists() or folder.is_dir(), f"output: '{folder}' is not a folder")
     since, until = (_day(key, getattr(known, key)) for key in ("since", "until"))
     from recbole_mind.analysis.ab_test import comparison, events
 
     found = comparison.compare(
         events.read(known.log, since=since, until=until), control=known.control, shares=shares, seed=known.seed
     )
-    if known.json is not None:
-        from recbole_mind.util.files import write_atomic
-        from recbole_mind.util.json_text import to_json
+    if folder is not None:
+        from recbole_mind.analysis.ab_test import page
 
-        write_atomic(known.json, to_json(comparison.as_json(found)))
+        page.write(found, folder)
     _print(found, Console())
+    if folder is not None:
+        print(f"\n{folder / 'experiment.html'} shows it")
     return 0
 
 
@@ -74,61 +79,41 @@ def _day(key: str, text: str | None) -> date | None:
 def _print(found: Comparison, console: Console) -> None:
     from recbole_mind.analysis.ab_test.comparison import RATES
     from recbole_mind.analysis.ab_test.statistics import LEVEL, MISMATCH
+    from recbole_mind.analysis.ab_test.words import channel_words, difference_words, rate_words, shares_words
 
     for reason, number in found.left_out.items():
         console.print(f"left out: {number:,} {reason}", style="dim", highlight=False)
     table = _table("channel", "users", "impressions", "clicks", *RATES)
     for name, rates in found.channels.items():
-        row = f"{rates.users:,}", f"{rates.impressions:,}", f"{rates.clicks:,}"
-        table.add_row(Text(name), *row, *(_rate(getattr(rates, rate)) for rate in RATES))
+        table.add_row(Text(name), *channel_words(rates), *(rate_words(rates, rate) for rate in RATES))
     console.print(table)
     if found.mismatch is not None:
-        shares = ", ".join(f"{name} {share:.1%}" for name, share in found.shares.items())
-        if found.mismatch < MISMATCH:
-            console.print(
-                f"\nsample-ratio mismatch: users were to be {shares}, and are not (p = {found.mismatch:.1g}): find out "
-                "why before you believe a difference",
-                style="bold red",
-                highlight=False,
-            )
-        else:
-            console.print(f"\nusers as assigned: {shares} (p = {found.mismatch:.2g})", style="dim", highlight=False)
+        fault = found.mismatch < MISMATCH
+        console.print(Text(f"\n{shares_words(found)}", "bold red" if fault else "dim"))
     if found.differences:
         table = _table("against " + found.control, "rate", "difference", "95%", "relative", "p", "detectable")
         for name, by_rate in found.differences.items():
             for rate, one in by_rate.items():
-                table.add_row(Text(name), rate, *_difference(one), style="bold" if one.p < LEVEL else None)
+                table.add_row(Text(name), rate, *difference_words(one), style="bold" if one.p < LEVEL else None)
         console.print()
         console.print(table)
-        console.print(
-            "In brackets 95% of resamplings of users; detectable: what 80% of such experiments find.", style="dim"
-        )
+        about = "In brackets 95% of resamplings of users; detectable: what 80% of such experiments find."
+        console.print(about, style="dim", highlight=False)
     if len(found.days) > 1:
         table = _table("day (UTC)", "channel", "users", "impressions", *RATES)
         for day, channels in found.days.items():
             for name, rates in channels.items():
-                seen = f"{rates.users:,}", f"{rates.impressions:,}"
-                table.add_row(day.isoformat(), Text(name), *seen, *(_rate(getattr(rates, rate)) for rate in RATES))
+                seen = channel_words(rates)[:2]
+                table.add_row(day.isoformat(), Text(name), *seen, *(rate_words(rates, rate) for rate in RATES))
         console.print()
         console.print(table)
 
 
 def _table(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(Text(head), justify="left" if head in ("channel", "rate") or table.columns == [] else "right")
+    for place, head in enumerate(heads):
+        table.add_column(Text(head), justify="left" if place == 0 or head in ("channel", "rate") else "right")
     return table
-
-
-def _rate(rate: Estimate) -> str:
-    return f"{rate.value:.2%} ({100 * rate.low:.2f}–{100 * rate.high:.2f})"
-
-
-def _difference(one: Difference) -> tuple[Any, ...]:
-    relative = "–" if one.relative is None else f"{one.relative:+.1%}"
-    p = f"{one.p:.4f}" if one.p >= 0.001 else "< .001"
-    between = f"{100 * one.difference.low:+.2f} to {100 * one.difference.high:+.2f}"
-    return f"{one.difference.value:+.2%}", between, relative, p, f"{one.detectable:.2%}"
 
 
 COMMAND = Command(

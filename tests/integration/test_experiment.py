@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,10 +30,12 @@ def log(tmp_path_factory):
     return path
 
 
-def test_a_person_sees_rates_differences_and_days(log, tmp_path, capsys):
-    assert main(["experiment", str(log), "--control=itemcf", f"--json={tmp_path / 'out.json'}"]) == 0
+def test_a_person_sees_rates_differences_and_days(log, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["experiment", str(log), "--control=itemcf", "--output=out"]) == 0
     said = capsys.readouterr().out
-    figures = json.loads((tmp_path / "out.json").read_text())
+    figures = json.loads(Path("out/experiment.json").read_text())
     for name, rates in figures["channels"].items():
         line = next(line for line in said.splitlines() if line.startswith(name))
         assert f"{rates['pvctr']['value']:.2%}" in line
@@ -61,6 +64,7 @@ def test_a_mismatch_is_said_aloud(log, capsys):
         (["--control=itemcf", "--since=March"], "since: 'March' is not a day; as 2026-03-01"),
         (["--control=itemcf", "--since=2027-01-01"], "it holds no impression that counts"),
         (["--control=itemcf", "--seed=-1"], "seed: -1 is not allowed"),
+        (["--control=itemcf", f"--output={__file__}"], "is not a folder"),
     ],
 )
 def test_bad_arguments_are_one_line(log, arguments, reason, capsys):
