@@ -4,7 +4,7 @@
 
 draws each model's trials from ``benchmarks/tuning.yaml``, or the file that ``--plan`` names, runs those that ``DIR``
 has no record of, and writes the best settings of each model to ``properties/leaderboard/<dataset>.yaml`` and the trials
-with their figures to ``benchmarks/records/tuning-<dataset>.json``. The test set plays no part in the choice. Stopped,
+with their figures to ``benchmarks/records/<plan>-<dataset>.json``. The test set plays no part in the choice. Stopped,
 it goes on from there.
 """
 
@@ -82,8 +82,8 @@ def score(plan: dict[str, Any], record: dict[str, Any]) -> float:
 
 HEADER = """\
 # yaml-language-server: $schema=../schema/tuned.json
-# The leaderboard's settings on {dataset}: of {trials} trials each ({epochs} epochs, seed {seed}, {protocol}), the one
-# that validated best. Made by `python -m benchmarks.tuning --dataset {dataset}{option}`.
+# The leaderboard's settings on {dataset} by protocol: of equal numbers of trials for each model, the one that validated
+# best. Made by `python -m benchmarks.tuning`; benchmarks/records/ has the trials.
 """
 
 
@@ -130,13 +130,15 @@ def write(plan: dict[str, Any], name: str, dataset: str, trials: dict[str, list[
     """Write the choice and the record of the trials; models that were not asked for keep what there is."""
     before = loading.defaults("leaderboard", dataset)
     chosen = dict(before.get(plan["protocol"], {}))
-    target = HERE / f"records/tuning-{dataset}.json"
+    target = HERE / f"records/{name}-{dataset}.json"
+    whole_now = False
     kept: dict[str, Any] = loading.read_file(target)["models"] if target.exists() else {}
     for label, made in trials.items():
         records = [record for trial in made if (record := trial.finished()) is not None]
         best = choose(plan, records)
         if best is None or len(records) < len(made):
             continue  # chosen among all of its trials, or not at all
+        whole_now = True
         fixed = {key: value for key, value in plan["models"][label].items() if key != "model"}
         chosen[label] = fixed | best["drawn"]
         kept[label] = {
@@ -152,15 +154,15 @@ def write(plan: dict[str, Any], name: str, dataset: str, trials: dict[str, list[
                 for record in records
             ],
         }
+    if not whole_now:
+        return  # stopped before a model had all of its trials
     budget = {key: plan[key] for key in ("trials", "epochs", "protocol", "seed", "settings")}
     own = plan.get("datasets", {}).get(dataset, {})
     budget |= {"epochs": own.get("epochs", plan["epochs"]), "settings": plan["settings"] | own}
     write_atomic(target, json_text.to_json({"dataset": dataset, "budget": budget, "models": kept}))
     whole = json_text.plain(before | {plan["protocol"]: chosen})
     text = yaml.safe_dump(whole, sort_keys=False, default_flow_style=None, width=120)
-    option = "" if name == "tuning" else f" --plan benchmarks/{name}.yaml"
-    header = HEADER.format(**budget, dataset=dataset, option=option)
-    write_atomic(HERE.parent / f"properties/leaderboard/{dataset}.yaml", header + text)
+    write_atomic(HERE.parent / f"properties/leaderboard/{dataset}.yaml", HEADER.format(dataset=dataset) + text)
 
 
 if __name__ == "__main__":

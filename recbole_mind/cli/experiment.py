@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("log", metavar="LOG", help="a Parquet file of events, or a folder of them")
+    parser.add_argument("log", metavar="LOG", nargs="+", help="a Parquet file of events, or a folder of them")
     parser.add_argument("--control", metavar="CHANNEL", help="what the others are compared with")
     parser.add_argument(
         "--share", nargs="+", metavar="CHANNEL=SHARE", help="how users were assigned to channels (default: alike)"
@@ -43,7 +43,7 @@ def run(known: argparse.Namespace, _: Sequence[str]) -> int:
     from recbole_mind.analysis.ab_test import comparison, events
 
     found = comparison.compare(
-        events.read(known.log, since=since, until=until), control=known.control, shares=shares, seed=known.seed
+        events.read(*known.log, since=since, until=until), control=known.control, shares=shares, seed=known.seed
     )
     if folder is not None:
         from recbole_mind.analysis.ab_test import page
@@ -78,8 +78,14 @@ def _day(key: str, text: str | None) -> date | None:
 
 def _print(found: Comparison, console: Console) -> None:
     from recbole_mind.analysis.ab_test.comparison import RATES
-    from recbole_mind.analysis.ab_test.statistics import LEVEL, MISMATCH
-    from recbole_mind.analysis.ab_test.words import channel_words, difference_words, rate_words, shares_words
+    from recbole_mind.analysis.ab_test.statistics import MISMATCH
+    from recbole_mind.analysis.ab_test.words import (
+        channel_words,
+        difference_words,
+        rate_words,
+        shares_words,
+        significant,
+    )
 
     for reason, number in found.left_out.items():
         console.print(f"left out: {number:,} {reason}", style="dim", highlight=False)
@@ -94,7 +100,7 @@ def _print(found: Comparison, console: Console) -> None:
         table = _table("against " + found.control, "rate", "difference", "95%", "relative", "p", "detectable")
         for name, by_rate in found.differences.items():
             for rate, one in by_rate.items():
-                table.add_row(Text(name), rate, *difference_words(one), style="bold" if one.p < LEVEL else None)
+                table.add_row(Text(name), rate, *difference_words(one), style="bold" if significant(one) else None)
         console.print()
         console.print(table)
         about = "In brackets 95% of resamplings of users; detectable: what 80% of such experiments find."

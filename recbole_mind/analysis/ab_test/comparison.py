@@ -104,9 +104,10 @@ def _differences(found: dict[str, Rates], control: str) -> dict[str, dict[str, D
     others = [name for name in found if name != control]
     differences: dict[str, dict[str, Difference]] = {name: {} for name in others}
     for rate in RATES:
-        made = [difference(found[name], found[control], rate) for name in others]
-        for name, one, p in zip(others, made, holm([one.p for one in made]), strict=True):
-            differences[name][rate] = replace(one, p=p)
+        made = [difference(found[name], found[control], rate, channels=len(others)) for name in others]
+        corrected = iter(holm([one.p for one in made if one.p is not None]))
+        for name, one in zip(others, made, strict=True):
+            differences[name][rate] = one if one.p is None else replace(one, p=next(corrected))
     return differences
 
 

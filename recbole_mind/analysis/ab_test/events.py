@@ -16,6 +16,7 @@ from recbole_mind.analysis.ab_test.statistics import Ints
 from recbole_mind.errors import InputError, require
 
 IMPRESSION, CLICK = "impression", "click"
+_EARLIEST, _LATEST = 0, 253_402_300_800_000_000  # microseconds since 1970, to the year 10000
 TEXTS = ("request", "channel", "user", "item", "event")  # columns of text, none of them empty
 
 
@@ -49,21 +50,21 @@ class Impressions:
         return np.bincount(place, minlength=len(users)), clicks.astype(np.int64)
 
 
-def read(path: str | Path, *, since: date | None = None, until: date | None = None) -> Impressions:
-    """Read a log: a Parquet file, or a folder of them.
+def read(*paths: str | Path, since: date | None = None, until: date | None = None) -> Impressions:
+    """Read a log: Parquet files, or folders of them.
 
     A row is an event: ``time``, a timestamp, with a zone or in UTC; ``request``, ``channel``, ``user``, ``item`` and
     ``event`` (``impression`` or ``click``), text. Other columns and other events are not read. An event that is there
     again counts once; a click counts with the impression of its request and item, on the day of that.
 
     Args:
-        path: the log.
+        paths: of the log.
         since, until: the first and the last day of impressions that count (UTC).
 
     Raises:
         InputError: it cannot be read, lacks a column or a value, or holds no impression that counts.
     """
-    log = pa.concat_tables([_table(file) for file in _files(Path(path))])
+    log = pa.concat_tables([_table(file) for path in paths for file in _files(Path(path))])
     other = pc.invert(pc.is_in(log["event"], pa.array([IMPRESSION, CLICK])))
     left_out = {"other events": int(pc.sum(other).as_py() or 0)}
     seen, repeated_seen = _once(log.filter(pc.equal(log["event"], IMPRESSION)))
@@ -90,7 +91,7 @@ def read(path: str | Path, *, since: date | None = None, until: date | None = No
     inside = counts & np.isin(user, moved)
     left_out["impressions of users who changed channel"] = int(inside.sum())
     counts &= ~inside
-    require(bool(counts.any()), f"log '{path}': it holds no impression that counts")
+    require(bool(counts.any()), f"log '{paths[0]}': it holds no impression that counts")
     number = days.to_numpy().astype("datetime64[D]").astype(np.int64)[counts]
     present, day = np.unique(number, return_inverse=True)
     return Impressions(
@@ -118,14 +119,21 @@ def _table(path: Path) -> Any:
         schema = pq.read_schema(path)
         lacking = [name for name in ("time", *TEXTS) if name not in schema.names]
         require(not lacking, f"log '{path}': it has no column '{lacking[0] if lacking else ''}'")
-        table = pq.read_table(path, columns=["time", *TEXTS])
+        table = pq.read_table(path, columns=["time", *TEXTS], partitioning=None)
+        table.validate(full=True)  # text that is not UTF-8
     except pa.ArrowException as error:
         raise InputError(f"log '{path}' is not a Parquet file that can be read: {_first(error)}") from None
     except OSError as error:
         raise InputError(f"log '{path}' cannot be read: {error.strerror or _first(error)}") from None
     kind = schema.field("time").type
     require(pa.types.is_timestamp(kind), f"log '{path}': column 'time' is {kind}; allowed: timestamps")
-    columns = {"time": table["time"].cast(pa.timestamp("us", "UTC"), safe=False)}
+    try:
+        columns = {"time": table["time"].cast(pa.timestamp("us", "UTC"), safe=kind.unit != "ns")}
+    except pa.ArrowException:
+        columns = {"time": pa.chunked_array([pa.array([_LATEST], pa.timestamp("us", "UTC"))])}
+    ends = pc.min_max(columns["time"].cast(pa.int64()))
+    within = all(end.as_py() is None or _EARLIEST <= end.as_py() < _LATEST for end in (ends["min"], ends["max"]))
+    require(within, f"log '{path}': column 'time' has values that are no day; is its unit {kind.unit}?")
     for name in TEXTS:
         kind = table[name].type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -133,7 +141,8 @@ def _table(path: Path) -> Any:
         require(text, f"log '{path}': column '{name}' is {kind}; allowed: text")
         columns[name] = table[name].cast(pa.large_string())
     for name, column in columns.items():
-        require(column.null_count == 0, f"log '{path}': column '{name}' lacks a value in {column.null_count:,} rows")
+        lacks = column.null_count + (0 if name == "time" else pc.sum(pc.equal(column, "")).as_py() or 0)
+        require(lacks == 0, f"log '{path}': column '{name}' lacks a value in {lacks:,} rows")
     return pa.table(columns)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from recbole_mind.analysis.ab_test import figures
 from recbole_mind.analysis.ab_test.comparison import RATES, Comparison, as_json
-from recbole_mind.analysis.ab_test.statistics import LEVEL, MISMATCH
-from recbole_mind.analysis.ab_test.words import channel_words, difference_words, rate_words, shares_words
+from recbole_mind.analysis.ab_test.statistics import MISMATCH
+from recbole_mind.analysis.ab_test.words import channel_words, difference_words, rate_words, shares_words, significant
 from recbole_mind.report import figure_set
 from recbole_mind.report.figure_set import Kind
 from recbole_mind.report.templates import render
@@ -37,7 +37,7 @@ def write(found: Comparison, folder: str | Path) -> list[Path]:
             for name, by_rate in found.differences.items()
             for rate, one in by_rate.items()
         ],
-        significant=[one.p < LEVEL for by_rate in found.differences.values() for one in by_rate.values()],
+        significant=[significant(one) for by_rate in found.differences.values() for one in by_rate.values()],
         assigned=None if found.mismatch is None else shares_words(found),
         mismatch=found.mismatch is not None and found.mismatch < MISMATCH,
         left_out=[f"{number:,} {reason}" for reason, number in found.left_out.items()],

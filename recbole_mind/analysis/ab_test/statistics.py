@@ -5,6 +5,7 @@ Shape legend: U users, P different pairs of impressions and clicks that a user h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +22,7 @@ Ints = npt.NDArray[np.int64]
 LEVEL = 0.05  # of the intervals and the test
 POWER = 0.8  # with which the smallest detectable effect is found
 MISMATCH = 0.001  # p of the numbers of users below which the experiment is not to be believed
+FEWEST = 50  # users of a channel below whom resampling finds differences where there are none
 RESAMPLINGS = 10_000
 _BLOCK = 2**24  # numbers drawn at once
 
@@ -59,14 +61,15 @@ class Difference:
     Attributes:
         difference: with its 95% interval.
         relative: by the control's rate; ``None`` where that is 0.
-        p: two-sided, of the resampled differences.
-        detectable: the smallest difference that an experiment of this size finds in 80% of cases.
+        p: two-sided, of the resampled differences; ``None`` where that is not to be said: a channel has fewer than
+            :data:`FEWEST` users, or nobody clicked, or all did.
+        detectable: the smallest difference that an experiment of this size finds in 80% of cases; ``None`` likewise.
     """
 
     difference: Estimate
     relative: float | None
-    p: float
-    detectable: float
+    p: float | None
+    detectable: float | None
 
 
 def rates(impressions: Ints, clicks: Ints, *, seed: Sequence[int], resamplings: int = RESAMPLINGS) -> Rates:
@@ -102,18 +105,19 @@ def rates(impressions: Ints, clicks: Ints, *, seed: Sequence[int], resamplings: 
     return Rates(users, int(impressions.sum()), int(clicks.sum()), **estimates, resampled=resampled)
 
 
-def difference(channel: Rates, control: Rates, rate: str) -> Difference:
-    """A channel against the control by ``"pvctr"`` or ``"uvctr"``."""
+def difference(channel: Rates, control: Rates, rate: str, *, channels: int = 1) -> Difference:
+    """A channel against the control by ``"pvctr"`` or ``"uvctr"``, one of so many ``channels`` that are compared."""
     ours, theirs = getattr(channel, rate).value, getattr(control, rate).value
     drawn = channel.resampled[rate] - control.resampled[rate]
-    R = len(drawn)
+    R, spread = len(drawn), float(drawn.std(ddof=1))
     beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum())) + 1
-    quantiles = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
+    told = spread > 0 and min(channel.users, control.users) >= FEWEST
+    quantiles = stats.norm.ppf(1 - LEVEL / channels / 2) + stats.norm.ppf(POWER)
     return Difference(
         difference=_estimate(ours - theirs, drawn),
         relative=(ours - theirs) / theirs if theirs > 0 else None,
-        p=min(1.0, 2 * beyond / (R + 1)),
-        detectable=float(quantiles * drawn.std(ddof=1)),
+        p=min(1.0, 2 * beyond / (R + 1)) if told else None,
+        detectable=float(quantiles * spread) if told else None,
     )
 
 
@@ -124,9 +128,10 @@ def mismatch(users: Sequence[int], shares: Sequence[float]) -> float:
     sample-ratio mismatch.
 
     Raises:
-        InputError: a share that is not above 0.
+        InputError: a share that is not above 0, or shares without a finite sum.
     """
-    require(all(share > 0 for share in shares), "share: each is above 0")
+    good = all(share > 0 for share in shares) and math.isfinite(sum(shares))
+    require(good, "share: each is above 0, and all together a finite number")
     expected = np.array(shares) / sum(shares) * sum(users)
     return float(stats.chisquare(users, expected).pvalue)
 

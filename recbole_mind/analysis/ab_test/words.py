@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recbole_mind.analysis.ab_test.comparison import Comparison
-from recbole_mind.analysis.ab_test.statistics import MISMATCH, Difference, Rates
+from recbole_mind.analysis.ab_test.statistics import LEVEL, MISMATCH, Difference, Rates
 
 
 def channel_words(rates: Rates) -> tuple[str, str, str]:
@@ -20,9 +20,15 @@ def rate_words(rates: Rates, rate: str) -> str:
 def difference_words(one: Difference) -> tuple[str, str, str, str, str]:
     """Difference, interval, relative difference, p and what could be detected."""
     relative = "–" if one.relative is None else f"{one.relative:+.1%}"
-    p = f"{one.p:.4f}" if one.p >= 0.001 else "< .001"
+    p = "–" if one.p is None else f"{one.p:.4f}" if one.p >= 0.001 else "< .001"
+    detectable = "–" if one.detectable is None else f"{one.detectable:.2%}"
     between = f"{100 * one.difference.low:+.2f} to {100 * one.difference.high:+.2f}"
-    return f"{one.difference.value:+.2%}", between, relative, p, f"{one.detectable:.2%}"
+    return f"{one.difference.value:+.2%}", between, relative, p, detectable
+
+
+def significant(one: Difference) -> bool:
+    """Whether a difference is beyond chance."""
+    return one.p is not None and one.p < LEVEL
 
 
 def shares_words(found: Comparison) -> str:

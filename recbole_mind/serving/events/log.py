@@ -2,8 +2,9 @@
 
 Events are appended to a text file, a line for what was appended at once with the sum of its bytes before it, and are
 on the disk when :meth:`EventLog.append` returns. A text that is large or old enough becomes a Parquet file of the same
-number, which appears whole; then the text goes. So whatever moment the process dies at, an event that was taken stands
-in the text or in the Parquet file of one number, and where both are there the text is the one that is removed.
+name, which appears whole; then the text goes. So whatever moment the process dies at, an event that was taken stands
+in the text or in the Parquet file of one name, and where both are there the text is the one that is removed. No two
+processes give the same name, so that files of several logs may lie in one folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import threading
 import time
 import zlib
@@ -42,7 +44,7 @@ SCHEMA = pa.schema(
 )
 ROWS = 100_000  # events of a Parquet file, about
 SECONDS = 600.0  # in which a text becomes one
-_NAME = re.compile(r"events-(\d{12})\.(text|parquet)")
+_TEXT = re.compile(r"events-\d{8}T\d{6}-[0-9a-f]{8}-\d{6,}\.text")
 _TEXTS = ("request", "channel", "bundle", "user", "item", "event")
 _FEW = ["channel", "bundle", "event"]
 
@@ -89,7 +91,9 @@ class EventLog:
         self.folder, self.rows, self.seconds = Path(folder), rows, seconds
         self.damaged = 0
         self._lock = threading.Lock()
-        self._file: int | None = None  # the text that is open
+        self._file: int | None = None  # of the text that is open, which is at ``_path``
+        self._path = self.folder
+        self._name = f"events-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         self._number = self._size = self._count = 0
         self._began = 0.0
         with ExitStack() as stack:
@@ -97,7 +101,7 @@ class EventLog:
             try:
                 self._recover()
             except OSError as error:
-                raise InputError(f"events: '{folder}' cannot be written: {error.strerror}") from None
+                raise InputError(f"events: '{folder}' cannot be read: {error.strerror}") from None
             self._held = stack.pop_all()
 
     def append(self, events: Sequence[Event]) -> None:
@@ -128,34 +132,35 @@ class EventLog:
             self.tend()
 
     def tend(self, *, now: bool = False) -> None:
-        """Make Parquet of the text if it is large or old enough, or ``now``; and of others that could not be before."""
+        """Make Parquet of the text if it is large or old enough, or ``now``; and of others that could not be before.
+
+        What cannot be made now, as on a full disk, is logged and stays text.
+        """
         with self._lock:
             due = self._count >= self.rows or time.monotonic() - self._began >= self.seconds
             if self._file is not None and self._count and (due or now):
                 self._close()
-            texts = [path for path in self._texts() if self._file is None or _number(path) != self._number]
-            for path in texts:
-                try:
-                    self._convert(path)
-                except (OSError, InputError, pa.ArrowException) as error:
-                    logger.error("events stay text, to be tried again: %s", error)
-                    return
+            self._convert_all()
 
     def close(self) -> None:
         """Make Parquet of what there is, and let go of the folder."""
         with self._lock:
             self._close()
-        self.tend()
+            self._convert_all()
         self._held.close()
 
     # -- with the lock held ------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._number += 1
-        path = self.folder / f"events-{self._number:012}.text"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        sync(self.folder)
-        self._size = self._count = 0
+        path = self.folder / f"{self._name}-{self._number:06}.text"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            sync(self.folder)
+        except OSError:
+            os.close(file)
+            raise
+        self._file, self._path, self._size, self._count = file, path, 0, 0
 
     def _close(self) -> None:
         if self._file is not None:
@@ -171,18 +176,22 @@ class EventLog:
             self._close()
 
     def _recover(self) -> None:
-        numbers = [0]
-        for path in self.folder.iterdir():
-            if path.name.startswith(".events-") and path.name.endswith(".tmp"):
-                path.unlink()  # of a process that was killed
-            elif _NAME.fullmatch(path.name):
-                numbers.append(_number(path))
-        self._number = max(numbers)
-        for path in self._texts():
-            self._convert(path)
+        for path in self.folder.glob(".events-*.tmp"):
+            path.unlink()  # of a process that was killed
+        self._convert_all()
 
-    def _texts(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("events-*.text") if _NAME.fullmatch(path.name))
+    def _convert_all(self) -> None:
+        try:
+            texts = sorted(path for path in self.folder.glob("events-*.text") if _TEXT.fullmatch(path.name))
+        except OSError as error:
+            logger.error("events stay text, to be tried again: %s", error)
+            return
+        for path in texts:
+            if self._file is None or path != self._path:
+                try:
+                    self._convert(path)
+                except (OSError, InputError, MemoryError, pa.ArrowException) as error:
+                    logger.error("events stay text, to be tried again: %s", error)
 
     def _convert(self, path: Path) -> None:
         target = path.with_suffix(".parquet")
@@ -227,7 +236,3 @@ def _write(file: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _number(path: Path) -> int:
-    return int(path.name.partition("-")[2].partition(".")[0])

@@ -9,10 +9,12 @@ import json
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from recbole_mind.errors import InputError, require
+from recbole_mind.util.files import sync
 
 KEY = ".key"  # beside the events, so that ids hold over a restart
 _BYTES, _MAC = 32, 12
@@ -23,11 +25,13 @@ class Ticket(NamedTuple):
 
     Attributes:
         nonce: is never the same twice.
+        issued: seconds since 1970.
         channel, bundle: that answered.
         user: who asked; the nonce where that was not said, so that nobody is taken for somebody else.
     """
 
     nonce: str
+    issued: int
     channel: str
     bundle: str
     user: str
@@ -49,8 +53,8 @@ class Tickets:
     def issue(self, channel: str, bundle: str, user: str | None) -> str:
         """The id of an answer."""
         nonce = secrets.token_hex(8)
-        content = json.dumps([nonce, channel, bundle, nonce if user is None else user], separators=(",", ":"))
-        body = base64.urlsafe_b64encode(content.encode())
+        content = [nonce, int(time.time()), channel, bundle, nonce if user is None else user]
+        body = base64.urlsafe_b64encode(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
         return (body + b"." + self._mac(body)).decode()
 
     def read(self, text: str) -> Ticket | None:
@@ -67,11 +71,7 @@ class Tickets:
 def _key(path: Path) -> bytes:
     try:
         if not path.exists():
-            new = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(new, "wb") as file:
-                file.write(secrets.token_bytes(_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
+            _make(path)
         mode = stat.S_IMODE(path.stat().st_mode)
         key = path.read_bytes()
     except OSError as error:
@@ -79,3 +79,17 @@ def _key(path: Path) -> bytes:
     require(len(key) == _BYTES, f"events: '{path}' is not a key; remove it, and ids that were given out end")
     require(not mode & 0o077, f"events: '{path}' has the mode {mode:04o}: others may use it; allowed: 0600 (chmod 600)")
     return key
+
+
+def _make(path: Path) -> None:
+    """A new key, which is there whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)

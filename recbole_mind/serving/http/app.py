@@ -145,7 +145,7 @@ class Service:
         self.keepers = Workers(1, self.limits.queue, self.metrics)  # a disk is waited for beside recalls, not by them
         self.feedback: Feedback | None = None
         if settings.events is not None:
-            self.feedback = Feedback(settings.events, settings.channel, self.metrics)
+            self.feedback = Feedback(settings.events, settings.channel, self.metrics, 2 * self.limits.max_n)
         self.queries = Queries(self.limits)
         self.keys: Keys | None = None
         if settings.api_key is not None or settings.api_key_file is not None:
@@ -309,7 +309,9 @@ class Service:
     def events(self, body: bytes, _: dict[str, Any]) -> bytes:
         """Keep impressions and clicks: they are on the disk when this is answered, all of them or none."""
         assert self.feedback is not None  # noqa: S101 - there is no route without it
-        return self.feedback.take(read(body, self.queries.events, self.queries.events_shape))
+        serving = self.bundles.serving
+        bundle = "" if serving is None else serving.recaller.bundle_id
+        return self.feedback.take(read(body, self.queries.events, self.queries.events_shape), bundle)
 
     def interests(self, serving: Serving, query: InterestsQuery) -> bytes:
         """Tell the interests of a history, and which items make each."""

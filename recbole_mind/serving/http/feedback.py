@@ -1,4 +1,4 @@
-"""What comes back to the service: impressions and clicks of the items that it gave."""
+"""What comes back to the service: impressions and clicks, for the answers that it gave."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic_core import to_json
 
-from recbole_mind.errors import require
+from recbole_mind.errors import InputError, require
 from recbole_mind.serving.events.log import Event, EventLog
 from recbole_mind.serving.events.tickets import Ticket, Tickets
 from recbole_mind.serving.http.metrics import Metrics
@@ -22,8 +23,11 @@ from recbole_mind.serving.http.schema import EventsQuery
 logger = logging.getLogger(__name__)
 CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _SEEN = 200_000  # events that are known again at once; the log's reader knows all
+_AGE = 30 * 86_400  # seconds after which an answer's events are no longer taken
+_USERS = 1_000_000  # of a channel that are told apart on a day
 _BUNDLE = 12  # letters of a bundle's id
 _LOOK = 5.0  # seconds between two looks at the age of what was taken
+_EARLIER = "earlier"  # the label of all bundles but the one that serves
 
 
 class Feedback:
@@ -33,19 +37,25 @@ class Feedback:
         folder: of the log.
         channel: the service's name in it.
         metrics: where events are counted.
+        most: events of one answer.
 
     Raises:
         InputError: the folder cannot be written, or the name is none.
     """
 
-    def __init__(self, folder: str | Path, channel: str, metrics: Metrics) -> None:
+    def __init__(self, folder: str | Path, channel: str, metrics: Metrics, most: int) -> None:
         good = CHANNEL.fullmatch(channel) is not None
         require(good, f"channel: '{channel}' is not allowed; allowed: up to 32 of A-Z a-z 0-9 _ -")
-        self.channel, self._metrics = channel, metrics
+        self.channel, self._metrics, self._most = channel, metrics, most
         self.log = EventLog(folder)
-        self.tickets = Tickets(folder)
-        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-        self._users: dict[str, set[str]] = {}
+        try:
+            self.tickets = Tickets(folder)
+        except InputError:
+            self.log.close()
+            raise
+        self._seen: OrderedDict[str, set[tuple[str, str]]] = OrderedDict()  # items and events by answer
+        self._seen_events = 0
+        self._users: dict[tuple[str, str], set[str]] = {}
         self._day = ""
         self._ends = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="events", daemon=True)
@@ -65,46 +75,73 @@ class Feedback:
         """The id of an answer."""
         return self.tickets.issue(self.channel, bundle[:_BUNDLE], user)
 
-    def take(self, query: EventsQuery) -> bytes:
-        """Keep impressions and clicks: they are on the disk when this is answered, all of them or none."""
+    def take(self, query: EventsQuery, bundle: str = "") -> bytes:
+        """Keep impressions and clicks: they are on the disk when this is answered, all of them or none.
+
+        One thread at a time calls it. ``bundle`` is the one that serves.
+        """
         now = time.time()
-        tickets: dict[str, Ticket | None] = {}
+        tickets: dict[str, Ticket] = {}
         new: dict[tuple[str, str, str], Event] = {}
+        fresh: Counter[str] = Counter()
         for place, given in enumerate(query.events):
             if given.request not in tickets:
-                tickets[given.request] = self.tickets.read(given.request)
+                tickets[given.request] = self._ticket(given.request, now, place)
             ticket = tickets[given.request]
-            if ticket is None:
-                raise Refused(422, "invalid", "it is no id that this service gave an answer", f"events.{place}.request")
             key = (ticket.nonce, given.item, given.event)
-            if key not in self._seen:
-                about = (ticket.nonce, ticket.channel, ticket.bundle, ticket.user)
-                new[key] = Event(now, *about, given.item, given.position, given.event)
+            known = self._seen.get(ticket.nonce, set())
+            if key in new or key[1:] in known:
+                continue
+            fresh[ticket.nonce] += 1
+            if len(known) + fresh[ticket.nonce] > self._most:
+                text = f"an answer has at most {self._most} events"
+                raise Refused(422, "invalid", text, f"events.{place}.request")
+            about = (ticket.nonce, ticket.channel, ticket.bundle, ticket.user)
+            new[key] = Event(now, *about, given.item, given.position, given.event)
         try:
             self.log.append(list(new.values()))
         except OSError as error:
             self._metrics.events_lost.inc(len(new))
             logger.error("events are not taken: %s", error.strerror)
             raise Refused(503, "not_kept", "the events cannot be kept; send them again", Retry_After="5") from None
-        self._count(new)
+        self._remember(new)
+        self._count(new.values(), bundle[:_BUNDLE])
         return to_json({"taken": len(new), "repeated": len(query.events) - len(new)})
 
-    def _count(self, new: dict[tuple[str, str, str], Event]) -> None:
+    def _ticket(self, request: str, now: float, place: int) -> Ticket:
+        ticket, where = self.tickets.read(request), f"events.{place}.request"
+        if ticket is None:
+            raise Refused(422, "invalid", "it is no id that this service gave an answer", where)
+        if now - ticket.issued > _AGE:
+            raise Refused(422, "invalid", f"the answer is older than {_AGE // 86_400} days", where)
+        return ticket
+
+    def _remember(self, new: Iterable[tuple[str, str, str]]) -> None:
+        for nonce, *event in new:
+            self._seen.setdefault(nonce, set()).add((event[0], event[1]))
+            self._seen_events += 1
+        while self._seen_events > _SEEN:
+            self._seen_events -= len(self._seen.popitem(last=False)[1])
+
+    def _count(self, new: Iterable[Event], bundle: str) -> None:
         day = datetime.now(timezone.utc).date().isoformat()
         if day != self._day:
             self._day, self._users = day, {}
-        for key, event in new.items():
-            self._seen[key] = None
-            self._metrics.events.labels(event.channel, event.bundle, event.event, _group(event.position)).inc()
-            users = self._users.setdefault(f"{event.channel} {event.event}", set())
-            users.add(event.user)
-            self._metrics.event_users.labels(event.channel, event.event).set(len(users))
-        while len(self._seen) > _SEEN:
-            self._seen.popitem(last=False)
+            self._metrics.event_users.clear()
+        for event in new:
+            label = event.bundle if event.bundle == bundle else _EARLIER
+            self._metrics.events.labels(event.channel, label, event.event, _group(event.position)).inc()
+            users = self._users.setdefault((event.channel, event.event), set())
+            if event.user != event.request and len(users) < _USERS:
+                users.add(event.user)
+                self._metrics.event_users.labels(event.channel, event.event).set(len(users))
 
     def _keep(self) -> None:
         while not self._ends.wait(_LOOK):
-            self.log.tend()
+            try:
+                self.log.tend()
+            except Exception:
+                logger.exception("the events' keeper goes on")
 
 
 def _group(position: int | None) -> str:

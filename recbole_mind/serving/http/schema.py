@@ -118,6 +118,7 @@ class Queries:
 
     def __init__(self, limits: ServiceLimits) -> None:
         token: Any = Annotated[str, Field(max_length=limits.max_token)]
+        name: Any = Annotated[str, Field(min_length=1, max_length=limits.max_token)]
         several: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
         tokens: Any = Annotated[list[token], Field(max_length=limits.max_tokens, fail_fast=True)]
         fields: Any = dict[token, token | several | None]
@@ -129,20 +130,18 @@ class Queries:
         }
         self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
         n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
-        lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None, "user": token | None}
+        lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None, "user": name | None}
         self.recall: type[RecallQuery] = _limited(RecallQuery, both | lists | {"n": n})
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
         self.recall.model_rebuild(force=True)
         self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
         id_: Any = Annotated[str, Field(max_length=_LONGEST_ID + 8 * limits.max_token)]
-        given: Any = _limited(GivenEvent, {"request": id_, "item": token})
+        given: Any = _limited(GivenEvent, {"request": id_, "item": name})
         events: Any = Annotated[list[given], Field(max_length=limits.max_events, fail_fast=True)]
         self.events: type[EventsQuery] = _limited(EventsQuery, {"events": events})
-        fields, least = len(GivenEvent.model_fields), 100
-        self.events_shape = Shape(
-            fields * limits.max_events + least, limits.max_events + least, fields * limits.max_events + least,
-            limits.max_events,
-        )  # fmt: skip
+        many, least = limits.max_events, 100
+        fields = len(GivenEvent.model_fields)
+        self.events_shape = Shape(fields * many + least, many + least, (fields + 1) * many + least, many)
         most = (
             limits.max_history * (2 + LISTED) + 2 * limits.max_tokens
         )  # a history, its times, a profile's lists, two lists

@@ -51,6 +51,17 @@ def test_the_same_seed_gives_the_same_figures():
     assert json.loads(first)["days"]["2026-03-01"]["a"]["users"] > 0
 
 
+def test_a_channel_of_few_users_has_no_p_and_takes_none_from_others():
+    log = logged()
+    kept = (log.channel != 1) | (log.user < 100)  # 33 of b's users are left
+    few = Impressions(log.channels, log.days, log.channel[kept], log.user[kept], log.day[kept], log.clicked[kept], {})
+    found = comparison.compare(few, control="a")
+    assert found.differences["b"]["pvctr"].p is None
+    alone = statistics.difference(found.channels["c"], found.channels["a"], "pvctr").p
+    assert found.differences["c"]["pvctr"].p == alone
+    assert json.loads(to_json(comparison.as_json(found)))["differences"]["b"]["pvctr"]["detectable"] is None
+
+
 def test_shares_decide_over_the_mismatch():
     assert comparison.compare(logged(), control="a").mismatch > 0.9
     found = comparison.compare(logged(), control="a", shares={"a": 2, "b": 1, "c": 1})

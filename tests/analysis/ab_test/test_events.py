@@ -97,6 +97,29 @@ def test_dictionaries_and_other_columns_are_read(tmp_path):
     assert events.read(tmp_path / "log.parquet").clicked.tolist() == [True]
 
 
+def times(path, kind, value):
+    table = pa.Table.from_pylist([row("r", "i")])
+    pq.write_table(table.set_column(0, "time", pa.array([value], kind)), path)
+
+
+def not_text(path):
+    table = pa.Table.from_pylist([row("r", "i")])
+    wrong = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff"))
+    pq.write_table(table.set_column(table.schema.get_field_index("user"), "user", wrong), path)
+
+
+def test_several_logs_are_one_and_names_of_folders_say_nothing(tmp_path):
+    one, two = (tmp_path / name for name in ("channel=x", "user=y"))
+    one.mkdir()
+    two.mkdir()
+    written(one / "log.parquet", [row("r1", "i")])
+    written(two / "log.parquet", [row("r2", "i", user="w", channel="b"), row("r1", "i")])
+    found = events.read(one, two / "log.parquet")
+    assert found.channels == ["a", "b"]
+    assert len(found.user) == 2
+    assert found.left_out == {"repeated events": 1}
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -105,7 +128,12 @@ def test_dictionaries_and_other_columns_are_read(tmp_path):
         (lambda path: written(path, [row("r", "i") | {"time": 5}]), "'time' is int64; allowed: timestamps"),
         (lambda path: written(path, [row("r", "i") | {"user": 5}]), "'user' is int64; allowed: text"),
         (lambda path: written(path, [row("r", "i"), row("r", None)]), "'item' lacks a value in 1 rows"),
+        (lambda path: written(path, [row("r", "i"), row("r", "j", user="")]), "'user' lacks a value in 1 rows"),
         (lambda path: written(path, [row("r", "i", "click")]), "holds no impression"),
+        (lambda path: times(path, pa.timestamp("s"), 1_770_000_000_000), "'time' has values that are no day"),
+        (lambda path: times(path, pa.timestamp("us"), -(10**17)), "'time' has values that are no day"),
+        (lambda path: times(path, pa.timestamp("ms"), 2**62), "'time' has values that are no day"),
+        (lambda path: not_text(path), "is not a Parquet file that can be read"),
         (lambda path: path.mkdir(), "has no .parquet file"),
         (lambda path: None, "cannot be read"),
     ],

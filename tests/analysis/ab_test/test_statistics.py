@@ -87,10 +87,37 @@ def test_a_difference_has_its_sign_and_its_interval():
     assert back.p == found.p == pytest.approx(2 / 10_001)
 
 
-def test_rates_of_nobody_who_clicked():
-    none = statistics.rates(np.array([3, 2]), np.array([0, 0]), seed=[0])
+def test_nothing_is_said_of_few_users_or_of_nobody_who_clicked():
+    none = statistics.rates(np.full(900, 2), np.zeros(900, int), seed=[0])
     found = statistics.difference(none, none, "pvctr")
-    assert (found.p, found.relative, found.detectable) == (1.0, None, 0.0)
+    assert (found.p, found.relative, found.detectable) == (None, None, None)
+    few = statistics.rates(np.full(49, 2), np.ones(49, int), seed=[0])
+    many = statistics.rates(*drawn(np.random.default_rng(0), 900, 0.1), seed=[0])
+    for pair in ((few, many), (many, few)):
+        found = statistics.difference(*pair, "pvctr")
+        assert (found.p, found.detectable) == (None, None)
+        assert found.relative is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("users", [50, 100])
+def test_the_fewest_users_of_whom_something_is_said_are_enough(users):
+    random, significant = np.random.default_rng(6), 0
+    for run in range(500):
+        one, two = (
+            statistics.rates(*drawn(random, users, 0.1), seed=[run, side], resamplings=1000) for side in range(2)
+        )
+        significant += statistics.difference(one, two, "pvctr").p < statistics.LEVEL
+    low, high = stats.binom.ppf([0.001, 0.999], 500, statistics.LEVEL)
+    assert low <= significant <= high
+
+
+def test_what_can_be_detected_is_of_all_channels_that_are_compared():
+    random = np.random.default_rng(7)
+    one, two = (statistics.rates(*drawn(random, 900, 0.1), seed=[side]) for side in range(2))
+    alone, three = (statistics.difference(one, two, "pvctr", channels=m).detectable for m in (1, 3))
+    ratio = (stats.norm.ppf(1 - 0.05 / 6) + stats.norm.ppf(0.8)) / (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
+    assert three / alone == pytest.approx(ratio)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +138,7 @@ def test_what_cannot_be_is_refused():
     for impressions, clicks in (([], []), ([0], [0]), ([2], [3]), ([2], [-1])):
         with pytest.raises(InputError):
             statistics.rates(np.array(impressions, int), np.array(clicks, int), seed=[0])
-    with pytest.raises(InputError, match="share"):
-        statistics.mismatch([1, 2], [1, 0])
+    for shares in ([1, 0], [1e308, 1e308]):
+        with pytest.raises(InputError, match="share"):
+            statistics.mismatch([1, 2], shares)
     assert math.isfinite(statistics.mismatch([0, 10], [1, 1]))

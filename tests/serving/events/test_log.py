@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -33,7 +34,10 @@ def kept(folder):
 
 
 def names(folder):
-    return sorted(path.name for path in Path(folder).iterdir() if not path.name.startswith("."))
+    """Number and kind of the log's files, which begin with a name of their process."""
+    files = sorted(path.name for path in Path(folder).iterdir() if not path.name.startswith("."))
+    assert all(re.fullmatch(r"events-\d{8}T\d{6}-[0-9a-f]{8}-\d{6}\.(text|parquet)", name) for name in files), files
+    return [name.rpartition("-")[2] for name in files]
 
 
 def test_events_come_back_as_they_were_given(tmp_path):
@@ -42,8 +46,8 @@ def test_events_come_back_as_they_were_given(tmp_path):
     log.append(given)
     log.append([])
     log.close()
-    assert names(tmp_path / "log") == ["events-000000000001.parquet"]
-    table = pq.read_table(tmp_path / "log/events-000000000001.parquet")
+    assert names(tmp_path / "log") == ["000001.parquet"]
+    table = pq.read_table(next((tmp_path / "log").glob("*.parquet")))
     assert table.schema.remove_metadata().equals(SCHEMA)
     found = [Event(**(row | {"time": row["time"].timestamp()})) for row in table.to_pylist()]
     assert found == given
@@ -53,9 +57,7 @@ def test_a_text_that_is_large_or_old_becomes_parquet(tmp_path, monkeypatch):
     log = EventLog(tmp_path, rows=10, seconds=60)
     for number in range(25):
         log.append([event(number)])
-    assert names(tmp_path) == [
-        "events-000000000001.parquet", "events-000000000002.parquet", "events-000000000003.text",
-    ]  # fmt: skip
+    assert names(tmp_path) == ["000001.parquet", "000002.parquet", "000003.text"]
     log.tend()
     assert len(kept(tmp_path)) == 20
     real = module.time.monotonic
@@ -66,7 +68,7 @@ def test_a_text_that_is_large_or_old_becomes_parquet(tmp_path, monkeypatch):
     assert len(names(tmp_path)) == 3  # nothing is made of nothing
     log.append([event(25)])
     log.tend(now=True)
-    assert names(tmp_path)[-1] == "events-000000000004.parquet"
+    assert names(tmp_path)[-1] == "000004.parquet"
     log.close()
 
 
@@ -82,14 +84,15 @@ def test_what_was_left_is_taken_up(tmp_path):
     log = EventLog(tmp_path)
     log.append([event(0), event(1)])
     log.append([event(2)])
-    text = (tmp_path / "events-000000000001.text").read_bytes()
+    path = next(tmp_path.glob("*.text"))
+    text = path.read_bytes()
     log.close()
-    whole = (tmp_path / "events-000000000001.parquet").read_bytes()
+    whole = path.with_suffix(".parquet").read_bytes()
     for end in range(len(text) + 1):  # killed after any byte of a line that was being written
-        for path in tmp_path.glob("events-*"):
-            path.unlink()
-        (tmp_path / "events-000000000001.text").write_bytes(text[:end])
-        (tmp_path / ".events-000000000001.parquet.0123.tmp").write_bytes(b"PAR1")
+        for left in tmp_path.glob("events-*"):
+            left.unlink()
+        path.write_bytes(text[:end])
+        (tmp_path / f".{path.stem}.parquet.0123.tmp").write_bytes(b"PAR1")
         again = EventLog(tmp_path)
         first = text.index(b"\n") + 1
         number = 3 if end == len(text) else 2 if end >= first else 0
@@ -98,15 +101,61 @@ def test_what_was_left_is_taken_up(tmp_path):
         assert not list(tmp_path.glob(".events*"))
         again.append([event(9)])
         again.close()
-        assert kept(tmp_path)[number:] == ["r9"]
+        assert sorted(kept(tmp_path)) == [*(f"r{place}" for place in range(number)), "r9"]
     # killed between the Parquet file and the end of the text: nothing is there twice
-    for path in tmp_path.glob("events-*"):
-        path.unlink()
-    (tmp_path / "events-000000000001.text").write_bytes(text)
-    (tmp_path / "events-000000000001.parquet").write_bytes(whole)
+    for left in tmp_path.glob("events-*"):
+        left.unlink()
+    path.write_bytes(text)
+    path.with_suffix(".parquet").write_bytes(whole)
     EventLog(tmp_path).close()
     assert kept(tmp_path) == ["r0", "r1", "r2"]
-    assert names(tmp_path) == ["events-000000000001.parquet"]
+    assert names(tmp_path) == ["000001.parquet"]
+
+
+def test_no_two_processes_give_a_file_the_same_name(tmp_path):
+    """Files of several logs may be moved into one folder, and finished ones out of a log's own."""
+    seen = set()
+    for number, folder in enumerate((tmp_path / "a", tmp_path / "b", tmp_path / "a")):
+        log = EventLog(folder)
+        log.append([event(number)])
+        log.close()
+        for path in folder.glob("*.parquet"):
+            assert path.name not in seen
+            seen.add(path.name)
+            path.unlink()
+    assert len(seen) == 3
+
+
+def test_a_text_that_could_not_be_begun_is_not_written_to(tmp_path, monkeypatch):
+    log = EventLog(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "sync", lambda _: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many open files")))
+        with pytest.raises(OSError, match="too many"):
+            log.append([event(0)])
+    for number in range(1, 4):
+        log.append([event(number)])
+        if number == 2:  # a write that fails in its middle takes nothing from the lines before
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "_write", lambda file, line: (os.write(file, line[:9]), os.fsync(99_999)))
+                with pytest.raises(OSError, match="Bad file"):
+                    log.append([event(99)])
+    log.close()
+    assert kept(tmp_path) == ["r1", "r2", "r3"]
+    assert log.damaged == 0
+
+
+def test_a_log_that_cannot_make_parquet_is_a_log_all_the_same(tmp_path, monkeypatch, caplog):
+    log = EventLog(tmp_path)
+    log.append([event(0)])
+    log._held.close()  # as if it had been killed
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_atomic", lambda *_: (_ for _ in ()).throw(InputError("the disk is full")))
+        again = EventLog(tmp_path)
+        again.append([event(1)])
+        again.tend(now=True)
+    assert caplog.text.count("the disk is full") == 3
+    again.close()
+    assert sorted(kept(tmp_path)) == ["r0", "r1"]
 
 
 def test_a_line_that_was_changed_does_not_count(tmp_path):
@@ -114,7 +163,7 @@ def test_a_line_that_was_changed_does_not_count(tmp_path):
     for number in range(3):
         log.append([event(number)])
     log._held.close()
-    path = tmp_path / "events-000000000001.text"
+    path = next(tmp_path.glob("*.text"))
     lines = path.read_bytes().split(b"\n")
     lines[1] = lines[1].replace(b"r1", b"r7")
     path.write_bytes(b"\n".join(lines))
@@ -145,7 +194,7 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path):
     assert refused == {errno.EFBIG}
     log.append([event(500)])
     log.close()
-    assert kept(tmp_path) == [*taken, "r500"]
+    assert sorted(kept(tmp_path)) == sorted([*taken, "r500"])
     assert log.damaged == 0
 
 

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import time
 
 import pytest
 
@@ -14,8 +16,9 @@ def test_an_id_says_what_it_was_given(tmp_path):
     one, two = (tickets.issue("mind", "0123456789ab", 'ü"1') for _ in range(2))
     assert one != two
     found = tickets.read(one)
-    assert found[1:] == ("mind", "0123456789ab", 'ü"1')
-    assert Tickets(tmp_path).read(two)[1:] == found[1:]  # after a restart
+    assert found[2:] == ("mind", "0123456789ab", 'ü"1')
+    assert abs(found.issued - time.time()) < 60
+    assert Tickets(tmp_path).read(two)[2:] == found[2:]  # after a restart
     alone = tickets.read(tickets.issue("mind", "b", None))
     assert alone.user == alone.nonce
 
@@ -44,3 +47,18 @@ def test_a_key_that_others_may_use_is_refused(tmp_path):
         Tickets(tmp_path)
     with pytest.raises(InputError, match="cannot be used"):
         Tickets(tmp_path / "nowhere")
+
+
+def test_a_key_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(InputError, match="No space left"):
+            Tickets(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    Tickets(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".key"]
+
+
+def test_an_id_of_a_long_user_is_not_much_longer(tmp_path):
+    for user in ("u" * 256, "é" * 256, "\U0001f600" * 256):
+        assert len(Tickets(tmp_path).issue("c" * 32, "b" * 12, user)) <= 200 + 8 * 256

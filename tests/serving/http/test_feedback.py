@@ -16,9 +16,10 @@ from recbole_mind.serving.events import log
 from recbole_mind.serving.http import feedback
 from recbole_mind.serving.http.feedback import Feedback
 from recbole_mind.serving.http.metrics import Metrics
-from recbole_mind.serving.http.schema import EventsAnswer, RecallAnswer
+from recbole_mind.serving.http.schema import EventsAnswer, EventsQuery, RecallAnswer
 from tests.support.questions import HISTORY
 from tests.support.serving import running
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -56,9 +57,10 @@ def test_what_is_sent_stands_in_the_log(two_bundles, tmp_path):
         bundle = answer["bundle"][:12]
         assert service.figure(_figure("mind", bundle, "impression", "2")) == 2
         assert service.figure(_figure("mind", bundle, "click", "unknown")) == 1
-        assert service.figure('recbole_mind_event_users{channel="mind",event="impression"}') == 2
+        # who was not named is nobody's double, and is not counted among the users
+        assert service.figure('recbole_mind_event_users{channel="mind",event="impression"}') == 1
         assert service.figure('recbole_mind_event_users{channel="mind",event="click"}') == 1
-    table = pq.read_table(tmp_path / "log/events-000000000001.parquet")
+    table = pq.read_table(next((tmp_path / "log").glob("*.parquet")))
     assert table.num_rows == 8
     assert set(table["channel"].to_pylist()) == {"mind"}
     assert set(table["bundle"].to_pylist()) == {bundle}
@@ -102,6 +104,7 @@ def test_a_list_with_one_wrong_event_is_not_taken(kept):
         ({"request": None}, "events.0"),
         ({"item": 3}, "events.0"),
         ({"item": "i" * 21}, "events.0"),
+        ({"item": ""}, "events.0"),
         ({"event": "seen"}, "events.0"),
         ({"position": 0}, "events.0"),
         ({"position": 2**31}, "events.0"),
@@ -191,23 +194,117 @@ def test_a_service_without_a_log_knows_no_users_and_no_events(served):
     assert served.post("/events", {"events": []}).status == 404
 
 
-def test_old_repeats_are_forgotten_in_memory_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(feedback, "_SEEN", 3)
-    one = Feedback(tmp_path / "log", "a", Metrics())
-    request = one.issue("b" * 40, "u")
-    query = type("Query", (), {})()
-    for item in "12345":
-        given = type("Event", (), {"request": request, "item": item, "event": "click", "position": None})()
-        query.events = [given]
-        assert json.loads(one.take(query))["taken"] == 1
-    assert len(one._seen) == 3
+@pytest.fixture
+def alone(tmp_path):
+    one = Feedback(tmp_path / "log", "a", Metrics(), 4)
+    yield one
     one.stop()
+
+
+def given(request, *items, event="click"):
+    return EventsQuery(events=[{"request": request, "item": item, "event": event} for item in items])
+
+
+def figure(one, name, **labels):
+    return one._metrics.registry.get_sample_value(name, labels)
+
+
+def test_old_repeats_are_forgotten_in_memory_alone(alone, monkeypatch):
+    monkeypatch.setattr(feedback, "_SEEN", 3)
+    requests = [alone.issue("b" * 40, "u") for _ in range(3)]
+    for request in requests:
+        assert json.loads(alone.take(given(request, "1", "2")))["taken"] == 2
+    assert list(alone._seen) == requests[2:] or len(alone._seen) == 1
+    assert alone._seen_events == 2
+    assert json.loads(alone.take(given(requests[2], "1", "2")))["repeated"] == 2
+
+
+def test_an_answer_has_only_so_many_events(alone):
+    request = alone.issue("b" * 40, "u")
+    alone.take(given(request, "1", "2", "3"))
+    with pytest.raises(feedback.Refused) as refused:
+        alone.take(given(request, "3", "4", "5"))
+    assert (refused.value.status, refused.value.field) == (422, "events.2.request")
+    assert json.loads(alone.take(given(request, "4", "4", "1")))["taken"] == 1
+
+
+def test_an_old_answer_has_no_more_events(alone, monkeypatch):
+    request, real = alone.issue("b" * 40, "u"), feedback.time.time
+    monkeypatch.setattr(feedback.time, "time", lambda: real() + 31 * 86_400)
+    with pytest.raises(feedback.Refused) as refused:
+        alone.take(given(request, "1"))
+    assert "older than 30 days" in refused.value.message
+
+
+def test_a_new_day_has_no_users_yet(alone, monkeypatch):
+    alone.take(given(alone.issue("b" * 40, "u"), "1"))
+    alone.take(given(alone.issue("b" * 40, "v"), "1"))
+    labels = {"channel": "a", "event": "click"}
+    assert figure(alone, "recbole_mind_event_users", **labels) == 2
+    monkeypatch.setattr(alone, "_day", "2020-01-01")
+    alone.take(given(alone.issue("b" * 40, "u"), "1", event="impression"))
+    assert figure(alone, "recbole_mind_event_users", **labels) is None
+    assert figure(alone, "recbole_mind_event_users", channel="a", event="impression") == 1
+
+
+def test_bundles_that_no_longer_serve_are_counted_together(alone):
+    for bundle in ("b" * 40, "c" * 40, "d" * 40):
+        alone.take(given(alone.issue(bundle, "u"), "1"), "d" * 40)
+    counted = {"channel": "a", "event": "click", "position": "unknown"}
+    assert figure(alone, "recbole_mind_events_total", bundle="earlier", **counted) == 2
+    assert figure(alone, "recbole_mind_events_total", bundle="d" * 12, **counted) == 1
+
+
+def test_users_are_told_apart_up_to_a_number(alone, monkeypatch):
+    monkeypatch.setattr(feedback, "_USERS", 2)
+    for user in "uvwx":
+        alone.take(given(alone.issue("b" * 40, user), "1"))
+    assert figure(alone, "recbole_mind_event_users", channel="a", event="click") == 2
+
+
+def test_the_keeper_goes_on_whatever_happens(alone, monkeypatch, caplog):
+    calls = []
+
+    def fails():
+        calls.append(1)
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(alone.log, "tend", fails)
+    monkeypatch.setattr(feedback, "_LOOK", 0.01)
+    alone.start()
+    until(lambda: len(calls) > 2)
+    assert "unforeseen" in caplog.text
+
+
+def test_a_log_is_let_go_where_its_key_is_refused(tmp_path):
+    (tmp_path / ".key").write_bytes(b"short")
+    for _ in range(2):
+        with pytest.raises(InputError, match="is not a key"):
+            Feedback(tmp_path, "a", Metrics(), 10)
+
+
+def test_a_full_request_is_taken(two_bundles, tmp_path):
+    with running(two_bundles[0], {"max_body": 2**20}, events=tmp_path / "log") as service:
+        most = service.service.limits.max_events
+        answers = [asked(service) for _ in range(most // 50)]
+        events_ = [
+            {"request": answer["request"], "item": f"i{place}", "event": "impression", "position": place}
+            for answer in answers
+            for place in range(1, 51)
+        ]
+        assert len(events_) == most
+        assert sent(service, *events_).json == {"taken": most, "repeated": 0}
+
+
+@pytest.mark.parametrize("user", ["", "u" * 21])
+def test_a_user_has_a_name(kept, user):
+    assert kept.post("/recall", {"history": HISTORY, "user": user}).error == (422, "invalid", "user")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a" * 33, "ä"])
 def test_a_channel_has_a_plain_name(tmp_path, name):
     with pytest.raises(InputError, match="channel: "):
-        Feedback(tmp_path / "log", name, Metrics())
+        Feedback(tmp_path / "log", name, Metrics(), 10)
     assert not (tmp_path / "log").exists()
 
 
