@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +21,6 @@ from recbole_mind.errors import InputError
 from recbole_mind.serving.http.access import Hosts, Keys
 from recbole_mind.serving.http.description import OPEN, REFUSALS, describe_keys, described
 from recbole_mind.serving.http.docs_page import documentation
-from recbole_mind.serving.http.feedback import Feedback
 from recbole_mind.serving.http.hot_swap import Bundles, Serving
 from recbole_mind.serving.http.item_search import read_names
 from recbole_mind.serving.http.metrics import Metrics
@@ -34,6 +33,7 @@ from recbole_mind.serving.http.schema import (
     InterestsQuery,
     ItemsAnswer,
     ItemsQuery,
+    NamedRecallQuery,
     Queries,
     RecallAnswer,
     RecallQuery,
@@ -44,6 +44,9 @@ from recbole_mind.serving.http.schema import (
     read,
 )
 from recbole_mind.serving.results import Funnel
+
+if TYPE_CHECKING:
+    from recbole_mind.serving.http.feedback import Feedback
 
 logger = logging.getLogger(__name__)
 _SAFE = {"X-Frame-Options": "DENY"}
@@ -145,8 +148,10 @@ class Service:
         self.keepers = Workers(1, self.limits.queue, self.metrics)  # a disk is waited for beside recalls, not by them
         self.feedback: Feedback | None = None
         if settings.events is not None:
+            from recbole_mind.serving.http.feedback import Feedback  # pyarrow, which nothing else here needs
+
             self.feedback = Feedback(settings.events, settings.channel, self.metrics, 2 * self.limits.max_n)
-        self.queries = Queries(self.limits)
+        self.queries = Queries(self.limits, keeps_events=self.feedback is not None)
         self.keys: Keys | None = None
         if settings.api_key is not None or settings.api_key_file is not None:
             self.keys = Keys(settings.api_key or "", settings.api_key_file)
@@ -264,8 +269,6 @@ class Service:
     def recall(self, serving: Serving, query: RecallQuery) -> bytes:
         """Recall items for a history."""
         recaller, names = serving.recaller, serving.items.names
-        if query.user is not None and self.feedback is None:
-            raise Refused(422, "invalid", "this service keeps no events; leave it out", "user")
         funnel: list[Funnel] = []
         try:
             found = recaller.recall(
@@ -288,7 +291,10 @@ class Service:
             {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
             for each in found.by_interest
         ]
-        about = {} if self.feedback is None else {"request": self.feedback.issue(recaller.bundle_id, query.user)}
+        about = {}
+        if self.feedback is not None:
+            user = query.user if isinstance(query, NamedRecallQuery) else None
+            about["request"] = self.feedback.issue(recaller.bundle_id, user)
         return to_json(
             {
                 "items": found.items,

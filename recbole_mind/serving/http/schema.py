@@ -87,7 +87,12 @@ class RecallQuery(InterestsQuery):
         0, ge=0, le=1e6, allow_inf_nan=False, description="λ of ComiRec's diversity; needs a bundle with categories."
     )
     category: str | None = Field(None, description="The item feature that diversity looks at.")
-    user: str | None = Field(None, description="Who asks, for a service that keeps events.")
+
+
+class NamedRecallQuery(RecallQuery):
+    """A history for which items are recalled, of a service that keeps events."""
+
+    user: str | None = Field(None, description="Who asks, to be told apart in the events.")
 
 
 class ItemsQuery(BaseModel):
@@ -114,9 +119,14 @@ class EventsQuery(_Strict):
 
 
 class Queries:
-    """The questions under ``limits``; each is a model whose JSON schema states them."""
+    """The questions under ``limits``; each is a model whose JSON schema states them.
 
-    def __init__(self, limits: ServiceLimits) -> None:
+    Args:
+        limits: of a request.
+        keeps_events: whether who asks may be named.
+    """
+
+    def __init__(self, limits: ServiceLimits, keeps_events: bool = False) -> None:
         token: Any = Annotated[str, Field(max_length=limits.max_token)]
         name: Any = Annotated[str, Field(min_length=1, max_length=limits.max_token)]
         several: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
@@ -130,8 +140,13 @@ class Queries:
         }
         self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
         n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
-        lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None, "user": name | None}
-        self.recall: type[RecallQuery] = _limited(RecallQuery, both | lists | {"n": n})
+        lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
+        if keeps_events:
+            self.recall: type[RecallQuery] = _limited(
+                NamedRecallQuery, both | lists | {"n": n, "user": name | None}, "RecallQuery"
+            )
+        else:
+            self.recall = _limited(RecallQuery, both | lists | {"n": n})
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
         self.recall.model_rebuild(force=True)
         self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
@@ -153,10 +168,10 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _limited(base: Any, kinds: Mapping[str, Any]) -> Any:
-    """A model like ``base`` whose fields are of narrower kinds."""
+def _limited(base: Any, kinds: Mapping[str, Any], called: str = "") -> Any:
+    """A model like ``base`` whose fields are of narrower kinds, ``called`` so or as that."""
     fields: dict[str, Any] = {name: (kind, base.model_fields[name]) for name, kind in kinds.items()}
-    return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
+    return create_model(called or base.__name__, __base__=base, __doc__=base.__doc__, **fields)
 
 
 # -- answers -------------------------------------------------------------------------------------------------------
