@@ -145,6 +145,9 @@ class Service:
             settings.folder, self.metrics, settings.pool, settings.deny, names, trusted_keys=settings.trusted_keys
         )
         self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
+        self.keys: Keys | None = None
+        if settings.api_key is not None or settings.api_key_file is not None:
+            self.keys = Keys(settings.api_key or "", settings.api_key_file)
         self.keepers = Workers(1, self.limits.queue, self.metrics)  # a disk is waited for beside recalls, not by them
         self.feedback: Feedback | None = None
         if settings.events is not None:
@@ -152,9 +155,6 @@ class Service:
 
             self.feedback = Feedback(settings.events, settings.channel, self.metrics, 2 * self.limits.max_n)
         self.queries = Queries(self.limits, keeps_events=self.feedback is not None)
-        self.keys: Keys | None = None
-        if settings.api_key is not None or settings.api_key_file is not None:
-            self.keys = Keys(settings.api_key or "", settings.api_key_file)
         self.draining = False  # it is about to end, and clients are told
         self.closing = False  # no more connections are taken
 

@@ -14,9 +14,10 @@ from recbole_mind.analysis.ab_test import comparison, events
 from recbole_mind.errors import InputError
 from recbole_mind.serving.events import log
 from recbole_mind.serving.http import feedback
+from recbole_mind.serving.http.app import Settings, create_app
 from recbole_mind.serving.http.feedback import Feedback
 from recbole_mind.serving.http.metrics import Metrics
-from recbole_mind.serving.http.schema import EventsAnswer, EventsQuery, RecallAnswer
+from recbole_mind.serving.http.schema import EventsAnswer, EventsQuery, RecallAnswer, limits
 from tests.support.questions import HISTORY
 from tests.support.serving import running
 from tests.support.waiting import until
@@ -281,6 +282,13 @@ def test_a_log_is_let_go_where_its_key_is_refused(tmp_path):
     for _ in range(2):
         with pytest.raises(InputError, match="is not a key"):
             Feedback(tmp_path, "a", Metrics(), 10)
+
+
+def test_a_service_that_is_refused_lets_its_log_go(two_bundles, tmp_path):
+    for _ in range(2):
+        with pytest.raises(InputError, match="holds a key of length 5"):
+            create_app(Settings(two_bundles[0], limits(), api_key="short", events=tmp_path / "log"))
+    assert not (tmp_path / "log").exists()
 
 
 def test_a_full_request_is_taken(two_bundles, tmp_path):
