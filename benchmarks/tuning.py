@@ -131,17 +131,16 @@ def write(plan: dict[str, Any], name: str, dataset: str, trials: dict[str, list[
     before = loading.defaults("leaderboard", dataset)
     chosen = dict(before.get(plan["protocol"], {}))
     target = HERE / f"records/{name}-{dataset}.json"
-    whole_now = False
+    new: dict[str, Any] = {}
     kept: dict[str, Any] = loading.read_file(target)["models"] if target.exists() else {}
     for label, made in trials.items():
         records = [record for trial in made if (record := trial.finished()) is not None]
         best = choose(plan, records)
         if best is None or len(records) < len(made):
             continue  # chosen among all of its trials, or not at all
-        whole_now = True
         fixed = {key: value for key, value in plan["models"][label].items() if key != "model"}
         chosen[label] = fixed | best["drawn"]
-        kept[label] = {
+        new[label] = {
             "chosen": best["drawn"],
             "seconds": round(sum(record["seconds"] for record in records)),
             "trials": [
@@ -154,12 +153,12 @@ def write(plan: dict[str, Any], name: str, dataset: str, trials: dict[str, list[
                 for record in records
             ],
         }
-    if not whole_now:
+    if not new:
         return  # stopped before a model had all of its trials
     budget = {key: plan[key] for key in ("trials", "epochs", "protocol", "seed", "settings")}
     own = plan.get("datasets", {}).get(dataset, {})
     budget |= {"epochs": own.get("epochs", plan["epochs"]), "settings": plan["settings"] | own}
-    write_atomic(target, json_text.to_json({"dataset": dataset, "budget": budget, "models": kept}))
+    write_atomic(target, json_text.to_json({"dataset": dataset, "budget": budget, "models": kept | new}))
     whole = json_text.plain(before | {plan["protocol"]: chosen})
     text = yaml.safe_dump(whole, sort_keys=False, default_flow_style=None, width=120)
     write_atomic(HERE.parent / f"properties/leaderboard/{dataset}.yaml", HEADER.format(dataset=dataset) + text)

@@ -75,7 +75,7 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     clicked = together["clicked"].fill_null(False).to_numpy()
     left_out["clicks without their impression"] = len(clicks) - int(clicked.sum())
 
-    days = together["time"].cast(pa.timestamp("us", "UTC")).cast(pa.date32())
+    days = together["time"].cast(pa.date32())
     counts = np.ones(len(together), bool)
     for day, outside in ((since, pc.less), (until, pc.greater)):
         if day is not None:
@@ -92,11 +92,10 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     left_out["impressions of users who changed channel"] = int(inside.sum())
     counts &= ~inside
     require(bool(counts.any()), f"log '{paths[0]}': it holds no impression that counts")
-    number = days.to_numpy().astype("datetime64[D]").astype(np.int64)[counts]
-    present, day = np.unique(number, return_inverse=True)
+    present, day = np.unique(days.to_numpy()[counts], return_inverse=True)
     return Impressions(
         channels=names,
-        days=[date.fromordinal(date(1970, 1, 1).toordinal() + int(value)) for value in present],
+        days=present.astype("datetime64[D]").tolist(),
         channel=channel[counts],
         user=user[counts],
         day=day,
@@ -127,13 +126,13 @@ def _table(path: Path) -> Any:
         raise InputError(f"log '{path}' cannot be read: {error.strerror or _first(error)}") from None
     kind = schema.field("time").type
     require(pa.types.is_timestamp(kind), f"log '{path}': column 'time' is {kind}; allowed: timestamps")
+    no_day = f"log '{path}': column 'time' has values that are no day; is its unit {kind.unit}?"
     try:
         columns = {"time": table["time"].cast(pa.timestamp("us", "UTC"), safe=kind.unit != "ns")}
     except pa.ArrowException:
-        columns = {"time": pa.chunked_array([pa.array([_LATEST], pa.timestamp("us", "UTC"))])}
-    ends = pc.min_max(columns["time"].cast(pa.int64()))
-    within = all(end.as_py() is None or _EARLIEST <= end.as_py() < _LATEST for end in (ends["min"], ends["max"]))
-    require(within, f"log '{path}': column 'time' has values that are no day; is its unit {kind.unit}?")
+        raise InputError(no_day) from None
+    ends = pc.min_max(columns["time"].cast(pa.int64())).as_py().values()
+    require(all(end is None or _EARLIEST <= end < _LATEST for end in ends), no_day)
     for name in TEXTS:
         kind = table[name].type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -172,8 +171,6 @@ def _once(events: Any) -> tuple[Any, int]:
 def _codes(column: Any) -> tuple[list[str], Ints]:
     """The different values of a column in order, and which each row has."""
     encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.unify_dictionaries().combine_chunks()
     values = np.array(encoded.dictionary.to_pylist(), dtype=object)
     order = np.argsort(values)
     rank = np.empty(len(order), np.int64)

@@ -117,8 +117,8 @@ class Feedback:
         return ticket
 
     def _remember(self, new: Iterable[tuple[str, str, str]]) -> None:
-        for nonce, *event in new:
-            self._seen.setdefault(nonce, set()).add((event[0], event[1]))
+        for nonce, item, event in new:
+            self._seen.setdefault(nonce, set()).add((item, event))
             self._seen_events += 1
         while self._seen_events > _SEEN:
             self._seen_events -= len(self._seen.popitem(last=False)[1])
