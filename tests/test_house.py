@@ -18,7 +18,7 @@ ELSEWHERE = [
      "bundle milvus quick_start recall"),
     ("tests/integration/test_commands.py", "a command is tested in a process of its own",
      "cli/demo cli/doctor cli/evaluate cli/explain cli/export cli/history cli/leaderboard cli/main cli/milvus cli/pack "
-     "cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train"),
+     "cli/parsing cli/printing cli/publish cli/rank cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train"),
     ("tests/integration/test_experiment.py", "a command is tested as it is typed",
      "cli/experiment"),
     ("tests/analysis/ab_test/test_page.py", "what stands on the page",
@@ -30,6 +30,8 @@ ELSEWHERE = [
     ("tests/training/test_training.py", "the parts of a run show in a run",
      "training/build training/checkpoint training/describe training/gradients training/hits_recorder "
      "training/interests_watch training/load training/progress training/result training/run training/steps"),
+    ("tests/ranking/test_run.py", "a ranker trains in a run",
+     "ranking/trainer"),
     ("tests/training/test_hostile_checkpoints.py", "both readers are held against every crafted file",
      "training/archive training/recbole_checkpoint"),
     ("tests/integration/test_commands.py", "it starts processes of the command",
