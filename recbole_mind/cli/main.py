@@ -15,6 +15,7 @@ from recbole_mind.cli import (
     explain,
     export,
     history,
+    interactions,
     leaderboard,
     milvus,
     pack,
@@ -47,6 +48,7 @@ _COMMANDS = (
     explain,
     report,
     experiment,
+    interactions,
 )
 
 
