@@ -320,7 +320,7 @@ def _write_categories(target: Path, loaded: load.Loaded, asked: Sequence[str]) -
 
 def _settings(own: Mapping[str, Any]) -> dict[str, Any]:
     """The model's settings and the training's, as the checkpoint has them, without any folder."""
-    names = [*loading.defaults("model", own["model"]), *_TRAINING]
+    names = [*(loading.defaults("model", own["model"]) or keys.model_defaults(own["model"])), *_TRAINING]
     found = {key: own[key] for key in sorted(names) if key in own and key != "packed"}
     pool = found.get("item_pool")
     return found | ({"item_pool": Path(pool).name} if pool else {})
