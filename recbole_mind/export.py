@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_mind import export_classic
 from recbole_mind.config import keys, loading
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.layers.embeddings import FeatureEmbedding
@@ -22,7 +24,7 @@ from recbole_mind.models.base import RetrievalModel
 from recbole_mind.retrieval import faiss_backend
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.retrieval.storage import training_of
-from recbole_mind.retrieval.types import Bools, Floats
+from recbole_mind.retrieval.types import Bools, Floats, Ints
 from recbole_mind.serving.bundle import manifest, sealed_folder, signing
 from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
 from recbole_mind.serving.bundle.token_index import TokenIndex
@@ -55,7 +57,8 @@ def export(
     """Write the bundle of a checkpoint; one that is there is replaced at one stroke.
 
     Args:
-        path: a checkpoint of MIND, ComiRecSA, ComiRecDR, YouTubeDNN or another model on ``RetrievalModel``.
+        path: a checkpoint of MIND, ComiRecSA, ComiRecDR, YouTubeDNN or another model on ``RetrievalModel``; or of
+            RecBole's ItemKNN or Pop.
         folder: where the bundle goes.
         factory: of the item index: ``"exact"``, a FAISS factory string or ``"auto"``
             (:meth:`~recbole_mind.retrieval.index.MultiVectorIndex.build`).
@@ -77,7 +80,11 @@ def export(
     signer = None if sign is None else signing.signer(sign)
     content = checkpoint.load(path)
     name = content["settings"]["model"]
-    keys.check_has_interests(name, "to export")
+    classic = name in export_classic.MODELS
+    if classic:
+        export_classic.check(name, factory, parameters, content["settings"])
+    else:
+        keys.check_has_interests(name, "to export", *export_classic.MODELS)
     metrics = manifest.MetricsPart(valid=_finite(content["best_valid_result"] or {}), test=_tested(record, path))
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
     trained = _settings(content["settings"])
@@ -87,17 +94,23 @@ def export(
     model: RetrievalModel = loaded.model
 
     def fill(target: Path) -> dict[str, Any]:
-        norms = _write_items(target, model)
-        sample = _sample(loaded)
-        wanted = _interests(model, sample)
-        index = _write_index(target, model, factory, parameters, wanted)
-        write_encoder(target / "encoder.onnx", model, index.training)
-        _try(model, Encoder((target / "encoder.onnx").read_bytes()), sample, wanted)
-        counts = _write_popularity(target, loaded)
         dataset = loaded.dataset
+        counts = describe.popularity(loaded.train_data)[1:].astype(np.int64)
+        part, norms = export_classic.Part(manifest.INTERESTS, manifest.Index()), False
+        if classic:
+            part = export_classic.write(target, model)
+        else:
+            norms = _write_items(target, model)
+            sample = _sample(loaded)
+            wanted = _interests(model, sample)
+            part = replace(part, index=_write_index(target, model, factory, parameters, wanted))
+            write_encoder(target / "encoder.onnx", model, part.index.training)
+            _try(model, Encoder((target / "encoder.onnx").read_bytes()), sample, wanted)
+        _write_popularity(target, counts if part.counts is None else part.counts)
         _write_tokens(target, "items", dataset, dataset.iid_field)
         _write_tokens(target, "users", dataset, dataset.uid_field)
         return manifest.Contents(
+            kind=part.kind,
             model=manifest.Model(name=name, checkpoint=sha256(path), settings=trained),
             data=manifest.Data(
                 name=loaded.config["dataset"],
@@ -108,24 +121,26 @@ def export(
                 fingerprint=_fingerprint(loaded.config),
             ),
             preprocessing=manifest.Preprocessing(
-                max_history=model.max_seq_length,
-                time_span=None if model.time_gaps is None else float(model.time_gaps.span),
+                max_history=None if classic else model.max_seq_length,
+                time_span=None if classic or model.time_gaps is None else float(model.time_gaps.span),
                 norms=norms,
                 item_field=dataset.iid_field,
                 user_field=dataset.uid_field,
-                item_features=list(loaded.config["item_features"] or []),
-                user_features=list(loaded.config["user_features"] or []),
+                item_features=[] if classic else list(loaded.config["item_features"] or []),
+                user_features=[] if classic else list(loaded.config["user_features"] or []),
             ),
-            profile=_write_profile(target, model, loaded),
+            profile=[] if classic else _write_profile(target, model, loaded),
             categories=_write_categories(target, loaded, categories),
-            interests=manifest.InterestsPart(
+            interests=manifest.InterestsPart(K=0, D=0)
+            if classic
+            else manifest.InterestsPart(
                 K=model.num_interests or 1,
                 D=model.size,
                 adaptive=bool(getattr(getattr(model, "routing", None), "adaptive", False)),
                 similarity=model.similarity,
             ),
-            encoder=manifest.EncoderPart(training=index.training),
-            index=index,
+            encoder=manifest.EncoderPart(training=part.index.training),
+            index=part.index,
             metrics=metrics,
             loss=loss,
             versions=versions(),
@@ -252,12 +267,10 @@ def _write_index(
     )
 
 
-def _write_popularity(target: Path, loaded: load.Loaded) -> Any:
+def _write_popularity(target: Path, counts: Ints) -> None:
     """Write how often each item stands in the training data, and the rows by it; ties go to the lower row."""
-    counts = describe.popularity(loaded.train_data)[1:].astype(np.int64)
     save_array(target / "counts.npy", counts)
     save_array(target / "popularity.npy", np.argsort(-counts, kind="stable").astype(np.int32))
-    return counts
 
 
 def _write_tokens(target: Path, name: str, dataset: Any, field: str, number: int | None = None) -> int:
@@ -307,7 +320,7 @@ def _write_categories(target: Path, loaded: load.Loaded, asked: Sequence[str]) -
 
 def _settings(own: Mapping[str, Any]) -> dict[str, Any]:
     """The model's settings and the training's, as the checkpoint has them, without any folder."""
-    names = [*loading.defaults("model", own["model"]), *_TRAINING]
+    names = [*(loading.defaults("model", own["model"]) or keys.model_defaults(own["model"])), *_TRAINING]
     found = {key: own[key] for key in sorted(names) if key in own and key != "packed"}
     pool = found.get("item_pool")
     return found | ({"item_pool": Path(pool).name} if pool else {})

@@ -11,7 +11,7 @@ from recbole_mind.config import loading
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a .pth file of MIND, ComiRecSA, ComiRecDR or YouTubeDNN"
+        "checkpoint", metavar="CHECKPOINT", help="a .pth file of MIND, ComiRecSA, ComiRecDR, YouTubeDNN, ItemKNN or Pop"
     )
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="the bundle; one that is there is replaced"
@@ -30,6 +30,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run the command."""
     from recbole_mind.export import export
+    from recbole_mind.serving.bundle.manifest import INTERESTS
 
     manifest = export(
         known.checkpoint,
@@ -46,8 +47,12 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     print(f"{known.output}: {manifest['model']['name']} on {data['name']}, {size / 2**20:,.1f} MiB")
     trained = f", {data['untrained_items']:,} of them never seen in training" if data["untrained_items"] else ""
     print(f"{data['items']:,} items{trained}")
-    how = "searched exactly" if index["factory"] == "exact" else f"recall@{index['n']} {index['recall']:.4f} of exact"
-    print(f"index {index['factory']}: {how}")
+    if manifest["kind"] == INTERESTS:
+        exact = index["factory"] == "exact"
+        how = "searched exactly" if exact else f"recall@{index['n']} {index['recall']:.4f} of exact"
+        print(f"index {index['factory']}: {how}")
+    else:
+        print(f"recalls by {index['factory']}")
     print(f"id {manifest['id']}")
     return 0
 

@@ -15,6 +15,7 @@ from recbole_mind.cli import (
     explain,
     export,
     history,
+    interactions,
     leaderboard,
     milvus,
     pack,
@@ -49,6 +50,7 @@ _COMMANDS = (
     explain,
     report,
     experiment,
+    interactions,
 )
 
 

@@ -90,10 +90,13 @@ def check_model(name: object) -> str:
     return name
 
 
-def check_has_interests(name: object, what: str) -> None:
-    """Raise :class:`InputError`, for a purpose such as ``"to export"``, unless a model is one on ``RetrievalModel``."""
+def check_has_interests(name: object, what: str, *beside: str) -> None:
+    """Raise :class:`InputError`, for a purpose such as ``"to export"``, unless a model is one on ``RetrievalModel``.
+
+    Other models that the purpose takes stand ``beside`` ours in the message.
+    """
     known = is_model(check_model(name))
-    require(known, f"model: '{name}' has no interests {what}; allowed: {', '.join(models())}")
+    require(known, f"model: '{name}' has no interests {what}; allowed: {', '.join((*models(), *beside))}")
 
 
 @cache

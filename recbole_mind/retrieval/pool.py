@@ -24,7 +24,7 @@ class Pool(NamedTuple):
         ids: ``[M]``, ascending.
         vectors: ``[M, D]`` of a small pool, ``None`` for a large one.
         bitmap: one bit an item, for FAISS; empty for a small pool, which FAISS does not search.
-        catalogue: ``[N, D]``, all of it.
+        catalogue: ``[N, D]``, all of it; where there are no vectors, another array by which the pool is known.
     """
 
     ids: Ints

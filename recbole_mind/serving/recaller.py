@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recbole_mind.errors import InputError, nearest, require
-from recbole_mind.retrieval import exact
 from recbole_mind.retrieval.item_index import ItemIndex
-from recbole_mind.retrieval.types import Exclusions, Floats, Ints
+from recbole_mind.retrieval.types import Floats, Ints
 from recbole_mind.retrieval.validation import is_whole
 from recbole_mind.serving import profiles
 from recbole_mind.serving import times as request_times
 from recbole_mind.serving.bundle.bundle import Bundle
+from recbole_mind.serving.bundle.manifest import INTERESTS, ITEM_TO_ITEM
 from recbole_mind.serving.bundle.token_index import ids_of
 from recbole_mind.serving.diversity import diversify
+from recbole_mind.serving.interest_search import InterestSearch
+from recbole_mind.serving.popular import Popularity, most_popular
 from recbole_mind.serving.results import EMPTY, UNKNOWN, Funnel, InterestList, Interests, ItemPool, Recalled
+from recbole_mind.serving.retriever import Retriever
+from recbole_mind.serving.similar_items import SimilarItems
 
 FEW = 1000  # items denied in one request that are left out one by one; more are taken off the pool
 
@@ -31,14 +34,21 @@ Denied = Iterable[str] | None
 
 
 class _Request(NamedTuple):
-    """One history: known rows, all of them and those that are read, and the profile."""
+    """One history: known rows, all of them and those that are read, and what is searched for them, by interest."""
 
     seen: Ints
     read: Ints
-    vectors: Floats
+    question: Any
     unknown: int
     unknown_profile: tuple[str, ...]
     fallback: str | None
+
+
+def _retriever(bundle: Bundle, index: ItemIndex | None) -> Retriever:
+    """What recalls from a bundle of its kind."""
+    if bundle.manifest.kind == INTERESTS or index is not None:
+        return InterestSearch(bundle, index)
+    return SimilarItems(bundle) if bundle.manifest.kind == ITEM_TO_ITEM else Popularity(bundle)
 
 
 class Recaller:
@@ -52,21 +62,15 @@ class Recaller:
         index: what is searched in place of the bundle's own index, of the same item vectors.
 
     Raises:
-        InputError: the index is of other items.
+        InputError: the index is of other items, or the bundle's model has no item vectors.
     """
 
     def __init__(self, bundle: Bundle, index: ItemIndex | None = None) -> None:
         self.bundle = bundle
-        self.index: ItemIndex = bundle.index if index is None else index
-        held, wanted = (len(self.index), self.index.size), (len(bundle.index), bundle.index.size)
-        message = (
-            f"index: its {held[0]} vectors of size {held[1]} are not the {wanted[0]} of size {wanted[1]} of the bundle"
-        )
-        require(held == wanted, message)
-        self._vectors, self._norms = bundle.index.vectors, bundle.norms
+        self._retriever = _retriever(bundle, index)
         self._longest = bundle.manifest.preprocessing.max_history
         self._time_span = bundle.manifest.preprocessing.time_span
-        self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0, self._vectors)
+        self._everything = ItemPool(None, np.arange(len(bundle.item_tokens)), 0, self._retriever.catalogue)
         self._standing = self._everything
 
     @classmethod
@@ -78,6 +82,15 @@ class Recaller:
     def bundle_id(self) -> str:
         """The hash of all that the bundle holds."""
         return self.bundle.id
+
+    @property
+    def index(self) -> ItemIndex:
+        """What is searched.
+
+        Raises:
+            InputError: the bundle has no item vectors.
+        """
+        return self._retriever.index
 
     # -- what may be recalled ---------------------------------------------------------------------------------------
 
@@ -99,7 +112,7 @@ class Recaller:
         rows, unknown = self._everything.rows, 0
         if isinstance(allowed, ItemPool):
             rows, unknown = allowed.rows, allowed.unknown
-            mine = allowed.catalogue is self._vectors
+            mine = allowed.catalogue is self._retriever.catalogue
             require(mine, "allowed: this pool is of another bundle; make it with this one")
             if denied is None:
                 return allowed
@@ -123,7 +136,7 @@ class Recaller:
 
     def _prepared(self, rows: Ints, unknown: int) -> ItemPool:
         whole = len(rows) == len(self._everything.rows)
-        return ItemPool(None if whole else self.index.pool(rows), rows, unknown, self._vectors)
+        return ItemPool(None if whole else self._retriever.pool(rows), rows, unknown, self._retriever.catalogue)
 
     def _pool_of(self, allowed: Any) -> tuple[ItemPool, int]:
         """The standing pool, narrowed by what one request allows, and how many of that are unknown."""
@@ -225,6 +238,8 @@ class Recaller:
         equal = len(times) == len(histories)
         require(equal, f"times: {len(times)} for {len(histories)} histories; one list for each is needed")
         values = self._categories(diversity, category)
+        if per_interest:
+            self._retriever.check_alone()
         out = np.zeros(0, np.int64) if denied is None else self._rows(denied, "denied")
         unknown_denied = int((out < 0).sum())
         out = np.unique(out[out >= 0])
@@ -235,14 +250,14 @@ class Recaller:
         requests = [self._request(*one) for one in zip(histories, profiles, times, strict=True)]
         known = [request for request in requests if request.fallback is None]
         left_out = [np.union1d(request.seen, out) if exclude_seen else out for request in known]
-        size = len(pool.rows)
-        depths = [min(size, n * len(request.vectors)) if values is not None else min(size, n) for request in known]
-        found = iter(self._search([request.vectors for request in known], depths, left_out, pool))
+        size, search = len(pool.rows), self._retriever.search
+        depths = [min(size, n * len(request.question)) if values is not None else min(size, n) for request in known]
+        found = iter(search([request.question for request in known], depths, left_out, pool))
         alone = iter(
             [
-                self._search(list(request.vectors[:, None]), [min(size, n)] * K, [excluded] * K, pool)
+                search(list(request.question[:, None]), [min(size, n)] * K, [excluded] * K, pool)
                 for request, excluded in zip(known, left_out, strict=True)
-                for K in [len(request.vectors)]
+                for K in [len(request.question)]
             ]
             if per_interest
             else []
@@ -251,7 +266,7 @@ class Recaller:
         for request in requests:
             said = (request.fallback, request.unknown, request.unknown_profile)
             if request.fallback is not None:
-                rows = self._popular(n, out, pool)
+                rows = most_popular(self.bundle, n, out, pool)
                 counts = self.bundle.counts[rows].astype(float).tolist()
                 results.append(Recalled(self._tokens(rows), counts, [-1] * len(rows), *said, (), *lacking))
                 continue
@@ -291,11 +306,8 @@ class Recaller:
         """
         seen, unknown, gaps = self._history(history, times)
         profiled, fields = profiles.read(self.bundle, profile)
-        read = seen[-self._longest :]
-        D = self._vectors.shape[1]
-        vectors, weights = np.zeros((0, D), np.float32), np.zeros((0, len(read)), np.float32)
-        if len(read):
-            vectors, weights = self._encode(read, profiled, gaps)
+        read = self._read(seen)
+        vectors, weights = self._retriever.interests(read, profiled, gaps)
         return Interests(vectors, self._tokens(read), weights, unknown, fields)
 
     def _request(
@@ -303,83 +315,21 @@ class Recaller:
     ) -> _Request:
         seen, unknown, gaps = self._history(history, times)
         profiled, fields = profiles.read(self.bundle, profile)
-        read = seen[-self._longest :]
+        read = self._read(seen)
         if not len(read):
-            nothing = np.zeros((0, self._vectors.shape[1]), np.float32)
-            return _Request(seen, read, nothing, unknown, fields, UNKNOWN if unknown else EMPTY)
-        return _Request(seen, read, self._encode(read, profiled, gaps)[0], unknown, fields, None)
+            return _Request(seen, read, None, unknown, fields, UNKNOWN if unknown else EMPTY)
+        return _Request(seen, read, self._retriever.question(read, profiled, gaps), unknown, fields, None)
+
+    def _read(self, seen: Ints) -> Ints:
+        """The rows that the model reads: the newest ones, or all."""
+        return seen if self._longest is None else seen[-self._longest :]
 
     def _history(self, history: Sequence[str], times: Sequence[float] | None) -> tuple[Ints, int, Floats | None]:
         """The rows of the known items, how many others there are, and the gaps of those that are read."""
         rows = self._rows(history, "history")
         asked = request_times.checked(times, len(rows))
         known = rows[rows >= 0]
-        return known, len(rows) - len(known), request_times.gaps(asked, rows >= 0, self._longest, self._time_span)
-
-    def _encode(self, rows: Ints, profile: Floats, gaps: Floats | None) -> tuple[Floats, Floats]:
-        """The active interests ``[K, D]`` of the items read, and ``[K, L]``, what each is made of.
-
-        Each history by itself: in company or with padding, sums differ in the last bit.
-        """
-        behaviors = self._vectors[rows]
-        if self._norms is not None:
-            behaviors = behaviors * self._norms[rows][:, None]
-        found = self.bundle.encoder(behaviors[None], np.array([len(rows)]), profile[None], gaps)
-        return found.interests[found.active], found.weights[found.active]
-
-    def _search(
-        self, vectors: Sequence[Floats], depths: Sequence[int], left_out: Sequence[Ints], pool: ItemPool
-    ) -> list[tuple[Ints, Floats, Ints]]:
-        """Rows, scores and interests for each of several sets of vectors ``[K, D]``."""
-        if not vectors or not len(pool.rows):
-            empty = np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64)
-            return [empty for _ in vectors]
-        if self.index.is_exact:  # whose answer does not depend on company
-            return self._together(self.index, vectors, depths, left_out, pool)
-        work = [([one], [depth], [out], pool) for one, depth, out in zip(vectors, depths, left_out, strict=True)]
-        if len(work) == 1 or self.index.threads == 1:
-            return [self._together(self.index, *arguments)[0] for arguments in work]
-        index = self.index.on_one_thread()
-        with exact.one_blas_thread(), ThreadPoolExecutor(self.index.threads) as threads:
-            return [part[0] for part in threads.map(lambda arguments: self._together(index, *arguments), work)]
-
-    def _together(
-        self,
-        index: ItemIndex,
-        vectors: Sequence[Floats],
-        depths: Sequence[int],
-        left_out: Sequence[Ints],
-        pool: ItemPool,
-    ) -> list[tuple[Ints, Floats, Ints]]:
-        B, K = len(vectors), max(map(len, vectors))
-        stacked = np.zeros((B, K, self._vectors.shape[1]), np.float32)
-        active = np.zeros((B, K), bool)
-        for row, own in enumerate(vectors):
-            stacked[row, : len(own)], active[row, : len(own)] = own, True
-        pairs = Exclusions(np.repeat(np.arange(B), [len(rows) for rows in left_out]), np.concatenate(left_out))
-        found = index.search(stacked, active, max(depths), exclude=pairs, allowed=pool.pool)
-        results = []
-        for row, depth in enumerate(depths):
-            many = min(depth, int((found.ids[row] >= 0).sum()))
-            results.append((found.ids[row, :many], found.scores[row, :many], found.interests[row, :many]))
-        return results
-
-    def _popular(self, n: int, left_out: Ints, pool: ItemPool) -> Ints:
-        """The n most popular rows of the pool; ties go to the lower row."""
-
-        def kept(rows: Ints) -> Ints:
-            return rows[~np.isin(rows, left_out)]
-
-        rows = self.bundle.popularity[: 32 * n + len(left_out)].astype(np.int64)
-        found = kept(rows if pool.pool is None else rows[pool.pool.holds(rows)])
-        if len(found) >= n or len(rows) == len(self.bundle.popularity):
-            return found[:n]
-        rows = kept(pool.rows)  # few of the most popular are in the pool: it is sorted itself
-        counts = self.bundle.counts[rows]
-        if len(rows) > n:
-            enough = counts >= np.partition(counts, len(rows) - n)[len(rows) - n]
-            rows, counts = rows[enough], counts[enough]
-        return rows[np.argsort(-counts, kind="stable")][:n]
+        return known, len(rows) - len(known), request_times.gaps(asked, rows >= 0, self._longest or 0, self._time_span)
 
     def _tokens(self, rows: Ints) -> list[str]:
         return self.bundle.item_tokens.tokens(rows)

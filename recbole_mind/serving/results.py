@@ -5,7 +5,9 @@ Shape legend: K interests, L behaviours that are read, D embedding size, M items
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
 
 from recbole_mind.retrieval.pool import Pool
 from recbole_mind.retrieval.types import Floats, Ints
@@ -38,13 +40,13 @@ class ItemPool(NamedTuple):
         pool: for the index; ``None`` where all items may be recalled.
         rows: ``[M]`` of the items, ascending.
         unknown: how many tokens are not in the catalogue.
-        catalogue: the item vectors of the bundle that it is of.
+        catalogue: an array of the bundle that it is of, such as its item vectors.
     """
 
     pool: Pool | None
     rows: Ints
     unknown: int
-    catalogue: Floats
+    catalogue: npt.NDArray[Any]
 
 
 class InterestList(NamedTuple):
@@ -59,8 +61,9 @@ class Recalled(NamedTuple):
 
     Attributes:
         items: raw tokens, best first, each once.
-        scores: of each, the maximum over the interests; of a fallback, its interactions in training.
-        interests: which interest brought each, the first of equals; -1 in a fallback.
+        scores: of each, the maximum over the interests, or what another kind of model gives it; of a fallback, its
+            interactions in training.
+        interests: which interest brought each, the first of equals; -1 in a fallback, and where none did.
         fallback: why the most popular items stand here: ``"empty history"`` or ``"unknown items"``; else ``None``.
         unknown: how many items of the history are not in the catalogue.
         unknown_profile: fields of the profile that the model has not, or whose value it has not seen: they count as

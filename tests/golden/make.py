@@ -103,6 +103,19 @@ def bundle(folder: Path, data: Path) -> None:
     expect(folder, questions=QUESTIONS, answers=found)
 
 
+def classic_bundle(folder: Path, data: Path) -> None:
+    """Of RecBole's ItemKNN, with lists of similar items, and of Pop, with popularity alone."""
+    found = {}
+    of_ours = ("MAX_ITEM_LIST_LENGTH", "embedding_size", "relu_layers", "learning_rate", "epochs")
+    general = {key: value for key, value in SHORT.items() if key not in of_ours}
+    for model, more in (("ItemKNN", {"k": 8}), ("Pop", {})):
+        given = general | {"data_path": str(data), "eval_args": SPLIT, "checkpoint_dir": "saved"} | more
+        export(str(run.run(model, "small", overrides=given).checkpoint), folder / model, categories=["genre", "tags"])
+        recaller = Recaller.load(folder / model, threads=1)
+        found[model] = [recaller.recall(**question)._asdict() for question in QUESTIONS]
+    expect(folder, questions=QUESTIONS, answers=found)
+
+
 def store(folder: Path, data: Path) -> None:
     """Two versions, a third try that is blocked, and one step back; needs the bundles of this generation."""
     bundles = [folder.parent / "bundle" / name for name in ("YouTubeDNN", "MIND")]
@@ -172,12 +185,12 @@ def histories(found: Pack) -> dict[str, list[str]]:
 
 
 FORMATS: tuple[Callable[[Path, Path], None], ...] = (
-    checkpoint, recbole_checkpoint, bundle, store, leaderboard, sweep, hits, packed,
+    checkpoint, recbole_checkpoint, bundle, classic_bundle, store, leaderboard, sweep, hits, packed,
 )  # fmt: skip
 
 
-def make(name: str) -> Path:
-    """Write the generation ``name``; returns its folder."""
+def make(name: str, *formats: str) -> Path:
+    """Write the generation ``name`` of all formats, or of those that are named; returns its folder."""
     target = HERE / name
     target.mkdir()  # which refuses one that is there
     before = Path.cwd()
@@ -185,7 +198,7 @@ def make(name: str) -> Path:
         try:
             os.chdir(work)
             shutil.copytree(DATA, "data")
-            for write in FORMATS:
+            for write in [write for write in FORMATS if not formats or write.__name__ in formats]:
                 (target / write.__name__).mkdir()
                 write(target / write.__name__, Path(work, "data"))
         finally:
@@ -196,5 +209,7 @@ def make(name: str) -> Path:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="of the generation")
-    made = make(parser.parse_args().name)
+    parser.add_argument("formats", nargs="*", help="that it holds; by default all")
+    known = parser.parse_args()
+    made = make(known.name, *known.formats)
     print(made, f"{sum(path.stat().st_size for path in made.rglob('*') if path.is_file()):,} bytes")

@@ -86,9 +86,23 @@ def test_checkpoints_of_recboles_trainer_give_their_figures(generation):
 
 @pytest.mark.parametrize("model", ["MIND", "YouTubeDNN"])
 def test_a_bundle_recalls_what_it_did(generation, model):
-    known = expected(generation / "bundle")
-    assert verify(generation / "bundle" / model)["model"]["name"] == model
-    recaller = Recaller.load(generation / "bundle" / model, threads=1)
+    recalls_what_it_did(generation / "bundle", model)
+
+
+@pytest.mark.parametrize("model", ["ItemKNN", "Pop"])
+@pytest.mark.parametrize("name", [*sorted(path.parent.name for path in make.HERE.glob("*/classic_bundle")), "now"])
+def test_a_classic_bundle_recalls_what_it_did(name, model, tmp_path, monkeypatch):
+    folder = make.HERE / name
+    if name == "now":
+        monkeypatch.setattr(make, "HERE", tmp_path)
+        folder = make.make("now", "classic_bundle")
+    recalls_what_it_did(folder / "classic_bundle", model)
+
+
+def recalls_what_it_did(folder, model):
+    known = expected(folder)
+    assert verify(folder / model)["model"]["name"] == model
+    recaller = Recaller.load(folder / model, threads=1)
     for question, answer in zip(known["questions"], known["answers"][model], strict=True):
         found = json.loads(json.dumps(recaller.recall(**question)._asdict()))
         scores, wanted = found.pop("scores"), answer.pop("scores")
@@ -170,11 +184,14 @@ def test_a_pack_holds_what_the_text_does(generation):
 def test_every_generation_is_whole_small_and_told_of():
     told = (make.HERE / "README.md").read_text()
     newest = {write.__name__ for write in make.FORMATS}
-    for name in KEPT:
-        assert {path.name for path in (make.HERE / name).iterdir()} <= newest
+    held = {path.parent.parent.name: {one.name for one in path.parent.parent.iterdir()}
+            for path in make.HERE.glob("*/*/expected.json")}  # fmt: skip
+    assert set(KEPT) < set(held)
+    for name, formats in held.items():
+        assert formats <= newest
         assert f"`{name}`" in told
         assert sum(path.stat().st_size for path in (make.HERE / name).rglob("*") if path.is_file()) < 400_000
-    assert newest in [{path.name for path in (make.HERE / name).iterdir()} for name in KEPT]
+    assert newest == set().union(*held.values())
     assert all(f"`{name}/`" in told for name in newest)
 
 

@@ -10,7 +10,7 @@ from recbole_mind.training import run
 from tests.support.data import small_settings
 from tests.support.sealing import reseal
 
-__all__ = ["FEATURES", "exported", "reseal", "trained"]
+__all__ = ["FEATURES", "exported", "reseal", "trained", "trained_classic"]
 FEATURES = {"item_features": ["genre", "tags"], "user_features": ["job"]}
 
 
@@ -21,6 +21,19 @@ def trained(folder: Path, small: Path, model: str, **settings: object) -> str:
     os.chdir(folder)  # RecBole writes its logs where it stands
     try:
         given = small_settings(small, **({"epochs": 1} | FEATURES | settings))
+        return str(folder / run.run(model, "small", overrides=given, record="record.json").checkpoint)
+    finally:
+        os.chdir(before)
+
+
+def trained_classic(folder: Path, small: Path, model: str, **settings: object) -> str:
+    """Train ``ItemKNN`` or ``Pop``, which know no sizes and no rates, in ``folder``; the path of its checkpoint."""
+    of_ours = ("MAX_ITEM_LIST_LENGTH", "embedding_size", "relu_layers", "learning_rate", "epochs")
+    given = {key: value for key, value in small_settings(small).items() if key not in of_ours} | settings
+    before = Path.cwd()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    try:
         return str(folder / run.run(model, "small", overrides=given, record="record.json").checkpoint)
     finally:
         os.chdir(before)

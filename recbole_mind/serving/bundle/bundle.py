@@ -10,6 +10,9 @@ Made by :mod:`recbole_mind.export`; opened here without RecBole, torch or pickle
 - ``profile/``: embeddings of the user's features and each known user's values;
 - ``categories/``: values of item features, for diversity.
 
+A bundle of another kind (``kind`` in the manifest) has no encoder and no index: one of item-to-item lists has
+``lists/`` (:mod:`recbole_mind.serving.bundle.item_to_item`), one of popularity alone has the above.
+
 An item's row in the index is its row in ``tokens/items`` and its id in RecBole less one: RecBole's item 0 is padding.
 
 Shape legend: N items, U users, V values of a feature, M values at once, D embedding size.
@@ -20,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +35,15 @@ from recbole_mind.retrieval.storage import training_of
 from recbole_mind.retrieval.types import Floats
 from recbole_mind.serving.bundle import sealed_folder
 from recbole_mind.serving.bundle.encoder import Encoder
-from recbole_mind.serving.bundle.manifest import Feature, Manifest
+from recbole_mind.serving.bundle.item_to_item import ItemLists
+from recbole_mind.serving.bundle.manifest import INTERESTS, ITEM_TO_ITEM, Feature, Manifest
 from recbole_mind.serving.bundle.sealed_folder import write
 from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.util.arrays import open_array
 
 _LONGEST = 1000  # characters of what a bundle says of itself in a refusal
+
+Part = TypeVar("Part")
 
 __all__ = ["Bundle", "ProfileFeature", "read", "verify", "write"]
 
@@ -109,8 +115,8 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
-    encoder: Encoder
-    index: MultiVectorIndex
+    _encoder: Encoder | None
+    _index: MultiVectorIndex | None
     norms: Floats | None
     item_tokens: TokenIndex
     user_tokens: TokenIndex
@@ -119,6 +125,39 @@ class Bundle:
     profile: tuple[ProfileFeature, ...]
     categories: Mapping[str, npt.NDArray[np.int32]]
     stamps: Mapping[str, sealed_folder.Stamp]
+    _lists: ItemLists | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The user encoder.
+
+        Raises:
+            InputError: the bundle is of a kind without one.
+        """
+        return self._of_kind(self._encoder, "encoder")
+
+    @property
+    def index(self) -> MultiVectorIndex:
+        """The index of item vectors.
+
+        Raises:
+            InputError: the bundle is of a kind without one.
+        """
+        return self._of_kind(self._index, "item vectors")
+
+    @property
+    def lists(self) -> ItemLists:
+        """The lists of similar items.
+
+        Raises:
+            InputError: the bundle is of a kind without them.
+        """
+        return self._of_kind(self._lists, "lists of similar items")
+
+    def _of_kind(self, part: Part | None, what: str) -> Part:
+        if part is None:
+            raise InputError(f"bundle '{self.folder}' is of {self.manifest.model.name}, which has no {what}")
+        return part
 
     def changed(self, *, replaced: bool = False) -> str | None:
         """The name of a file that was written to since the bundle was opened, or ``None``.
@@ -174,22 +213,16 @@ class Bundle:
         threads: int | None,
         stamps: Mapping[str, sealed_folder.Stamp],
     ) -> Bundle:
-        N, U, D = manifest.data.items, manifest.data.users, manifest.interests.D
-        index = MultiVectorIndex.load(folder / "index", device="cpu", threads=threads, hashed=True)
-        shape = f"the index holds {len(index)} vectors of size {index.size} instead of {N} of size {D}"
-        require((len(index), index.size) == (N, D), shape)
-        norms = open_array(folder / "norms.npy", np.float32, (N,)) if manifest.preprocessing.norms else None
+        N, U = manifest.data.items, manifest.data.users
+        encoder, index, norms = None, None, None
+        if manifest.kind == INTERESTS:
+            encoder, index, norms = _interests(folder, manifest, threads)
+        lists = ItemLists.open(folder / "lists", N) if manifest.kind == ITEM_TO_ITEM else None
         popularity = open_array(folder / "popularity.npy", np.int32, (N,))
         inside = N > 0 and int(popularity.min()) >= 0 and int(popularity.max()) < N
         once = inside and bool((np.bincount(popularity, minlength=N) == 1).all())
         require(once, "'popularity.npy' does not hold each item once")
-        require(norms is None or bool(np.isfinite(norms).all()), "'norms.npy' holds NaN or infinite values")
         profile = tuple(_feature(folder, place, entry, U) for place, entry in enumerate(manifest.profile))
-        encoder = Encoder((folder / "encoder.onnx").read_bytes())
-        one = encoder.training in (None, training_of(folder / "index"))
-        require(one, "encoder and index are of two trainings")
-        span = manifest.preprocessing.time_span
-        require(encoder.reads_gaps == (span is not None), f"the encoder does not go with time_span {span}")
         return cls(
             folder,
             manifest,
@@ -206,7 +239,27 @@ class Bundle:
                 for place, field in enumerate(manifest.categories)
             },
             stamps,
+            lists,
         )
+
+
+def _interests(
+    folder: Path, manifest: Manifest, threads: int | None
+) -> tuple[Encoder, MultiVectorIndex, Floats | None]:
+    """The encoder, the index and the norms of a bundle."""
+    N, D = manifest.data.items, manifest.interests.D
+    index = MultiVectorIndex.load(folder / "index", device="cpu", threads=threads, hashed=True)
+    shape = f"the index holds {len(index)} vectors of size {index.size} instead of {N} of size {D}"
+    require((len(index), index.size) == (N, D), shape)
+    require(manifest.preprocessing.max_history is not None, "max_history: an encoder reads so many items of a history")
+    norms = open_array(folder / "norms.npy", np.float32, (N,)) if manifest.preprocessing.norms else None
+    require(norms is None or bool(np.isfinite(norms).all()), "'norms.npy' holds NaN or infinite values")
+    encoder = Encoder((folder / "encoder.onnx").read_bytes())
+    one = encoder.training in (None, training_of(folder / "index"))
+    require(one, "encoder and index are of two trainings")
+    span = manifest.preprocessing.time_span
+    require(encoder.reads_gaps == (span is not None), f"the encoder does not go with time_span {span}")
+    return encoder, index, norms
 
 
 def _feature(folder: Path, place: int, entry: Feature, U: int) -> ProfileFeature:

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from recbole_mind.config.specification import Allowed, Number, Specification
+from recbole_mind.config.specification import Allowed, Number, OneOf, Specification
 
 Name = Annotated[str, Allowed("a name")]
 Count = Annotated[int, Number(0, 2**31 - 1)]
 Figures = dict[str, float | None]
+INTERESTS, ITEM_TO_ITEM, POPULARITY = KINDS = ("interests", "item-to-item", "popularity")
 
 
 class _Part(Specification):
@@ -43,7 +44,9 @@ class Data(_Part):
 class Preprocessing(_Part):
     """What becomes of a history and a profile before the encoder."""
 
-    max_history: Annotated[int, Number(1, 2**31 - 1)] = Field(description="Items of a history that are read.")
+    max_history: Annotated[int, Number(1, 2**31 - 1)] | None = Field(
+        description="Items of a history that are read; null for all."
+    )
     keeps: str = Field("last", description="Which ones of a longer history.")
     order: str = Field("oldest first", description="In which a history stands.")
     time_span: Annotated[float, Number(0, above=True)] | None = Field(
@@ -68,7 +71,7 @@ class Feature(_Part):
 class InterestsPart(_Part):
     """What the encoder gives."""
 
-    K: Count = Field(description="How many interests at most.")
+    K: Count = Field(description="How many interests at most; 0 for a model without.")
     D: Count = Field(description="Dimensions of an interest.")
     adaptive: bool = Field(False, description="Whether short histories have fewer.")
     similarity: str | None = Field(None, description="Between an interest and an item: cosine or dot.")
@@ -109,6 +112,9 @@ class File(_Part):
 class Contents(_Part):
     """What export says of a bundle."""
 
+    kind: Annotated[str, OneOf(KINDS)] = Field(
+        INTERESTS, description="What recalls: an encoder and an index, lists of similar items, or popularity alone."
+    )
     model: Model
     data: Data
     preprocessing: Preprocessing

@@ -190,7 +190,7 @@ class RecallAnswer(_Strict):
 
     items: list[str] = Field(description="Tokens, best first, each once.")
     scores: list[float] = Field(description="The maximum over the interests; in a fallback, interactions in training.")
-    interests: list[int] = Field(description="Which interest brought each item; -1 in a fallback.")
+    interests: list[int] = Field(description="Which interest brought each item; -1 in a fallback, or for none.")
     fallback: str | None = Field(description="Why the most popular items stand here: empty history, unknown items.")
     unknown: int = Field(description="Items of the history that are not in the catalogue.")
     unknown_profile: list[str] = Field(description="Fields of the profile that count as missing.")

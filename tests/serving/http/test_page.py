@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.bundles import exported, trained_classic
 from tests.support.serving import running
 from tests.support.waiting import HANG, until
 
@@ -218,3 +219,23 @@ def test_the_key_is_asked_for(browser, two_bundles):
             wait(page, f"document.querySelector('#state').innerText.startsWith('{words}')")
         assert page.locator("#key").is_hidden()
         page.close()
+
+
+def test_a_model_without_interests_shows_what_it_recalls(browser, small, tmp_path):
+    bundle = exported(trained_classic(tmp_path, small, "ItemKNN"), tmp_path / "bundle")
+    with running(bundle) as service:
+        page, faults = browser.new_page(), []
+        page.set_default_timeout(1000 * HANG)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(service.url)
+        page.wait_for_selector("#merged li")
+        assert state(page) == "The history is empty, so the most popular items are shown."
+        pick(page, "i1", "i2")
+        assert state(page) == "Recalled from 2 items."
+        assert not page.is_visible("#parts")
+        wanted = service.post("/recall", {"history": ["i1", "i2"], "n": 20}).json
+        assert page.locator("#merged li").count() == len(wanted["items"])
+        assert page.locator("#merged .mark").count() == 0
+        assert page.inner_text("#how") == "Each item with its score."
+        page.close()
+        assert faults == []

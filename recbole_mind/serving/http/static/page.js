@@ -1,6 +1,7 @@
 "use strict";
 const $ = id => document.getElementById(id), FEW = 8;
-let picked = [], names = new Map(), key = "", turn = 0, search = 0, found = [], active = -1, timer = 0, longest = 0;
+let picked = [], names = new Map(), key = "", turn = 0, search = 0, found = [], active = -1, timer = 0, longest = 0,
+  several = true;  // whether the model has interests
 
 const make = (tag, kind, ...inside) => {
   const node = document.createElement(tag);
@@ -53,8 +54,9 @@ async function start() {
   try {
     const [version, popular] = await Promise.all([ask("version"), ask("items?limit=12")]);
     longest = version.max_history;
+    several = version.interests > 0;
     $("about").textContent = `${version.model} on ${version.dataset}: which of its ` +
-      `${version.items.toLocaleString()} items a history recalls, and by which interest. ` +
+      `${version.items.toLocaleString()} items a history recalls${several ? ", and by which interest" : ""}. ` +
       `Bundle ${version.bundle.slice(0, 12)}.`;
     popular.items.forEach(item => { if (item.name) names.set(item.token, item.name); });
     $("popular").replaceChildren(...popular.items.map(item => {
@@ -81,7 +83,9 @@ async function recall() {
     const n = Number($("n").value), exclude_seen = $("seen").checked;
     do {
       [answer, said] = await Promise.all([
-        ask("recall", {...question, n, exclude_seen, per_interest: true}), ask("interests", question)]);
+        ask("recall", {...question, n, exclude_seen, per_interest: several}),
+        several ? ask("interests", question) : null]);
+      said = said || {vectors: [], weights: [], behaviors: picked, bundle: answer.bundle};
     } while (answer.bundle !== said.bundle && --tries);  // a new bundle came in between
     if (mine !== turn) return;
     show(answer, said);
@@ -100,7 +104,7 @@ async function recall() {
 function show(answer, said) {
   learn(answer.items, answer.names);
   learn(said.behaviors, said.names);
-  answer.by_interest.forEach(each => learn(each.items, each.names));
+  (answer.by_interest || []).forEach(each => learn(each.items, each.names));
   draw(said.behaviors);
   const popular = answer.fallback !== null, unknown = answer.unknown;
   const missing = unknown ? ` ${unknown === 1 ? "One is" : `${unknown} are`} not in the catalogue.` : "";
@@ -109,18 +113,19 @@ function show(answer, said) {
   say(answer.fallback === "empty history" ? "The history is empty, so the most popular items are shown."
     : popular ? (picked.length === 1 ? "This item is not" : "None of these items is") +
       " in the catalogue, so the most popular items are shown."
-    : `${counted(said.vectors.length, "interest")} in ${counted(picked.length, "item")}.${missing}${unread}`);
-  $("parts").hidden = popular;
+    : `${several ? `${counted(said.vectors.length, "interest")} in` : "Recalled from"} ${counted(picked.length, "item")}.${missing}${unread}`);
+  $("parts").hidden = popular || !several;
   $("interests").replaceChildren(...said.weights.map((weights, k) => card(k, weights, said.behaviors,
     answer.by_interest[k])));
   $("heading").textContent = popular ? "Most popular" : "Recalled";
   $("how").textContent = popular ? "With their interactions in training."
-    : "All interests together: each item once, with its best score and the interest that brought it.";
+    : several ? "All interests together: each item once, with its best score and the interest that brought it."
+    : "Each item with its score.";
   $("merged").classList.toggle("plain", popular);
   $("merged").replaceChildren(...answer.items.map((token, place) => {
     const row = make("li", "", make("span", "figure", String(place + 1)), label(token),
       make("span", "figure", popular ? answer.scores[place].toLocaleString() : answer.scores[place].toFixed(3)));
-    if (!popular) row.append(mark(answer.interests[place]));
+    if (!popular && several) row.append(mark(answer.interests[place]));
     return row;
   }));
   if (!answer.items.length) $("how").textContent = "Nothing is left to recall: the whole pool is in the history.";
