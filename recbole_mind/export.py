@@ -16,17 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_mind import export_classic
+from recbole_mind import export_classic, export_ranker
 from recbole_mind.config import keys, loading
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.layers.embeddings import FeatureEmbedding
 from recbole_mind.models.base import RetrievalModel
+from recbole_mind.ranking.run import load_ranker
 from recbole_mind.retrieval import faiss_backend
 from recbole_mind.retrieval.index import MultiVectorIndex
 from recbole_mind.retrieval.storage import training_of
 from recbole_mind.retrieval.types import Bools, Floats, Ints
 from recbole_mind.serving.bundle import manifest, sealed_folder, signing
-from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, TRAINING, Encoder
+from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, Encoder
+from recbole_mind.serving.bundle.onnx_session import TRAINING
 from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.training import checkpoint, describe, load
 from recbole_mind.training.result import versions
@@ -53,6 +55,7 @@ def export(
     record: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     sign: str | Path | None = None,
+    ranker: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of a checkpoint; one that is there is replaced at one stroke.
 
@@ -67,6 +70,7 @@ def export(
         record: of the run or of an evaluation, for the metrics on test data.
         overrides: settings that win over the checkpoint's, such as ``data_path``.
         sign: a file with the private key that signs the bundle (:mod:`recbole_mind.serving.bundle.signing`).
+        ranker: a checkpoint of :func:`recbole_mind.ranking.run.rank`, trained on this very recall: the second stage.
 
     Returns:
         the manifest.
@@ -89,9 +93,11 @@ def export(
     loss = _finite({"loss": content.get("mean_loss")})["loss"]
     trained = _settings(content["settings"])
     del content
+    require(ranker is None or not classic, f"ranker: model {name} has no interests for one to rank by")
     given = {"checkpoint_dir": str(Path(path).parent), "use_gpu": False} | dict(overrides or {})
     loaded = load.load(path, given)
     model: RetrievalModel = loaded.model
+    second = None if ranker is None else load_ranker(ranker, path, loaded)
 
     def fill(target: Path) -> dict[str, Any]:
         dataset = loaded.dataset
@@ -141,6 +147,9 @@ def export(
             ),
             encoder=manifest.EncoderPart(training=part.index.training),
             index=part.index,
+            ranker=None
+            if second is None or ranker is None
+            else export_ranker.write(target, second, part.index.training, sha256(ranker)),
             metrics=metrics,
             loss=loss,
             versions=versions(),

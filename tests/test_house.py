@@ -46,7 +46,9 @@ ELSEWHERE = [
      "retrieval/exact retrieval/faiss_backend retrieval/gpu retrieval/pool retrieval/rescoring retrieval/types "
      "retrieval/validation"),
     ("tests/serving/bundle/test_bundle.py", "what is exported is what a bundle holds",
-     "export serving/bundle/encoder"),
+     "export serving/bundle/encoder serving/bundle/onnx_session"),
+    ("tests/serving/bundle/test_ranker.py", "what is exported is held against the model",
+     "export_ranker"),
     ("tests/serving/test_recaller.py", "types, and what a recaller asks",
      "serving/interest_search serving/results serving/retriever"),
     ("tests/serving/test_batch.py", "the line of a recall for many",

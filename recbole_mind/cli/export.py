@@ -24,6 +24,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--category", action="append", default=[], metavar="FIELD", help="an item feature for diversity"
     )
     parser.add_argument("--record", metavar="PATH", help="the run's record, for the metrics on test data")
+    parser.add_argument(
+        "--ranker", metavar="RANKER", help="a .pth file of recbole-mind rank, trained on this checkpoint"
+    )
     parser.add_argument("--sign", metavar="KEY", help="a private key of ssh-keygen -t ed25519, which signs the bundle")
 
 
@@ -41,6 +44,7 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
         record=known.record,
         overrides=loading.parse_arguments(rest),
         sign=known.sign,
+        ranker=known.ranker,
     )
     data, index, files = manifest["data"], manifest["index"], manifest["files"]
     size = sum(entry["bytes"] for entry in files.values())
@@ -53,6 +57,10 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
         print(f"index {index['factory']}: {how}")
     else:
         print(f"recalls by {index['factory']}")
+    if manifest["ranker"] is not None:
+        figures = manifest["ranker"]["metrics"]
+        without = f"{figures['recall_ndcg@10']:.4f} without it"
+        print(f"ranker: NDCG@10 {figures['ndcg@10']:.4f} on held-out histories, {without}")
     print(f"id {manifest['id']}")
     return 0
 

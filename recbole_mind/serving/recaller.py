@@ -24,7 +24,16 @@ from recbole_mind.serving.bundle.token_index import ids_of
 from recbole_mind.serving.diversity import diversify
 from recbole_mind.serving.interest_search import InterestSearch
 from recbole_mind.serving.popular import Popularity, most_popular
-from recbole_mind.serving.results import EMPTY, UNKNOWN, Funnel, InterestList, Interests, ItemPool, Recalled
+from recbole_mind.serving.results import (
+    EMPTY,
+    UNKNOWN,
+    Funnel,
+    InterestList,
+    Interests,
+    ItemPool,
+    Recalled,
+    Recommended,
+)
 from recbole_mind.serving.retriever import Retriever
 from recbole_mind.serving.similar_items import SimilarItems
 
@@ -282,6 +291,51 @@ class Recaller:
                 seen = np.unique(request.seen) if exclude_seen else all_out[:0]
                 funnel.append(self._funnel(asked_of, seen, all_out, len(result.items)))
         return results
+
+    def recommend(
+        self,
+        history: Sequence[str],
+        n: int = 50,
+        candidates: int = 1000,
+        profile: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Recommended:
+        """Recall candidates for a history and rank them: the n that are most probably clicked.
+
+        Args:
+            history: as for :meth:`recall`.
+            n: how many, at least 1.
+            candidates: how many are recalled and ranked, at least n.
+            profile: as for :meth:`recall`.
+            options: the others of :meth:`recall`: ``exclude_seen``, ``allowed``, ``times``, ``denied``, ``diversity``,
+                ``category`` and ``funnel``, all of the candidates.
+
+        Raises:
+            InputError: something that cannot be used, or the bundle has no ranker.
+        """
+        ranker = self.bundle.ranker
+        good = is_whole(n) and is_whole(candidates) and 0 < n <= candidates
+        message = (
+            f"n: {n!r} of {candidates!r} candidates is not allowed; allowed: whole numbers, at least 1 and no more"
+        )
+        require(good, message)
+        found = self.recall(history, profile, candidates, **options)
+        said = (found.fallback, found.unknown, found.unknown_profile, found.unknown_allowed, found.unknown_denied)
+        if found.fallback is not None or not found.items:
+            scores = found.scores[:n]
+            return Recommended(found.items[:n], scores, scores, found.interests[:n], 0, *said)
+        read = self._history(history, None)[0]
+        rows = self._rows(found.items, "candidates")
+        chances = ranker.probabilities(read, rows, np.array(found.scores, np.float32), np.array(found.interests))
+        order = np.argsort(-chances, kind="stable")[:n]
+        return Recommended(
+            [found.items[place] for place in order],
+            chances[order].astype(float).tolist(),
+            [found.scores[place] for place in order],
+            [found.interests[place] for place in order],
+            len(rows),
+            *said,
+        )
 
     def _funnel(self, pool: ItemPool, seen: Ints, denied: Ints, returned: int) -> Funnel:
         """What a request's pool has left after the items ``seen`` and those ``denied``, each ascending."""

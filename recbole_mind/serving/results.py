@@ -84,6 +84,30 @@ class Recalled(NamedTuple):
     unknown_denied: int = 0
 
 
+class Recommended(NamedTuple):
+    """What a request recommends: the ranked list.
+
+    Attributes:
+        items: raw tokens, best first, each once.
+        scores: of each, the ranker's probability of a click; of a fallback, its interactions in training.
+        recall_scores: of each, recall's score.
+        interests: which interest brought each; -1 in a fallback.
+        recalled: how many candidates were ranked; 0 in a fallback, whose list is not.
+        fallback, unknown, unknown_profile, unknown_allowed, unknown_denied: as of :class:`Recalled`.
+    """
+
+    items: list[str]
+    scores: list[float]
+    recall_scores: list[float]
+    interests: list[int]
+    recalled: int
+    fallback: str | None
+    unknown: int
+    unknown_profile: tuple[str, ...] = ()
+    unknown_allowed: int = 0
+    unknown_denied: int = 0
+
+
 class Funnel(NamedTuple):
     """How many items one recall could have given, after each thing that leaves some out, and how many it gave.
 

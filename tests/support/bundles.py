@@ -48,3 +48,22 @@ def exported(checkpoint: str, folder: Path, **options: object) -> Path:
     finally:
         os.chdir(before)
     return folder
+
+
+RANKING = {
+    "history": 5, "embedding_size": 4, "mlp_hidden_size": [8, 4], "candidates": 12, "num_negatives": 4, "epochs": 8, "stopping_step": 8,
+    "train_batch_size": 16, "learning_rate": 0.05,
+}  # fmt: skip
+
+
+def ranked(checkpoint: str, **settings: object) -> str:
+    """Train a ranker of the recall in ``checkpoint`` for a moment, beside it; the path of its checkpoint."""
+    from recbole_mind.ranking.run import rank
+
+    before, folder = Path.cwd(), Path(checkpoint).parent
+    os.chdir(folder)
+    try:
+        result, _ = rank(checkpoint, RANKING | {"checkpoint_dir": str(folder)} | settings)
+        return result.checkpoint
+    finally:
+        os.chdir(before)

@@ -8,7 +8,8 @@ Made by :mod:`recbole_mind.export`; opened here without RecBole, torch or pickle
 - ``counts.npy`` ``[N]`` and ``popularity.npy`` ``[N]``: interactions of each item in training, and rows by them;
 - ``tokens/``: raw tokens of items, users and features (:mod:`recbole_mind.serving.bundle.token_index`);
 - ``profile/``: embeddings of the user's features and each known user's values;
-- ``categories/``: values of item features, for diversity.
+- ``categories/``: values of item features, for diversity;
+- ``ranker.onnx`` and ``ranker/``: the second stage, where there is one (:mod:`recbole_mind.serving.bundle.ranker`).
 
 A bundle of another kind (``kind`` in the manifest) has no encoder and no index: one of item-to-item lists has
 ``lists/`` (:mod:`recbole_mind.serving.bundle.item_to_item`), one of popularity alone has the above.
@@ -37,6 +38,7 @@ from recbole_mind.serving.bundle import sealed_folder
 from recbole_mind.serving.bundle.encoder import Encoder
 from recbole_mind.serving.bundle.item_to_item import ItemLists
 from recbole_mind.serving.bundle.manifest import INTERESTS, ITEM_TO_ITEM, Feature, Manifest
+from recbole_mind.serving.bundle.ranker import Ranker
 from recbole_mind.serving.bundle.sealed_folder import write
 from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.util.arrays import open_array
@@ -126,6 +128,7 @@ class Bundle:
     categories: Mapping[str, npt.NDArray[np.int32]]
     stamps: Mapping[str, sealed_folder.Stamp]
     _lists: ItemLists | None = None
+    _ranker: Ranker | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -153,6 +156,22 @@ class Bundle:
             InputError: the bundle is of a kind without them.
         """
         return self._of_kind(self._lists, "lists of similar items")
+
+    @property
+    def ranker(self) -> Ranker:
+        """The second stage.
+
+        Raises:
+            InputError: the bundle has none.
+        """
+        if self._ranker is None:
+            raise InputError(f"bundle '{self.folder}' has no ranker; recbole-mind export --ranker puts one into it")
+        return self._ranker
+
+    @property
+    def ranks(self) -> bool:
+        """Whether there is a second stage."""
+        return self._ranker is not None
 
     def _of_kind(self, part: Part | None, what: str) -> Part:
         if part is None:
@@ -222,6 +241,10 @@ class Bundle:
         inside = N > 0 and int(popularity.min()) >= 0 and int(popularity.max()) < N
         once = inside and bool((np.bincount(popularity, minlength=N) == 1).all())
         require(once, "'popularity.npy' does not hold each item once")
+        ranker, K = None, manifest.interests.K
+        if manifest.ranker is not None:
+            require(manifest.kind == INTERESTS, "a ranker goes with an encoder and an index")
+            ranker = Ranker.open(folder, manifest.ranker, N, K, training_of(folder / "index"))
         profile = tuple(_feature(folder, place, entry, U) for place, entry in enumerate(manifest.profile))
         return cls(
             folder,
@@ -240,6 +263,7 @@ class Bundle:
             },
             stamps,
             lists,
+            ranker,
         )
 
 

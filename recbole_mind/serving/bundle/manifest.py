@@ -95,6 +95,16 @@ class Index(_Part):
     users: int | None = Field(None, description="How many users the sample has.")
 
 
+class RankerPart(_Part):
+    """``ranker.onnx`` and ``ranker/``."""
+
+    history: Annotated[int, Number(1, 2**16)] = Field(description="The last items of a history that it reads.")
+    width: Annotated[int, Number(1, 2**20)] = Field(description="Numbers that it reads of an item.")
+    checkpoint: str | None = Field(None, description="SHA-256 of the file that it was exported from.")
+    settings: dict[str, Any] = Field({}, description="Of the ranker and of its training.")
+    metrics: Figures = Field({}, description="On held-out histories: ndcg@10, recall_ndcg@10, auc, pcoc, loss.")
+
+
 class MetricsPart(_Part):
     """Figures of the evaluation, such as recall@10."""
 
@@ -123,6 +133,7 @@ class Contents(_Part):
     interests: InterestsPart
     encoder: EncoderPart = EncoderPart()
     index: Index = Index()
+    ranker: RankerPart | None = Field(None, description="The second stage, if there is one.")
     metrics: MetricsPart = MetricsPart()
     loss: float | None = Field(None, description="The mean loss of the last epoch.")
     versions: dict[str, str] = Field({}, description="Of Python and of the libraries that trained and exported.")

@@ -18,6 +18,7 @@ from recbole_mind.errors import InputError, require
 OPSET = 17
 OPERATORS = frozenset(
     (
+        *("BatchNormalization", "Gemm", "Squeeze", "Tile"),  # of a ranker
         *("Add", "And", "ArgMax", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Exp"),
         *(
             "Expand",

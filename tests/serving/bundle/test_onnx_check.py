@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recbole_mind import InputError, export
 from recbole_mind.serving.bundle import onnx_check
-from recbole_mind.serving.bundle.encoder import MEMORY, Encoder
+from recbole_mind.serving.bundle.encoder import Encoder
+from recbole_mind.serving.bundle.onnx_session import MEMORY
 from tests.support.waiting import at_once
 
 INPUTS = (
