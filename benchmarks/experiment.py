@@ -23,7 +23,9 @@ import numpy as np
 from scipy import stats
 
 from recbole_mind.analysis.ab_test import comparison, simulator, statistics
-from recbole_mind.analysis.ab_test.statistics import LEVEL, MISMATCH, POWER, Difference, Rates
+from recbole_mind.analysis.ab_test.statistics import LEVEL, MISMATCH, POWER, Difference
+from recbole_mind.analysis.monitoring import rules
+from recbole_mind.analysis.monitoring.views import Views
 
 CHANNELS = ("control", "new")
 QUALITY = 0.5  # of the control's lists
@@ -124,3 +126,105 @@ def lossy(people: simulator.World, runs: int, lost: float, *, users: int = 5000)
         seen = [len(np.unique(one.user)) for one in shown.values()]
         reported += statistics.mismatch(seen, [1.0, 1.0]) < MISMATCH
     return {"runs": runs, "users": users, "lost": lost, "reported": reported / runs}
+
+
+# -- the watch ---------------------------------------------------------------------------------------------------------
+
+PUBLISHED = 15 + 4 / 24  # days after the first event
+
+
+def served(people: simulator.World, seed: int, *, fall: float = 0.0, fell: float = PUBLISHED) -> Views:
+    """Sixteen days of a channel, the last of which a new version serves; from ``fell`` on its clicks are rarer.
+
+    Days differ: lists are better on the one and worse on the other.
+    """
+    random = np.random.default_rng(seed)
+    qualities = np.clip(random.normal(QUALITY, 0.02, 17), 0, 1)
+    user, time_ = people.visits(np.arange(people.users), PUBLISHED + 1, random)
+    order = np.argsort(time_)
+    user, time_ = user[order], time_[order]
+    day = (time_ // simulator.DAY).astype(np.int64)
+    clicked = np.zeros((len(user), len(people.examined)), bool)
+    for one in range(17):
+        rows = day == one
+        clicked[rows] = people.show(user[rows], time_[rows], people.mixed(float(qualities[one])), random).clicked
+    clicked[time_ > fell * simulator.DAY] &= random.random((int((time_ > fell * simulator.DAY).sum()), 1)) >= fall
+    n = clicked.shape[1]
+    bundle = (time_ > PUBLISHED * simulator.DAY).astype(np.int64)
+    return Views(
+        channels=["mind"],
+        bundles=["old", "new"],
+        time=np.repeat(time_, n),
+        channel=np.zeros(len(time_) * n, np.int64),
+        bundle=np.repeat(bundle, n),
+        user=np.repeat(user, n),
+        request=np.repeat(np.arange(len(time_)), n),
+        clicked=clicked.ravel(),
+    )
+
+
+def watched(views: Views, every: float = 3.0) -> tuple[str, float | None]:
+    """What a watch of a day says of clicks by impression in the end, and after how many hours it said a fall."""
+    asked, since = rules.rules(), PUBLISHED * simulator.DAY
+    state = "not judged"
+    for hours in np.arange(every, 24 + every / 2, every):
+        now = since + 3600 * hours
+        found = rules.judge(views.between(0, now), "new", since, now, asked)
+        state = next((one.state for one in found if one.rule == "pvctr"), "not judged")
+        if state == rules.FALLEN:
+            return state, float(hours)
+    return state, None
+
+
+def falls(people: simulator.World, runs: int, fall: float, **more: Any) -> dict[str, Any]:
+    """How often a watch of a day says that clicks have fallen, and after how many hours."""
+    hours = [watched(served(people, seed, fall=fall, **more))[1] for seed in range(runs)]
+    found = [each for each in hours if each is not None]
+    return {
+        "runs": runs,
+        "users": people.users,
+        "fall": fall,
+        "seen": len(found) / runs,
+        "hours": float(np.median(found)) if found else None,
+    }
+
+
+def main() -> None:
+    """Make the experiments, print what came of them, write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="where the record goes")
+    parser.add_argument("--runs", type=int, default=1000, help="experiments of a kind (default: 1000)")
+    arguments = parser.parse_args()
+    people, few, began = world(), world(1000), time.perf_counter()
+    aa = alike(people, arguments.runs)
+    _say("without a difference", aa)
+    ab = lifted(people, arguments.runs, aa["detectable"])
+    _say("a planted lift of the detectable size", ab)
+    losses = [lossy(people, max(1, arguments.runs // 5), lost) for lost in (0.0, 0.02, 0.05, 0.1)]
+    for one in losses:
+        _say("users lost", one)
+    watch = [falls(few, max(1, arguments.runs // 10), fall) for fall in (0.0, 0.2, 0.3, 0.5)]
+    for one in watch:
+        _say("a fall of clicks", one)
+    record = {
+        "what": "experiments with a known answer",
+        "command": f"python -m benchmarks.experiment --output {arguments.output}",
+        "seed": 24,
+        "machine": {"processor": platform.machine(), "threads": 1},
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "seconds": round(time.perf_counter() - began),
+        "alike": aa,
+        "lifted": ab,
+        "lost": losses,
+        "falls": watch,
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _say(what: str, found: dict[str, Any]) -> None:
+    print(f"{what}: " + ", ".join(f"{key} {value}" for key, value in found.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,8 @@ ELSEWHERE = [
      "cli/parsing cli/printing cli/publish cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train"),
     ("tests/integration/test_experiment.py", "a command is tested as it is typed",
      "cli/experiment"),
+    ("tests/integration/test_watch.py", "a command is tested as it is typed",
+     "cli/watch"),
     ("tests/analysis/ab_test/test_page.py", "what stands on the page",
      "analysis/ab_test/figures analysis/ab_test/words"),
     ("tests/models/test_models.py", "every model runs through one contract",

@@ -25,6 +25,7 @@ from recbole_mind.cli import (
     serve,
     sweep,
     train,
+    watch,
 )
 from recbole_mind.cli.parsing import Parser
 from recbole_mind.errors import InputError, InterruptedRun
@@ -47,6 +48,7 @@ _COMMANDS = (
     explain,
     report,
     experiment,
+    watch,
 )
 
 

@@ -20,6 +20,7 @@ SHIPPED = [
     *ROOT.glob("properties/leaderboard/*.yaml"),
     ROOT / "properties/production/gate.yaml",
     ROOT / "properties/production/serve.yaml",
+    ROOT / "properties/production/watch.yaml",
 ]
 OTHERS = ("tuning.yaml", "tuning-several.yaml", "SampledSASRec.yaml")  # plans of tuning, a model's settings
 LEADERBOARDS = [path for path in ROOT.glob("benchmarks/*.yaml") if path.name not in OTHERS]

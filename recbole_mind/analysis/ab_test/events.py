@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -64,17 +65,8 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     Raises:
         InputError: it cannot be read, lacks a column or a value, or holds no impression that counts.
     """
-    log = pa.concat_tables([_table(file) for path in paths for file in _files(Path(path))])
-    other = pc.invert(pc.is_in(log["event"], pa.array([IMPRESSION, CLICK])))
-    left_out = {"other events": int(pc.sum(other).as_py() or 0)}
-    seen, repeated_seen = _once(log.filter(pc.equal(log["event"], IMPRESSION)))
-    clicks, repeated_clicks = _once(log.filter(pc.equal(log["event"], CLICK)))
-    left_out["repeated events"] = repeated_seen + repeated_clicks
-    clicks = clicks.select(["request", "item"]).append_column("clicked", pa.array(np.ones(len(clicks), bool)))
-    together = seen.join(clicks, ["request", "item"], join_type="left outer").combine_chunks()
-    clicked = together["clicked"].fill_null(False).to_numpy()
-    left_out["clicks without their impression"] = len(clicks) - int(clicked.sum())
-
+    together, left_out = joined(*paths)
+    clicked = together["clicked"].to_numpy()
     days = together["time"].cast(pa.date32())
     counts = np.ones(len(together), bool)
     for day, outside in ((since, pc.less), (until, pc.greater)):
@@ -85,8 +77,8 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     left_out["impressions of two users or channels"] = int(torn.sum())
     counts &= ~torn
 
-    user = _codes(together["user"])[1]
-    names, channel = _codes(together["channel"])
+    user = codes(together["user"])[1]
+    names, channel = codes(together["channel"])
     moved = _in_several(user[counts], channel[counts])
     inside = counts & np.isin(user, moved)
     left_out["impressions of users who changed channel"] = int(inside.sum())
@@ -104,6 +96,33 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     )
 
 
+def joined(*paths: str | Path, more: Sequence[str] = ()) -> tuple[Any, dict[str, int]]:
+    """Each item of each request that was shown, once, with whether it was clicked; and what does not count, by reason.
+
+    Args:
+        paths: of the log.
+        more: columns of text that are wanted, besides those of an experiment.
+
+    Returns:
+        a table: ``request``, ``item``, ``time`` (the first), ``channel``, ``user``, ``clicked``, ``torn`` (its rows do
+        not agree in channel or user) and ``more``.
+
+    Raises:
+        InputError: it cannot be read, or lacks a column or a value.
+    """
+    log = pa.concat_tables([_table(file, more) for path in paths for file in _files(Path(path))])
+    other = pc.invert(pc.is_in(log["event"], pa.array([IMPRESSION, CLICK])))
+    left_out = {"other events": int(pc.sum(other).as_py() or 0)}
+    seen, repeated_seen = _once(log.filter(pc.equal(log["event"], IMPRESSION)), more)
+    clicks, repeated_clicks = _once(log.filter(pc.equal(log["event"], CLICK)))
+    left_out["repeated events"] = repeated_seen + repeated_clicks
+    clicks = clicks.select(["request", "item"]).append_column("clicked", pa.array(np.ones(len(clicks), bool)))
+    together = seen.join(clicks, ["request", "item"], join_type="left outer").combine_chunks()
+    clicked = together["clicked"].fill_null(False)
+    left_out["clicks without their impression"] = len(clicks) - int(clicked.to_numpy().sum())
+    return together.set_column(together.schema.get_field_index("clicked"), "clicked", clicked), left_out
+
+
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
@@ -112,13 +131,14 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _table(path: Path) -> Any:
+def _table(path: Path, more: Sequence[str] = ()) -> Any:
     """The columns that are read, of the types that they have."""
+    texts = (*TEXTS, *more)
     try:
         schema = pq.read_schema(path)
-        lacking = [name for name in ("time", *TEXTS) if name not in schema.names]
+        lacking = [name for name in ("time", *texts) if name not in schema.names]
         require(not lacking, f"log '{path}': it has no column '{lacking[0] if lacking else ''}'")
-        table = pq.read_table(path, columns=["time", *TEXTS], partitioning=None)
+        table = pq.read_table(path, columns=["time", *texts], partitioning=None)
         table.validate(full=True)  # text that is not UTF-8
     except pa.ArrowException as error:
         raise InputError(f"log '{path}' is not a Parquet file that can be read: {_first(error)}") from None
@@ -133,7 +153,7 @@ def _table(path: Path) -> Any:
         raise InputError(no_day) from None
     ends = pc.min_max(columns["time"].cast(pa.int64())).as_py().values()
     require(all(end is None or _EARLIEST <= end < _LATEST for end in ends), no_day)
-    for name in TEXTS:
+    for name in texts:
         kind = table[name].type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
@@ -145,12 +165,12 @@ def _table(path: Path) -> Any:
     return pa.table(columns)
 
 
-def _once(events: Any) -> tuple[Any, int]:
+def _once(events: Any, more: Sequence[str] = ()) -> tuple[Any, int]:
     """Each item of each request once, and how many rows were there again.
 
     ``torn`` says of which the channel or the user is not the same in all rows.
     """
-    ends = [("time", "min"), *((name, end) for name in ("channel", "user") for end in ("min", "max"))]
+    ends = [("time", "min"), *((name, "min") for name in more), *((name, end) for name in ("channel", "user") for end in ("min", "max"))]
     found = events.group_by(["request", "item"], use_threads=False).aggregate(ends)
     torn = pc.or_(
         pc.not_equal(found["channel_min"], found["channel_max"]), pc.not_equal(found["user_min"], found["user_max"])
@@ -163,12 +183,13 @@ def _once(events: Any) -> tuple[Any, int]:
             "channel": found["channel_min"],
             "user": found["user_min"],
             "torn": torn,
+            **{name: found[f"{name}_min"] for name in more},
         }
     )
     return table, len(events) - len(table)
 
 
-def _codes(column: Any) -> tuple[list[str], Ints]:
+def codes(column: Any) -> tuple[list[str], Ints]:
     """The different values of a column in order, and which each row has."""
     encoded = column.combine_chunks().dictionary_encode()
     values = np.array(encoded.dictionary.to_pylist(), dtype=object)
