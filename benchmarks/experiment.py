@@ -200,10 +200,10 @@ def main() -> None:
     _say("without a difference", aa)
     ab = lifted(people, arguments.runs, aa["detectable"])
     _say("a planted lift of the detectable size", ab)
-    losses = [lossy(people, max(1, arguments.runs // 5), lost) for lost in (0.0, 0.02, 0.05, 0.1)]
+    losses = [lossy(people, max(1, arguments.runs // 10), lost) for lost in (0.0, 0.05, 0.1)]
     for one in losses:
         _say("users lost", one)
-    watch = [falls(few, max(1, arguments.runs // 10), fall) for fall in (0.0, 0.2, 0.3, 0.5)]
+    watch = [falls(few, max(1, arguments.runs // (20 if fall else 5)), fall) for fall in (0.0, 0.2, 0.3, 0.5)]
     for one in watch:
         _say("a fall of clicks", one)
     record = {
