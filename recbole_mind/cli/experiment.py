@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recbole_mind.cli.parsing import Command
-from recbole_mind.errors import InputError, require
+from recbole_mind.cli.parsing import Command, day
+from recbole_mind.errors import require
 
 if TYPE_CHECKING:
     from recbole_mind.analysis.ab_test.comparison import Comparison
@@ -39,7 +38,7 @@ def run(known: argparse.Namespace, _: Sequence[str]) -> int:
     shares = None if known.share is None else _shares(known.share)
     folder = None if known.output is None else Path(known.output)
     require(folder is None or not folder.exists() or folder.is_dir(), f"output: '{folder}' is not a folder")
-    since, until = (_day(key, getattr(known, key)) for key in ("since", "until"))
+    since, until = (day(key, getattr(known, key)) for key in ("since", "until"))
     from recbole_mind.analysis.ab_test import comparison, events
 
     found = comparison.compare(
@@ -67,13 +66,6 @@ def _shares(given: Sequence[str]) -> dict[str, float]:
         require(name not in shares, f"share: '{name}' is there twice")
         shares[name] = share
     return shares
-
-
-def _day(key: str, text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{key}: '{text}' is not a day; as 2026-03-01") from None
 
 
 def _print(found: Comparison, console: Console) -> None:

@@ -15,6 +15,7 @@ from recbole_mind.cli import (
     explain,
     export,
     history,
+    interactions,
     leaderboard,
     milvus,
     pack,
@@ -48,6 +49,7 @@ _COMMANDS = (
     explain,
     report,
     experiment,
+    interactions,
     watch,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from recbole_mind.errors import InputError
@@ -51,3 +52,15 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="host:port of a Ray cluster, or auto; by default one here if N > 1"
     )
+
+
+def day(key: str, text: str | None) -> date | None:
+    """The day that an argument names, as 2026-03-01; ``None`` for none.
+
+    Raises:
+        InputError: it is no day.
+    """
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{key}: '{text}' is not a day; as 2026-03-01") from None

@@ -151,6 +151,7 @@ NOT_RUN = {
     "recbole-mind sweep mind.yaml --output sweep/ --ray": ("needs several machines", _of_ours),
     "recbole-mind sweep mind-paper.yaml": ("takes an hour", _of_ours),
     "recbole-mind experiment events/": ("needs a log of weeks", _of_ours),
+    "recbole-mind interactions events/": ("needs a log", _of_ours),
     "recbole-mind leaderboard benchmarks/": ("takes hours", _of_ours),
     "python -m benchmarks.board_record": ("needs those hours' records", _without_a_parser),
     "python -m benchmarks.ablation": ("takes hours", _of_a_module),

@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recbole_mind.analysis.ab_test.statistics import Ints
-from recbole_mind.errors import InputError, require
-
-IMPRESSION, CLICK = "impression", "click"
-_EARLIEST, _LATEST = 0, 253_402_300_800_000_000  # microseconds since 1970, to the year 10000
-TEXTS = ("request", "channel", "user", "item", "event")  # columns of text, none of them empty
+from recbole_mind.data import event_log
+from recbole_mind.data.event_log import CLICK, IMPRESSION
+from recbole_mind.errors import require
 
 
 @dataclass(frozen=True)
@@ -52,11 +49,10 @@ class Impressions:
 
 
 def read(*paths: str | Path, since: date | None = None, until: date | None = None) -> Impressions:
-    """Read a log: Parquet files, or folders of them.
+    """Read a log (:mod:`recbole_mind.data.event_log`): Parquet files, or folders of them.
 
-    A row is an event: ``time``, a timestamp, with a zone or in UTC; ``request``, ``channel``, ``user``, ``item`` and
-    ``event`` (``impression`` or ``click``), text. Other columns and other events are not read. An event that is there
-    again counts once; a click counts with the impression of its request and item, on the day of that.
+    Events other than impressions and clicks are not read. An event that is there again counts once; a click counts with
+    the impression of its request and item, on the day of that.
 
     Args:
         paths: of the log.
@@ -101,7 +97,7 @@ def joined(*paths: str | Path, more: Sequence[str] = ()) -> tuple[Any, dict[str,
 
     Args:
         paths: of the log.
-        more: columns of text that are wanted, besides those of an experiment.
+        more: columns that are wanted besides those of an experiment, as :func:`event_log.tables` knows them.
 
     Returns:
         a table: ``request``, ``item``, ``time`` (the first), ``channel``, ``user``, ``clicked``, ``torn`` (its rows do
@@ -110,83 +106,17 @@ def joined(*paths: str | Path, more: Sequence[str] = ()) -> tuple[Any, dict[str,
     Raises:
         InputError: it cannot be read, or lacks a column or a value.
     """
-    log = pa.concat_tables([_table(file, more) for path in paths for file in _files(Path(path))])
+    log = pa.concat_tables(event_log.tables(event_log.files(*paths), more))
     other = pc.invert(pc.is_in(log["event"], pa.array([IMPRESSION, CLICK])))
     left_out = {"other events": int(pc.sum(other).as_py() or 0)}
-    seen, repeated_seen = _once(log.filter(pc.equal(log["event"], IMPRESSION)), more)
-    clicks, repeated_clicks = _once(log.filter(pc.equal(log["event"], CLICK)))
+    seen, repeated_seen = event_log.once(log.filter(pc.equal(log["event"], IMPRESSION)))
+    clicks, repeated_clicks = event_log.once(log.filter(pc.equal(log["event"], CLICK)))
     left_out["repeated events"] = repeated_seen + repeated_clicks
     clicks = clicks.select(["request", "item"]).append_column("clicked", pa.array(np.ones(len(clicks), bool)))
     together = seen.join(clicks, ["request", "item"], join_type="left outer").combine_chunks()
     clicked = together["clicked"].fill_null(False)
     left_out["clicks without their impression"] = len(clicks) - int(clicked.to_numpy().sum())
     return together.set_column(together.schema.get_field_index("clicked"), "clicked", clicked), left_out
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith("."))
-    require(len(files) > 0, f"log '{path}': the folder has no .parquet file")
-    return files
-
-
-def _table(path: Path, more: Sequence[str] = ()) -> Any:
-    """The columns that are read, of the types that they have."""
-    texts = (*TEXTS, *more)
-    try:
-        schema = pq.read_schema(path)
-        lacking = [name for name in ("time", *texts) if name not in schema.names]
-        require(not lacking, f"log '{path}': it has no column '{lacking[0] if lacking else ''}'")
-        table = pq.read_table(path, columns=["time", *texts], partitioning=None)
-        table.validate(full=True)  # text that is not UTF-8
-    except pa.ArrowException as error:
-        raise InputError(f"log '{path}' is not a Parquet file that can be read: {_first(error)}") from None
-    except OSError as error:
-        raise InputError(f"log '{path}' cannot be read: {error.strerror or _first(error)}") from None
-    kind = schema.field("time").type
-    require(pa.types.is_timestamp(kind), f"log '{path}': column 'time' is {kind}; allowed: timestamps")
-    no_day = f"log '{path}': column 'time' has values that are no day; is its unit {kind.unit}?"
-    try:
-        columns = {"time": table["time"].cast(pa.timestamp("us", "UTC"), safe=kind.unit != "ns")}
-    except pa.ArrowException:
-        raise InputError(no_day) from None
-    ends = pc.min_max(columns["time"].cast(pa.int64())).as_py().values()
-    require(all(end is None or _EARLIEST <= end < _LATEST for end in ends), no_day)
-    for name in texts:
-        kind = table[name].type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        require(text, f"log '{path}': column '{name}' is {kind}; allowed: text")
-        columns[name] = table[name].cast(pa.large_string())
-    for name, column in columns.items():
-        lacks = column.null_count + (0 if name == "time" else pc.sum(pc.equal(column, "")).as_py() or 0)
-        require(lacks == 0, f"log '{path}': column '{name}' lacks a value in {lacks:,} rows")
-    return pa.table(columns)
-
-
-def _once(events: Any, more: Sequence[str] = ()) -> tuple[Any, int]:
-    """Each item of each request once, and how many rows were there again.
-
-    ``torn`` says of which the channel or the user is not the same in all rows.
-    """
-    ends = [("time", "min"), *((name, "min") for name in more), *((name, end) for name in ("channel", "user") for end in ("min", "max"))]
-    found = events.group_by(["request", "item"], use_threads=False).aggregate(ends)
-    torn = pc.or_(
-        pc.not_equal(found["channel_min"], found["channel_max"]), pc.not_equal(found["user_min"], found["user_max"])
-    )
-    table = pa.table(
-        {
-            "request": found["request"],
-            "item": found["item"],
-            "time": found["time_min"],
-            "channel": found["channel_min"],
-            "user": found["user_min"],
-            "torn": torn,
-            **{name: found[f"{name}_min"] for name in more},
-        }
-    )
-    return table, len(events) - len(table)
 
 
 def codes(column: Any) -> tuple[list[str], Ints]:
@@ -205,7 +135,3 @@ def _in_several(user: Ints, channel: Ints) -> Ints:
     users, number = np.unique(pairs[:, 0], return_counts=True)
     several: Ints = users[number > 1]
     return several
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]

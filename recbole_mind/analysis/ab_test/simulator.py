@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_mind.analysis.ab_test.events import CLICK, IMPRESSION, Impressions
+from recbole_mind.analysis.ab_test.events import Impressions
 from recbole_mind.analysis.ab_test.statistics import Doubles, Ints
+from recbole_mind.data.event_log import CLICK, IMPRESSION
 from recbole_mind.errors import require
 
 DAY = 86_400.0

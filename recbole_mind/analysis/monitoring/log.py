@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from recbole_mind.analysis.ab_test import events
 from recbole_mind.analysis.monitoring.views import Views
+from recbole_mind.data import event_log
 
 
 def read(*paths: str | Path) -> Views:
@@ -17,7 +18,7 @@ def read(*paths: str | Path) -> Views:
     Raises:
         InputError: it cannot be read, or lacks a column or a value.
     """
-    table, _ = events.joined(*paths, more=["bundle"])
+    table, _ = events.joined(*paths, more=[event_log.BUNDLE])
     table = table.filter(pc.invert(table["torn"])).sort_by("time").combine_chunks()
     channels, channel = events.codes(table["channel"])
     bundles, bundle = events.codes(table["bundle"])
