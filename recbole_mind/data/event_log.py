@@ -50,7 +50,9 @@ def count(log: Sequence[Path]) -> int:
 
 
 def tables(log: Sequence[Path], more: Sequence[str] = ()) -> Iterator[Any]:
-    """The rows of a log's files: ``time`` in microseconds, the columns of text, and of ``more`` :data:`POSITION` and :data:`BUNDLE`.
+    """The rows of a log's files: ``time`` in microseconds, the columns of text, and ``more``.
+
+    Of ``more`` there are :data:`POSITION` and :data:`BUNDLE`.
 
     Raises:
         InputError: a file cannot be read, or lacks a column or a value.

@@ -1,8 +1,8 @@
 """People with planted interests, who look down a list and click: an experiment whose answer is known.
 
-A user is a mixture of clusters of items. An item at place j of a list is looked at with a probability that falls with j
-(position bias), and one that is looked at is clicked with a probability that is the user's interest in its cluster times
-the user's own appetite; so a user's views depend on each other, as those of people do. With numpy alone.
+A user is a mixture of clusters of items. An item at place j of a list is looked at with a probability that falls with
+j (position bias), and one that is looked at is clicked with a probability that is the user's interest in its cluster
+times the user's own appetite; so a user's views depend on each other, as those of people do. With numpy alone.
 
 Shape legend: U users, C clusters, N items, R requests, n items of a list.
 """
@@ -107,13 +107,15 @@ class World:
 
     def history(self, user: int, length: int, random: np.random.Generator) -> Ints:
         """Items ``[length]`` that a user clicked before, drawn by interest."""
-        return self._items(self._clusters(np.array([user]), length, random), random)[0]
+        items: Ints = self._items(self._clusters(np.array([user]), length, random), random)[0]
+        return items
 
     def probabilities(self, user: Ints, items: Ints) -> Doubles:
         """Of a click, ``[R, n]``, on ``items`` [R, n] that are shown to ``user`` [R]."""
         interest = self.interests[user[:, None], self.clusters[items]]
         relevance = np.minimum(1.0, self.liked * self.appetite[user, None] * interest)
-        return self.examined[: items.shape[1]] * relevance
+        found: Doubles = self.examined[: items.shape[1]] * relevance
+        return found
 
     def show(self, user: Ints, time: Doubles, lists: Lists, random: np.random.Generator) -> Views:
         """Show a list to each of ``user`` [R] and see what is clicked."""
@@ -161,7 +163,7 @@ class World:
 
     def _items(self, cluster: Ints, random: np.random.Generator) -> Ints:
         """Items [R, n] of clusters [R, n], none twice in a row as long as its cluster lasts."""
-        R, n = cluster.shape
+        R = len(cluster)
         size = len(self.clusters) // self.interests.shape[1]
         earlier = np.tril(cluster[:, :, None] == cluster[:, None, :], -1).sum(2)  # of the same cluster
         first = random.integers(0, size, (R, self.interests.shape[1]))

@@ -77,7 +77,7 @@ class Views:
         users, place = np.unique(self.user, return_inverse=True)
         views = np.bincount(place).astype(np.float64)
         clicks = np.bincount(place, weights=self.clicked)
-        lists, first = np.unique(self.request, return_index=True)
+        first = np.unique(self.request, return_index=True)[1]  # of each list
         requests = np.bincount(place[first], minlength=len(users)).astype(np.float64)
         ones = np.ones(len(users))
         found = {}

@@ -1,4 +1,4 @@
-"""When a store may be rolled back without a person: once, from a version that was published, and never again from it."""
+"""When a store may be rolled back without a person: once, from a new version, and never again from it."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_rollback_goes_back_step_by_step_and_to_a_named_version(made):
 
 def test_rollback_leaves_the_version_that_is_meant_or_none(made):
     store, bundles = made
-    a, b, c = ids(bundles)
+    _, b, c = ids(bundles)
     store.publish(bundles[1])
     store.publish(bundles[2])
     with pytest.raises(InputError, match=f"version {b} is not current any more; {c} is"):
