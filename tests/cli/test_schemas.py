@@ -92,6 +92,11 @@ SWEEP = {"model": "MIND", "dataset": "small"}
         ("gate", {"short_window": 1}),
         ("gate", {"long_quantile": 1.5}),
         ("gate", {"figures": []}),
+        ("watch", {"rule": "pvctr"}),
+        ("watch", {"rules": ["pvctr", "ctr"]}),
+        ("watch", {"days": 1}),
+        ("watch", {"deviations": 0}),
+        ("watch", {"least_drop": 1.5}),
         ("serve", {"max_n": 0}),
         ("serve", {"poll_seconds": 0}),
         ("window", {"window_unit": "h"}),
@@ -101,7 +106,7 @@ SWEEP = {"model": "MIND", "dataset": "small"}
 )
 def test_what_the_reader_refuses_the_schema_refuses(name, content):
     assert faults(name, content)
-    usual = loading.defaults("production", name) if name in ("gate", "serve") else {}
+    usual = loading.defaults("production", name) if name in ("gate", "serve", "watch") else {}
     with pytest.raises(InputError):
         specification.read(schemas.FILES[name], usual | content)
 

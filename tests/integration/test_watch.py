@@ -50,7 +50,7 @@ def store(clock, tmp_path):
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Logs of sixteen days of a thousand users, in which the last version is as ``good`` as the one before, or ``bad``."""
+    """Logs of sixteen days of a thousand users: the last version is as ``good`` as the one before, or ``bad``."""
     world, random = simulator.World.planted(1000, np.random.default_rng(0)), np.random.default_rng(1)
     first, second = (ids([bundle(tmp_path_factory.mktemp("b") / "b", loss)])[0][:12] for loss in (2.0, 2.01))
     found = {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import stats
 
 from recbole_mind.analysis.monitoring.views import FIGURES, Figure, Views
@@ -51,6 +51,12 @@ class WatchRules(Specification):
     least_drop: Annotated[float, Number(0, 1, text=True)]
     settle_minutes: Annotated[float, Number(0, 1440, text=True)]
 
+    @model_validator(mode="after")
+    def _check(self) -> WatchRules:
+        words = f"least_days: {self.least_days} is not allowed; allowed: at most days, {self.days}"
+        require(self.least_days <= self.days, words)
+        return self
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -76,14 +82,9 @@ def rules(path: str | Path | None = None) -> WatchRules:
         InputError: the file cannot be read, or a key or value is not allowed.
     """
     usual = loading.defaults("production", "watch")
-    found = (
-        read(WatchRules, usual)
-        if path is None
-        else read(WatchRules, usual | loading.read_file(path), f"rules '{path}'")
-    )
-    words = f"least_days: {found.least_days} is not allowed; allowed: at most days, {found.days}"
-    require(found.least_days <= found.days, words)
-    return found
+    if path is None:
+        return read(WatchRules, usual)
+    return read(WatchRules, usual | loading.read_file(path), f"rules '{path}'")
 
 
 def judge(views: Views, bundle: str, since: float, now: float, asked: WatchRules) -> list[Verdict]:
