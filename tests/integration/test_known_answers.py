@@ -14,6 +14,7 @@ from scipy import stats
 from benchmarks import experiment
 from recbole_mind.analysis.ab_test.simulator import World
 from tests import ROOT
+from tests.support.documents import prose
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,21 @@ def test_the_record_keeps_the_promises():
     by_loss = {one["lost"]: one["reported"] for one in record["lost"]}
     assert by_loss[0.1] == 1
     assert by_loss[0.0] <= 0.02
+    page = " ".join(prose("docs/production.md").split())
+    significant, holds = aa["significant"], aa["interval_holds"]
+    for said in (
+        f"Of 1,000 experiments without a difference {significant['pvctr']:.1%} are significant by pvctr and "
+        f"{significant['uvctr']:.1%} by uvctr (a test that takes every view for itself says {significant['by view']:.1%})",
+        f"the intervals hold the truth in {holds['pvctr']:.1%} and {holds['uvctr']:.1%}",
+        f"is found in {ab['found']:.1%}, its interval holds it in {ab['interval_holds']:.1%}",
+        f"one detectable that is {1 - aa['detectable'] / ab['lift']:.0%} smaller",
+        f"reported in {by_loss[0.1]:.0%} of experiments; a mismatch where none are lost, in {by_loss[0.0]:.0%}",
+    ):
+        assert said in page
     by_fall = {one["fall"]: one["seen"] for one in record["falls"]}
-    assert by_fall[0.0] <= 0.05
-    assert by_fall[0.3] >= 0.95
+    hours = {one["fall"]: one["hours"] for one in record["falls"]}
+    assert by_fall[0.0] == 0
+    assert f"fell by 20% {by_fall[0.2]:.0%} were, by 30% or half all" in page
+    assert by_fall[0.5] == 1
+    assert f"within {hours[0.2]:.0f}, {hours[0.3]:.0f} and {hours[0.5]:.0f} hours" in page
+    assert by_fall[0.3] == 1
