@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from recbole_mind.analysis.ab_test import comparison, events, simulator
+from recbole_mind.analysis.ab_test.words import significant
 from recbole_mind.cli.main import main as command
 from recbole_mind.export import export
 from recbole_mind.serving.recaller import Recaller
@@ -152,7 +153,9 @@ def loop(folder: Path, users: int, epochs: int) -> dict[str, Any]:
             flush=True,
         )
     one = difference.difference
-    print(f"mind - youtube: {one.value:+.2%} ({one.low:+.2%} to {one.high:+.2%}), p {difference.p}", flush=True)
+    decided = "" if significant(difference) else ", which is not beyond chance"
+    print(f"mind - youtube: {one.value:+.2%} ({one.low:+.2%} to {one.high:+.2%}){decided}", flush=True)
+    print(f"known: {truth['mind'] - truth['youtube']:+.2%}", flush=True)
     better = max(judged.channels, key=lambda channel: judged.channels[channel].pvctr.value)
     first = data / "planted/planted.inter"
     if command(["interactions", *map(str, logs.values()), "-o", str(data / "live"), "--data", str(first)]) != 0:

@@ -86,7 +86,8 @@ def test_the_record_keeps_the_promises():
     significant, holds = aa["significant"], aa["interval_holds"]
     for said in (
         f"Of 1,000 experiments without a difference {significant['pvctr']:.1%} are significant by pvctr and "
-        f"{significant['uvctr']:.1%} by uvctr (a test that takes every view for itself says {significant['by view']:.1%})",
+        f"{significant['uvctr']:.1%} by uvctr (a test that takes every view for itself says "
+        f"{significant['by view']:.1%})",
         f"the intervals hold the truth in {holds['pvctr']:.1%} and {holds['uvctr']:.1%}",
         f"is found in {ab['found']:.1%}, its interval holds it in {ab['interval_holds']:.1%}",
         f"one detectable that is {1 - aa['detectable'] / ab['lift']:.0%} smaller",
