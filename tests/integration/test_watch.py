@@ -50,19 +50,23 @@ def store(clock, tmp_path):
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Logs of sixteen days of a thousand users: the last version is as ``good`` as the one before, or ``bad``."""
+    """Logs of sixteen days of a thousand users: the last version is as ``good`` as the one before, or ``bad``.
+
+    Or lists are bad since four hours ``before``.
+    """
     world, random = simulator.World.planted(1000, np.random.default_rng(0)), np.random.default_rng(1)
     first, second = (ids([bundle(tmp_path_factory.mktemp("b") / "b", loss)])[0][:12] for loss in (2.0, 2.01))
     found = {}
-    for name, quality in (("good", 0.5), ("bad", 0.2)):
+    for name, quality, hours in (("good", 0.5, 0), ("bad", 0.2, 0), ("before", 0.2, 4)):
         found[name] = tmp_path_factory.mktemp("logs") / name
         found[name].mkdir()
         user, time = world.visits(np.arange(1000), 16.0, random)
-        late = time > (PUBLISHED - START).total_seconds()
-        for label, chosen, q in ((first, ~late, 0.5), (second, late, quality)):
+        late, fell = (time > (PUBLISHED - START).total_seconds() - 3600 * early for early in (0, hours))
+        parts = ((first, ~fell, 0.5), (first, fell & ~late, quality), (second, late, quality))
+        for label, chosen, q in (part for part in parts if part[1].any()):
             views = world.show(user[chosen], time[chosen], world.mixed(q), random)
-            table = simulator.columns(views, "mind", label, start=START.timestamp(), prefix=label)
-            pq.write_table(pa.table(table), found[name] / f"{label}.parquet")
+            table = simulator.columns(views, "mind", label, start=START.timestamp(), prefix=f"{label}-{q}-")
+            pq.write_table(pa.table(table), found[name] / f"{label}-{q}-{len(list(found[name].iterdir()))}.parquet")
     return found
 
 
@@ -106,6 +110,16 @@ def test_a_fall_is_an_alarm_and_a_rollback_only_where_that_is_asked(store, logs,
     status, out = said(capsys, made.folder, "--events", logs["bad"], "--rollback")
     assert (status, out.splitlines()[1]) == (0, "nothing of it was shown, so nothing is judged")
     assert len(consistent(made)[1]) == len(events)
+
+
+def test_what_had_fallen_before_is_an_alarm_without_a_rollback(store, logs, capsys):
+    made, sources = store
+    status, out = said(capsys, made.folder, "--events", logs["before"], "--rollback")
+    assert status == 1
+    assert "mind, pvctr: fell before: " in out
+    assert "fallen: " not in out
+    assert "rolled back" not in out
+    assert consistent(made)[0] == ids(sources)[1]
 
 
 def test_who_publishes_it_again_has_decided(store, logs, capsys, clock):

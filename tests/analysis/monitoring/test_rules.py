@@ -85,6 +85,19 @@ def test_only_the_version_that_serves_is_judged():
     assert rules.judge(seen, "new", NOW, NOW, rules.rules()) == []
 
 
+def test_each_channel_is_judged_by_its_own_days():
+    one, two = views(), views(rate=0.3, new=0.1, seed=1)
+    both = {name: np.concatenate([getattr(one, name), getattr(two, name)]) for name in ("time", "bundle", "clicked")}
+    both |= {name: np.concatenate([getattr(one, name), 10**6 + getattr(two, name)]) for name in ("user", "request")}
+    both["channel"] = np.repeat([0, 1], len(one.time))
+    order = np.argsort(both["time"], kind="stable")
+    seen = Views(["mind", "new"], ["old", "new"], **{name: values[order] for name, values in both.items()})
+    found = {
+        one.channel: one.state for one in rules.judge(seen, "new", SINCE, NOW, rules.rules()) if one.rule == "pvctr"
+    }
+    assert found == {"mind": "good", "new": "fallen"}
+
+
 def test_what_was_just_shown_is_not_looked_at():
     seen = views(new=0.1)
     late = dataclasses.replace(seen, clicked=seen.clicked & (seen.time < NOW - 0.5 * HOUR))
