@@ -25,6 +25,8 @@ ELSEWHERE = [
      "cli/interactions"),
     ("tests/data/test_logged_interactions.py", "they show in the file that is written",
      "data/log_columns data/log_parts"),
+    ("tests/integration/test_watch.py", "a command is tested as it is typed",
+     "cli/watch"),
     ("tests/analysis/ab_test/test_page.py", "what stands on the page",
      "analysis/ab_test/figures analysis/ab_test/words"),
     ("tests/models/test_models.py", "every model runs through one contract",

@@ -27,6 +27,7 @@ from recbole_mind.cli import (
     serve,
     sweep,
     train,
+    watch,
 )
 from recbole_mind.cli.parsing import Parser
 from recbole_mind.errors import InputError, InterruptedRun
@@ -51,6 +52,7 @@ _COMMANDS = (
     report,
     experiment,
     interactions,
+    watch,
 )
 
 

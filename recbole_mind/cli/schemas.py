@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
+from recbole_mind.analysis.monitoring import rules as watch
 from recbole_mind.config import loading, window
 from recbole_mind.experiments.leaderboard import spec as leaderboard
 from recbole_mind.experiments.sweep import spec as sweep
@@ -30,11 +31,17 @@ FILES: dict[str, type[BaseModel]] = {
     "tuned": leaderboard.Tuned,
     "sweep": sweep.SweepSpec,
     "gate": gate.GateLimits,
+    "watch": watch.WatchRules,
     "serve": serve.ServiceLimits,
     "window": window.Window,
     "manifest": manifest.Manifest,
 }
-_DOCUMENTED = {"gate": ("production", "gate"), "serve": ("production", "serve"), "window": ("model", "MIND")}
+_DOCUMENTED = {
+    "gate": ("production", "gate"),
+    "watch": ("production", "watch"),
+    "serve": ("production", "serve"),
+    "window": ("model", "MIND"),
+}
 _KEY = re.compile(r"^(\w+):[^#\n]*# \([\w ]+\) (.+(?:\n +# +.+)*)", re.MULTILINE)
 
 

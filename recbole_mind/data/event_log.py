@@ -1,8 +1,8 @@
 """A log of events in Parquet files, some rows at a time, checked, and each event once.
 
 A row is an event: ``time``, a timestamp, with a zone or in UTC; ``request``, ``channel``, ``user``, ``item`` and
-``event`` (``impression`` or ``click``), text; and ``position``, a whole number, where it is asked for. Other columns
-are not read. An item of a request has one event of a kind, however often it was sent.
+``event`` (``impression`` or ``click``), text; and, where they are asked for, ``position``, a whole number, and
+``bundle``, text. Other columns are not read. An item of a request has one event of a kind, however often it was sent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from recbole_mind.errors import InputError, require
 
 IMPRESSION, CLICK = "impression", "click"
-POSITION = "position"
+POSITION, BUNDLE = "position", "bundle"
 TEXTS = ("request", "channel", "user", "item", "event")  # columns of text, none of them empty
 ROWS = 2**17  # that are read at once
 _EARLIEST, _LATEST = 0, 253_402_300_800_000_000  # microseconds since 1970, to the year 10000
@@ -50,7 +50,9 @@ def count(log: Sequence[Path]) -> int:
 
 
 def tables(log: Sequence[Path], more: Sequence[str] = ()) -> Iterator[Any]:
-    """The rows of a log's files: ``time`` in microseconds, the columns of text, and :data:`POSITION` if asked for.
+    """The rows of a log's files: ``time`` in microseconds, the columns of text, and ``more``.
+
+    Of ``more`` there are :data:`POSITION` and :data:`BUNDLE`.
 
     Raises:
         InputError: a file cannot be read, or lacks a column or a value.
@@ -65,8 +67,8 @@ def once(events: Any) -> tuple[Any, int]:
     ``torn`` says of which the channel or the user is not the same in all rows.
     """
     ends = [("time", "min"), *((name, end) for name in ("channel", "user") for end in ("min", "max"))]
-    positions = POSITION in events.column_names
-    ends += [(POSITION, "min")] if positions else []
+    more = [name for name in (POSITION, BUNDLE) if name in events.column_names]
+    ends += [(name, "min") for name in more]
     found = events.group_by(["request", "item"], use_threads=False).aggregate(ends)
     torn = pc.or_(
         pc.not_equal(found["channel_min"], found["channel_max"]), pc.not_equal(found["user_min"], found["user_max"])
@@ -79,7 +81,7 @@ def once(events: Any) -> tuple[Any, int]:
         "user": found["user_min"],
         "torn": torn,
     }
-    columns |= {POSITION: found[f"{POSITION}_min"]} if positions else {}
+    columns |= {name: found[f"{name}_min"] for name in more}
     return pa.table(columns), len(events) - len(found)
 
 
@@ -141,7 +143,7 @@ def _checked(path: Path, table: Any, names: Sequence[str]) -> Any:
     for name in names[1:]:
         columns[name] = table[name].cast(pa.int64() if name == POSITION else pa.large_string())
     for name, column in columns.items():
-        empty = pc.sum(pc.equal(column, "")).as_py() or 0 if name in TEXTS else 0
+        empty = pc.sum(pc.equal(column, "")).as_py() or 0 if name in (*TEXTS, BUNDLE) else 0
         lacks = (0 if name == POSITION else column.null_count) + empty
         require(lacks == 0, f"log '{path}': column '{name}' lacks a value in {lacks:,} rows")
     return pa.table(columns)

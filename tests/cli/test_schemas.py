@@ -20,6 +20,7 @@ SHIPPED = [
     *ROOT.glob("properties/leaderboard/*.yaml"),
     ROOT / "properties/production/gate.yaml",
     ROOT / "properties/production/serve.yaml",
+    ROOT / "properties/production/watch.yaml",
 ]
 OTHERS = ("tuning.yaml", "tuning-several.yaml", "SampledSASRec.yaml")  # plans of tuning, a model's settings
 LEADERBOARDS = [path for path in ROOT.glob("benchmarks/*.yaml") if path.name not in OTHERS]
@@ -91,6 +92,11 @@ SWEEP = {"model": "MIND", "dataset": "small"}
         ("gate", {"short_window": 1}),
         ("gate", {"long_quantile": 1.5}),
         ("gate", {"figures": []}),
+        ("watch", {"rule": "pvctr"}),
+        ("watch", {"rules": ["pvctr", "ctr"]}),
+        ("watch", {"days": 1}),
+        ("watch", {"deviations": 0}),
+        ("watch", {"least_drop": 1.5}),
         ("serve", {"max_n": 0}),
         ("serve", {"poll_seconds": 0}),
         ("window", {"window_unit": "h"}),
@@ -100,7 +106,7 @@ SWEEP = {"model": "MIND", "dataset": "small"}
 )
 def test_what_the_reader_refuses_the_schema_refuses(name, content):
     assert faults(name, content)
-    usual = loading.defaults("production", name) if name in ("gate", "serve") else {}
+    usual = loading.defaults("production", name) if name in ("gate", "serve", "watch") else {}
     with pytest.raises(InputError):
         specification.read(schemas.FILES[name], usual | content)
 

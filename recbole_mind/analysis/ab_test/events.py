@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -60,17 +61,8 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     Raises:
         InputError: it cannot be read, lacks a column or a value, or holds no impression that counts.
     """
-    log = pa.concat_tables(event_log.tables(event_log.files(*paths)))
-    other = pc.invert(pc.is_in(log["event"], pa.array([IMPRESSION, CLICK])))
-    left_out = {"other events": int(pc.sum(other).as_py() or 0)}
-    seen, repeated_seen = event_log.once(log.filter(pc.equal(log["event"], IMPRESSION)))
-    clicks, repeated_clicks = event_log.once(log.filter(pc.equal(log["event"], CLICK)))
-    left_out["repeated events"] = repeated_seen + repeated_clicks
-    clicks = clicks.select(["request", "item"]).append_column("clicked", pa.array(np.ones(len(clicks), bool)))
-    together = seen.join(clicks, ["request", "item"], join_type="left outer").combine_chunks()
-    clicked = together["clicked"].fill_null(False).to_numpy()
-    left_out["clicks without their impression"] = len(clicks) - int(clicked.sum())
-
+    together, left_out = joined(*paths)
+    clicked = together["clicked"].to_numpy()
     days = together["time"].cast(pa.date32())
     counts = np.ones(len(together), bool)
     for day, outside in ((since, pc.less), (until, pc.greater)):
@@ -81,8 +73,8 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     left_out["impressions of two users or channels"] = int(torn.sum())
     counts &= ~torn
 
-    user = _codes(together["user"])[1]
-    names, channel = _codes(together["channel"])
+    user = codes(together["user"])[1]
+    names, channel = codes(together["channel"])
     moved = _in_several(user[counts], channel[counts])
     inside = counts & np.isin(user, moved)
     left_out["impressions of users who changed channel"] = int(inside.sum())
@@ -100,7 +92,34 @@ def read(*paths: str | Path, since: date | None = None, until: date | None = Non
     )
 
 
-def _codes(column: Any) -> tuple[list[str], Ints]:
+def joined(*paths: str | Path, more: Sequence[str] = ()) -> tuple[Any, dict[str, int]]:
+    """Each item of each request that was shown, once, with whether it was clicked; and what does not count, by reason.
+
+    Args:
+        paths: of the log.
+        more: columns that are wanted besides those of an experiment, as :func:`event_log.tables` knows them.
+
+    Returns:
+        a table: ``request``, ``item``, ``time`` (the first), ``channel``, ``user``, ``clicked``, ``torn`` (its rows do
+        not agree in channel or user) and ``more``.
+
+    Raises:
+        InputError: it cannot be read, or lacks a column or a value.
+    """
+    log = pa.concat_tables(event_log.tables(event_log.files(*paths), more))
+    other = pc.invert(pc.is_in(log["event"], pa.array([IMPRESSION, CLICK])))
+    left_out = {"other events": int(pc.sum(other).as_py() or 0)}
+    seen, repeated_seen = event_log.once(log.filter(pc.equal(log["event"], IMPRESSION)))
+    clicks, repeated_clicks = event_log.once(log.filter(pc.equal(log["event"], CLICK)))
+    left_out["repeated events"] = repeated_seen + repeated_clicks
+    clicks = clicks.select(["request", "item"]).append_column("clicked", pa.array(np.ones(len(clicks), bool)))
+    together = seen.join(clicks, ["request", "item"], join_type="left outer").combine_chunks()
+    clicked = together["clicked"].fill_null(False)
+    left_out["clicks without their impression"] = len(clicks) - int(clicked.to_numpy().sum())
+    return together.set_column(together.schema.get_field_index("clicked"), "clicked", clicked), left_out
+
+
+def codes(column: Any) -> tuple[list[str], Ints]:
     """The different values of a column in order, and which each row has."""
     encoded = column.combine_chunks().dictionary_encode()
     values = np.array(encoded.dictionary.to_pylist(), dtype=object)

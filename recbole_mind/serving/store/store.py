@@ -170,17 +170,23 @@ class Store:
                     self.log.switch(event)
         return event
 
-    def rollback(self, to: str | None = None, who: str | None = None, why: str | None = None) -> Event:
+    def rollback(
+        self, to: str | None = None, who: str | None = None, why: str | None = None, current: str | None = None
+    ) -> Event:
         """Make another version current: ``to``, its id or how it starts, or what was current before this one.
 
+        ``current`` is the version that is to be left, if it matters that no other one has become current since.
+
         Raises:
-            InputError: there is none, it is current already or is damaged, or the store cannot be written.
+            InputError: there is none, it is current already or is damaged, another version is current by now, or the
+                store cannot be written.
         """
         self._check()
         with self._alone():
             events, pointer = self._recover()
             require(pointer is not None, f"store '{self.folder}' has nothing to roll back: nothing was published")
             before = pointer.id if pointer else ""
+            require(current in (None, before), f"version {current} is not current any more; {before} is")
             name, gone = self._before(events, before) if to is None else (self._named(to), [])
             require(name != before, f"to: version {before} is current already; nothing was changed")
             require(

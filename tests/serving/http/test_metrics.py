@@ -108,17 +108,24 @@ WATCHED = {  # what an alert and the board must look at
 
 
 def test_alerts_ask_for_what_is_served(rules):
-    alerts = [rule for group in rules["groups"] for rule in group["rules"]]
+    made = [rule for group in rules["groups"] for rule in group["rules"]]
+    alerts, records = ([rule for rule in made if kind in rule] for kind in ("alert", "record"))
     assert len({rule["alert"] for rule in alerts}) == len(alerts)
-    asked = set()
+    recorded = {rule["record"]: names_of(rule["expr"]) for rule in records}
+    asked = set().union(*recorded.values())
+    assert all(recorded.values())
+    days = set()
     for rule in alerts:
         assert {"alert", "expr", "for", "labels", "annotations"} == set(rule)
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert {"summary", "description"} == set(rule["annotations"])
         asked |= names_of(rule["expr"])
-        assert names_of(rule["expr"])
+        own = set(re.findall(r"recbole_mind:\w+:\w+", rule["expr"]))
+        days |= own
+        assert names_of(rule["expr"]) | own
     assert asked <= served_names()
     assert asked >= WATCHED
+    assert days == set(recorded)  # each that is recorded is looked at
 
 
 def test_the_board_asks_for_what_is_served(board):
@@ -147,10 +154,9 @@ def test_promtool_takes_the_alerts_and_what_is_served(two_bundles, rules, board,
         ["promtool", "check", "rules", str(PRODUCTION / "alerts.yaml")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    done = subprocess.run(
-        ["promtool", "test", "rules", str(PRODUCTION / "alerts-test.yaml")], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("alerts-test.yaml", "alerts-days-test.yaml"):
+        done = subprocess.run(["promtool", "test", "rules", str(PRODUCTION / name)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
     asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     parsed = {"groups": [{"name": "board", "rules": [{"record": f"a:b{i}", "expr": e} for i, e in enumerate(asked)]}]}
     (tmp_path / "board.yaml").write_text(json.dumps(parsed).replace("$__rate_interval", "5m").replace("$job", "a"))

@@ -137,6 +137,17 @@ def test_rollback_goes_back_step_by_step_and_to_a_named_version(made):
     assert consistent(store)[0] == c
 
 
+def test_rollback_leaves_the_version_that_is_meant_or_none(made):
+    store, bundles = made
+    _, b, c = ids(bundles)
+    store.publish(bundles[1])
+    store.publish(bundles[2])
+    with pytest.raises(InputError, match=f"version {b} is not current any more; {c} is"):
+        store.rollback(current=b)
+    assert consistent(store)[0] == c
+    assert store.rollback(current=c).id == b
+
+
 def test_rollback_refuses_a_version_that_is_damaged_or_another(made):
     store, bundles = made
     a, b, _ = ids(bundles)
