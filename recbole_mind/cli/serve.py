@@ -105,11 +105,11 @@ def _served(known: argparse.Namespace) -> dict[str, Any]:
         for option in ("assignment_key", "shares", "experiment"):
             text = f"{option.replace('_', '-')}: it is for several channels; give --channel NAME=DIR for each"
             require(getattr(known, option) is None, text)
-        require(
-            len(known.channel) < 2, f"channel: '{known.channel[-1]}' is one too many; allowed: one NAME, or NAME=DIR"
-        )
-        require(known.events is not None or not known.channel, "channel: it is the name in events; give --events")
-        return {"folder": Path(known.folder), "channel": known.channel[0] if known.channel else "default"}
+        name, *more = known.channel or ["default"]
+        text = f"channel: '{name}' and '{', '.join(more)}' are too many; allowed: one NAME, or NAME=DIR for each"
+        require(not more, text)
+        require(known.events is not None or name == "default", "channel: it is the name in events; give --events")
+        return {"folder": Path(known.folder), "channel": name}
     text = f"'{known.folder}' stands beside --channel NAME=DIR; allowed: one of both (and settings as --key=value)"
     require(known.folder is None, text)
     channels: dict[str, Path] = {}
