@@ -414,8 +414,8 @@ def test_lines_of_the_log_have_the_channel(serve, stores, split, caplog):
         damage(stores["ytdnn"].current())
         until(lambda: served.service.channels.bundles["ytdnn"].serving is None)
         served.post("/recall", question(users["ytdnn"]))
-        lines = [record for record in caplog.records if record.name == "recbole_mind.access"]
-        asked = [record for record in lines if record.path == "/recall"]
+    lines = [record for record in caplog.records if record.name == "recbole_mind.access"]
+    asked = [record for record in lines if record.path == "/recall"]
     assert [(record.channel, record.assigned) for record in asked] == [("ytdnn", "ytdnn"), ("mind", "ytdnn")]
     assert asked[1].getMessage().endswith(" channel=mind assigned=ytdnn")
     assert not hasattr(next(record for record in lines if record.path == "/health"), "channel")
