@@ -90,9 +90,10 @@ def step(dataset: str, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], An
 def request(bundle: Path) -> dict[str, Any]:
     """The trace of one ``POST /recall``."""
     from recbole_mind.recall import Recaller
-    from recbole_mind.serving.http.app import Settings, create_app
+    from recbole_mind.serving.http.app import create_app
     from recbole_mind.serving.http.schema import limits
     from recbole_mind.serving.http.server import Server, open_door
+    from recbole_mind.serving.http.settings import Settings
 
     tokens = Recaller.load(bundle).bundle.item_tokens.tokens(range(5))
     body = json.dumps({"history": [str(token) for token in tokens], "n": 10})

@@ -23,6 +23,7 @@ from recbole_mind.config import loading, window
 from recbole_mind.experiments.leaderboard import spec as leaderboard
 from recbole_mind.experiments.sweep import spec as sweep
 from recbole_mind.serving.bundle import manifest
+from recbole_mind.serving.http import assignment
 from recbole_mind.serving.http import schema as serve
 from recbole_mind.serving.store import gate
 
@@ -33,6 +34,7 @@ FILES: dict[str, type[BaseModel]] = {
     "gate": gate.GateLimits,
     "watch": watch.WatchRules,
     "serve": serve.ServiceLimits,
+    "shares": assignment.SharesFile,
     "window": window.Window,
     "manifest": manifest.Manifest,
 }

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recbole_mind.cli.parsing import Command
 from recbole_mind.config import loading
@@ -18,7 +19,7 @@ SWITCH = 0.001  # seconds after which a thread of Python lets another go on: /he
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", help="a bundle, or a store, which is followed")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="a bundle, or a store, which is followed")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen at, 0 for any (default: 8000)")
     parser.add_argument(
@@ -43,8 +44,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", metavar="FILE", help="names of items, for the page: token, tab, name")
     parser.add_argument("--events", metavar="DIR", help="keep impressions and clicks there, which /events takes")
     parser.add_argument(
-        "--channel", default="default", metavar="NAME", help="this service's name in them (default: default)"
+        "--channel",
+        metavar="NAME[=DIR]",
+        action="append",
+        default=[],
+        help="this service's name in them (default: default); or, given again and again in place of DIR, a bundle or "
+        "store that answers a share of the users under this name",
     )
+    parser.add_argument(
+        "--assignment-key", metavar="FILE", help="the key by which users have channels; made if missing"
+    )
+    parser.add_argument("--shares", metavar="FILE", help="share of the users by channel (default: alike); followed")
+    parser.add_argument("--experiment", metavar="NAME", help="users are dealt anew to channels for each name")
     parser.add_argument("--access-log", action="store_true", help="one line a request, without its body or query")
     parser.add_argument("--log-format", choices=["text", "json"], default="text", help="lines of text or JSON objects")
 
@@ -55,6 +66,7 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
 
     from recbole_mind.serving.http.schema import limits
 
+    served = _served(known)
     asked = limits(loading.parse_arguments(rest))
     file = None if known.api_key_file is None else Path(known.api_key_file)
     key = os.environ.get(KEY) if file is None else None
@@ -66,23 +78,47 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     from prometheus_client import disable_created_metrics
 
     from recbole_mind.serving.http import logs
-    from recbole_mind.serving.http.app import Settings, create_app
+    from recbole_mind.serving.http.app import create_app
     from recbole_mind.serving.http.server import Server, open_door
+    from recbole_mind.serving.http.settings import Settings
 
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second line for each figure, of no use here
     logs.start(known.log_format, known.access_log)
     sys.setswitchinterval(SWITCH)
     given = {"pool": known.pool, "deny": known.deny, "names": known.names, "trusted_keys": known.trusted_keys}
-    given["events"] = known.events
-    require(known.events is not None or known.channel == "default", "channel: it is the name in events; give --events")
-    files = {name: None if path is None else Path(path) for name, path in given.items()}
+    given |= {"events": known.events, "shares": known.shares, "assignment_key": known.assignment_key}
+    served |= {name: None if path is None else Path(path) for name, path in given.items()}
     hosts = (known.host, *known.allowed_host)
     with threadpool_limits(1):  # a request is one thread: on busy cores that is faster than several
-        app = create_app(Settings(Path(known.folder), asked, key, file, hosts, channel=known.channel, **files))
+        app = create_app(Settings(limits=asked, api_key=key, api_key_file=file, allowed_hosts=hosts, **served))
         server = Server(app)
         with open_door(known.host, known.port) as door:
             server.run(sockets=[door])
     return 0
+
+
+def _served(known: argparse.Namespace) -> dict[str, Any]:
+    """What is served: one folder, or several by channel."""
+    several = any("=" in each for each in known.channel)
+    if not several:
+        require(known.folder is not None, "give DIR, a bundle or a store, or --channel NAME=DIR for each of several")
+        for option in ("assignment_key", "shares", "experiment"):
+            text = f"{option.replace('_', '-')}: it is for several channels; give --channel NAME=DIR for each"
+            require(getattr(known, option) is None, text)
+        name, *more = known.channel or ["default"]
+        text = f"channel: '{name}' and '{', '.join(more)}' are too many; allowed: one NAME, or NAME=DIR for each"
+        require(not more, text)
+        require(known.events is not None or name == "default", "channel: it is the name in events; give --events")
+        return {"folder": Path(known.folder), "channel": name}
+    text = f"'{known.folder}' stands beside --channel NAME=DIR; allowed: one of both (and settings as --key=value)"
+    require(known.folder is None, text)
+    channels: dict[str, Path] = {}
+    for each in known.channel:
+        name, _, folder = each.partition("=")
+        require(bool(folder), f"channel: '{each}' names no bundle or store; as {name or 'mind'}=DIR")
+        require(name not in channels, f"channel: '{name}' is there twice")
+        channels[name] = Path(folder)
+    return {"folder": None, "channels": channels, "experiment": known.experiment or ""}
 
 
 def _is_loopback(host: str) -> bool:

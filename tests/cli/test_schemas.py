@@ -42,7 +42,7 @@ def test_the_schemas_that_ship_are_the_models(tmp_path):
 
 @pytest.mark.parametrize("name", schemas.FILES)
 def test_every_key_is_described(name):
-    keys = schemas.schema(name)["properties"] if name != "tuned" else {}
+    keys = schemas.schema(name)["properties"] if name not in ("tuned", "shares") else {}
     told = {key: value.get("description") for key, value in keys.items()}
     if name == "manifest":  # whose parts are described where they are defined
         told = {key: text for key, text in told.items() if "$ref" not in keys[key] and key not in ("format", "version")}
@@ -99,6 +99,8 @@ SWEEP = {"model": "MIND", "dataset": "small"}
         ("watch", {"least_drop": 1.5}),
         ("serve", {"max_n": 0}),
         ("serve", {"poll_seconds": 0}),
+        ("shares", {"mind": 1.5}),
+        ("shares", {"mind": "half"}),
         ("window", {"window_unit": "h"}),
         ("window", {"window_end": "yesterday"}),
         ("window", {"window_days": 0}),
@@ -117,6 +119,7 @@ def test_what_the_reader_refuses_the_schema_refuses(name, content):
         ("leaderboard", {"models": "MIND", "datasets": "small", "seeds": 3, "not_run": {"MIND": {"small": "slow"}}}),
         ("sweep", SWEEP | {"space": {"p": {"choice": [0, 1], "when": {"K": 3}}, "K": {"int": [1, 3]}}}),
         ("sweep", SWEEP | {"curves": {"K": [1, 2]}, "resources": {"gpu": 0.5}}),
+        ("shares", {"mind": 1, "ytdnn": 0.0}),
         ("window", {"window_days": 3, "window_end": "2024-05-31T12:00", "item_pool": None, "epochs": 3}),
     ],
 )

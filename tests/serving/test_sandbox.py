@@ -25,7 +25,7 @@ from recbole_mind.cli import main
 from recbole_mind.serving import sandbox
 from recbole_mind.serving.bundle.bundle import Bundle
 from recbole_mind.serving.http.hot_swap import Bundles
-from recbole_mind.serving.http.metrics import Metrics
+from recbole_mind.serving.http.metrics import ChannelMetrics
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store import gate, self_check
 from recbole_mind.serving.store.store import Store
@@ -93,7 +93,7 @@ def test_a_signal_ends_who_tries_and_what_is_tried(kind, bundle):
 
 
 def test_a_service_that_ends_does_not_wait_for_a_trial(bundle, monkeypatch):
-    bundles = Bundles(bundle, Metrics())
+    bundles = Bundles(bundle, ChannelMetrics())
     monkeypatch.setattr(sandbox, "Sandboxed", functools.partial(endless, sandbox.Sandboxed))
     bundles._tried.clear()
     bundles.start(0.05)
@@ -247,7 +247,7 @@ def test_a_bundle_that_is_written_to_goes_out_of_service(name, change, two_bundl
         assert f"'{path.relative_to(version)}' was changed under it" in caplog.text
         assert served.figure("recbole_mind_bundles_changed_total") == 1
         restore(path, content)
-        served.service.bundles.reload()
+        served.service.channels.bundles["default"].reload()
         until(lambda: served.get("/ready").status == 200)
         assert served.post("/recall", {"history": HISTORY}).json == wanted
 

@@ -9,9 +9,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from recbole_mind.serving.http.app import Settings, create_app
+from recbole_mind.serving.http.app import create_app
 from recbole_mind.serving.http.schema import limits
 from recbole_mind.serving.http.server import Server, open_door
+from recbole_mind.serving.http.settings import Settings
 from tests.support.waiting import HANG, until
 
 JSON = {"Content-Type": "application/json"}

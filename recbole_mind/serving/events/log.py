@@ -40,13 +40,14 @@ SCHEMA = pa.schema(
         pa.field("item", pa.string(), nullable=False),
         pa.field("position", pa.int32()),
         pa.field("event", pa.string(), nullable=False),
+        pa.field("answered", pa.string(), nullable=False),
     ]
 )
 ROWS = 100_000  # events of a Parquet file, about
 SECONDS = 600.0  # in which a text becomes one
 _TEXT = re.compile(r"events-\d{8}T\d{6}-[0-9a-f]{8}-\d{6,}\.text")
 _TEXTS = ("request", "channel", "bundle", "user", "item", "event")
-_FEW = ["channel", "bundle", "event"]
+_FEW = ["channel", "bundle", "event", "answered"]
 
 
 class Event(NamedTuple):
@@ -55,11 +56,13 @@ class Event(NamedTuple):
     Attributes:
         time: seconds since 1970.
         request: the id of the answer that it was in.
-        channel, bundle: that answered.
+        channel: that the user was assigned to.
+        bundle: that answered.
         user: who asked.
         item: its token.
         position: its place in the list that was shown, from 1; ``None`` where that is not known.
         event: ``impression``, ``click`` or another word.
+        answered: the channel that answered where it was another; in Parquet ``channel`` stands in place of nothing.
     """
 
     time: float
@@ -70,6 +73,7 @@ class Event(NamedTuple):
     item: str
     position: int | None
     event: str
+    answered: str = ""
 
 
 class EventLog:
@@ -229,6 +233,7 @@ def _table(events: Sequence[Event]) -> Any:
     columns: dict[str, Any] = {name: [getattr(event, name) for event in events] for name in _TEXTS}
     columns["time"] = [datetime.fromtimestamp(event.time, timezone.utc) for event in events]
     columns["position"] = [event.position for event in events]
+    columns["answered"] = [event.answered or event.channel for event in events]
     return pa.table(columns, SCHEMA)
 
 

@@ -6,18 +6,15 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets
-import stat
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from recbole_mind.errors import InputError, require
-from recbole_mind.util.files import sync
+from recbole_mind.serving.key_file import read_or_make
 
 KEY = ".key"  # beside the events, so that ids hold over a restart
-_BYTES, _MAC = 32, 12
+_MAC = 12  # bytes
 
 
 class Ticket(NamedTuple):
@@ -26,8 +23,10 @@ class Ticket(NamedTuple):
     Attributes:
         nonce: is never the same twice.
         issued: seconds since 1970.
-        channel, bundle: that answered.
+        channel: that the user was assigned to.
+        bundle: that answered.
         user: who asked; the nonce where that was not said, so that nobody is taken for somebody else.
+        answered: the channel that answered where it was another; empty otherwise.
     """
 
     nonce: str
@@ -35,6 +34,7 @@ class Ticket(NamedTuple):
     channel: str
     bundle: str
     user: str
+    answered: str = ""
 
 
 class Tickets:
@@ -48,12 +48,13 @@ class Tickets:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._key = _key(Path(folder) / KEY)
+        self._key = read_or_make(Path(folder) / KEY, "events", "ids that were given out end")
 
-    def issue(self, channel: str, bundle: str, user: str | None) -> str:
-        """The id of an answer."""
+    def issue(self, channel: str, bundle: str, user: str | None, answered: str = "") -> str:
+        """The id of an answer; ``answered`` is the channel that gave it, where that is not ``channel``."""
         nonce = secrets.token_hex(8)
         content = [nonce, int(time.time()), channel, bundle, nonce if user is None else user]
+        content += [answered] if answered else []
         body = base64.urlsafe_b64encode(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
         return (body + b"." + self._mac(body)).decode()
 
@@ -66,30 +67,3 @@ class Tickets:
 
     def _mac(self, body: bytes) -> bytes:
         return base64.urlsafe_b64encode(hmac.digest(self._key, body, hashlib.sha256)[:_MAC])
-
-
-def _key(path: Path) -> bytes:
-    try:
-        if not path.exists():
-            _make(path)
-        mode = stat.S_IMODE(path.stat().st_mode)
-        key = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"events: '{path}' cannot be used: {error.strerror}") from None
-    require(len(key) == _BYTES, f"events: '{path}' is not a key; remove it, and ids that were given out end")
-    require(not mode & 0o077, f"events: '{path}' has the mode {mode:04o}: others may use it; allowed: 0600 (chmod 600)")
-    return key
-
-
-def _make(path: Path) -> None:
-    """A new key, which is there whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)

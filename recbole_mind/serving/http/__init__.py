@@ -1,6 +1,6 @@
-"""The recall service: the application, its door, keys, limits, metrics, pages, and bundles swapped under it.
+"""The recall service: the application, its door, keys, limits, metrics, pages, channels, and bundles swapped under it.
 
-Public: ``app.create_app``, ``app.Settings``, ``server.Server``.
+Public: ``app.create_app``, ``settings.Settings``, ``server.Server``.
 """
 
 from recbole_mind.util.extras import require_modules

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from fastapi import FastAPI, Query, Request, Response
@@ -19,30 +17,31 @@ from starlette.exceptions import HTTPException
 from recbole_mind import __version__
 from recbole_mind.errors import InputError
 from recbole_mind.serving.http.access import Hosts, Keys
+from recbole_mind.serving.http.channels import Turn
 from recbole_mind.serving.http.description import OPEN, REFUSALS, describe_keys, described
 from recbole_mind.serving.http.docs_page import documentation
-from recbole_mind.serving.http.hot_swap import Bundles, Serving
-from recbole_mind.serving.http.item_search import read_names
+from recbole_mind.serving.http.hot_swap import Serving
 from recbole_mind.serving.http.metrics import Metrics
 from recbole_mind.serving.http.middleware import Guard, Workers, answer, body_of, refusal
 from recbole_mind.serving.http.page import PAGE, PAGE_POLICY, policy
 from recbole_mind.serving.http.refused import Refused
 from recbole_mind.serving.http.schema import (
+    Asker,
     EventsAnswer,
     InterestsAnswer,
     InterestsQuery,
     ItemsAnswer,
     ItemsQuery,
-    NamedRecallQuery,
     Queries,
     RecallAnswer,
     RecallQuery,
-    ServiceLimits,
     State,
+    Version,
     VersionAnswer,
     invalid,
     read,
 )
+from recbole_mind.serving.http.settings import Settings, open_channels
 from recbole_mind.serving.results import Funnel
 
 if TYPE_CHECKING:
@@ -50,37 +49,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _SAFE = {"X-Frame-Options": "DENY"}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a service is made of.
-
-    Attributes:
-        folder: a bundle, or a store whose current version is followed.
-        limits: see ``properties/production/serve.yaml``.
-        api_key: that requests must bring; ``None`` for no key.
-        api_key_file: of keys of which they bring one, in place of ``api_key``; read again by :meth:`Service.reload`.
-        allowed_hosts: names under which it is asked, besides those of this machine.
-        pool: a file of the tokens that may be recalled, one a line.
-        deny: a file of the tokens that are never recalled.
-        names: a file of tokens and names, for people.
-        trusted_keys: a file of public keys, one of which must have signed a bundle; ``None`` for any bundle.
-        events: a folder for impressions and clicks; ``None`` to take none.
-        channel: this service's name in them.
-    """
-
-    folder: Path
-    limits: ServiceLimits
-    api_key: str | None = None
-    api_key_file: Path | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    pool: Path | None = None
-    deny: Path | None = None
-    names: Path | None = None
-    trusted_keys: Path | None = None
-    events: Path | None = None
-    channel: str = "default"
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -95,11 +63,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
-        service.bundles.start(settings.limits.poll_seconds)
+        service.channels.start(settings.limits.poll_seconds)
         if service.feedback is not None:
             service.feedback.start()
         yield
-        service.bundles.stop()
+        service.channels.stop()
         service.workers.close()
         service.keepers.close()
         if service.feedback is not None:
@@ -139,11 +107,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.limits = settings.limits
-        self.metrics = Metrics()
-        names = None if settings.names is None else read_names(settings.names)
-        self.bundles = Bundles(
-            settings.folder, self.metrics, settings.pool, settings.deny, names, trusted_keys=settings.trusted_keys
-        )
+        self.metrics = Metrics(list(settings.channels))
+        self.channels = open_channels(settings, self.metrics)
         self.workers = Workers(self.limits.workers, self.limits.queue, self.metrics)
         self.keys: Keys | None = None
         if settings.api_key is not None or settings.api_key_file is not None:
@@ -153,14 +118,14 @@ class Service:
         if settings.events is not None:
             from recbole_mind.serving.http.feedback import Feedback  # pyarrow, which nothing else here needs
 
-            self.feedback = Feedback(settings.events, settings.channel, self.metrics, 2 * self.limits.max_n)
-        self.queries = Queries(self.limits, keeps_events=self.feedback is not None)
+            self.feedback = Feedback(settings.events, self.metrics, 2 * self.limits.max_n)
+        self.queries = Queries(self.limits, self.feedback is not None, self.channels.named)
         self.draining = False  # it is about to end, and clients are told
         self.closing = False  # no more connections are taken
 
     def reload(self) -> None:
-        """Open the bundle, the pool and the keys again; what cannot be used leaves what was there."""
-        self.bundles.reload()
+        """Open bundles, pools, shares and keys again; what cannot be used leaves what was there."""
+        self.channels.reload()
         if self.keys is None:
             return
         try:
@@ -214,16 +179,18 @@ class Service:
         self,
         app: FastAPI,
         path: str,
-        work: Callable[[Serving, Any], bytes],
+        work: Callable[[Turn, Any], bytes],
         query: type[BaseModel],
         model: type[BaseModel],
     ) -> None:
         """Add a route whose body is a question; reading it, too, is a worker's task."""
 
         def asked(body: bytes, about: dict[str, Any]) -> bytes:
-            serving = self._serving()
-            about["bundle"] = serving.recaller.bundle_id
-            return work(serving, read(body, query, self.queries.shape))
+            if not self.channels.named:
+                about["bundle"] = self.channels.first()[1].recaller.bundle_id  # the log says it of refusals, too
+            question = read(body, query, self.queries.shape)
+            user = question.user if isinstance(question, Asker) else None
+            return self.channels.answer(user, about, lambda turn: work(turn, question))
 
         asked.__doc__, asked.__name__ = work.__doc__, work.__name__
         self._add_route(app, path, asked, query, model, self.workers)
@@ -260,15 +227,9 @@ class Service:
 
     # -- work, in threads ------------------------------------------------------------------------------------------
 
-    def _serving(self) -> Serving:
-        serving = self.bundles.serving
-        if serving is None:
-            raise Refused(503, "not_ready", "no bundle is loaded", Retry_After="5")
-        return serving
-
-    def recall(self, serving: Serving, query: RecallQuery) -> bytes:
+    def recall(self, turn: Turn, query: RecallQuery) -> bytes:
         """Recall items for a history."""
-        recaller, names = serving.recaller, serving.items.names
+        recaller, names = turn.serving.recaller, turn.serving.items.names
         funnel: list[Funnel] = []
         try:
             found = recaller.recall(
@@ -286,15 +247,16 @@ class Service:
             )
         except InputError as error:
             _blame(error, query)
-        self.metrics.recalled(len(query.history), found, funnel)
+        turn.metrics.recalled(len(query.history), found, funnel)
         lists = [
             {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
             for each in found.by_interest
         ]
         about = {}
         if self.feedback is not None:
-            user = query.user if isinstance(query, NamedRecallQuery) else None
-            about["request"] = self.feedback.issue(recaller.bundle_id, user)
+            user = query.user if isinstance(query, Asker) else None
+            other = turn.channel if turn.channel != turn.assigned else ""
+            about["request"] = self.feedback.issue(turn.assigned, recaller.bundle_id, user, other)
         return to_json(
             {
                 "items": found.items,
@@ -307,7 +269,7 @@ class Service:
                 "unknown_denied": found.unknown_denied,
                 "by_interest": lists if query.per_interest else None,
                 "names": names(found.items) if query.names else None,
-                "bundle": recaller.bundle_id,
+                **turn.told,
                 **about,
             }
         )
@@ -315,12 +277,12 @@ class Service:
     def events(self, body: bytes, _: dict[str, Any]) -> bytes:
         """Keep impressions and clicks: they are on the disk when this is answered, all of them or none."""
         assert self.feedback is not None  # noqa: S101 - there is no route without it
-        serving = self.bundles.serving
-        bundle = "" if serving is None else serving.recaller.bundle_id
-        return self.feedback.take(read(body, self.queries.events, self.queries.events_shape), bundle)
+        bundles = [each.recaller.bundle_id for each in self.channels.serving().values() if each is not None]
+        return self.feedback.take(read(body, self.queries.events, self.queries.events_shape), bundles)
 
-    def interests(self, serving: Serving, query: InterestsQuery) -> bytes:
+    def interests(self, turn: Turn, query: InterestsQuery) -> bytes:
         """Tell the interests of a history, and which items make each."""
+        serving = turn.serving
         try:
             found = serving.recaller.interests(query.history, query.profile, query.times)
         except InputError as error:
@@ -333,17 +295,18 @@ class Service:
                 "unknown": found.unknown,
                 "unknown_profile": found.unknown_profile,
                 "names": serving.items.names(found.behaviors) if query.names else None,
-                "bundle": serving.recaller.bundle_id,
+                **turn.told,
             }
         )
 
     def items(self, query: ItemsQuery, about: dict[str, Any]) -> bytes:
         """The items that a search finds."""
-        serving = self._serving()
-        about["bundle"] = serving.recaller.bundle_id
+        channel, serving = self.channels.first()
+        told = {"bundle": serving.recaller.bundle_id} | ({"channel": channel} if self.channels.named else {})
+        about |= told
         found = serving.items.find(query.q, query.limit)
         items = [{"token": token, "name": name, "count": count} for token, name, count in found]
-        return to_json({"items": items, "bundle": serving.recaller.bundle_id})
+        return to_json({"items": items, **told})
 
     # -- how it is -------------------------------------------------------------------------------------------------
 
@@ -355,27 +318,22 @@ class Service:
         """Whether requests should be sent here: also where it is degraded, which the log explains."""
         if self.draining:
             raise Refused(503, "draining", "the service is about to end")
-        status = "degraded" if self.bundles.behind else "ready"
-        return answer(to_json({"status": status, "bundle": self._serving().recaller.bundle_id}))
+        states = self.channels.states()
+        ready = all(state == "ready" for state in states.values())
+        bundle = self.channels.first()[1].recaller.bundle_id
+        found: dict[str, Any] = {"status": "ready" if ready else "degraded", "bundle": bundle}
+        if self.channels.named:
+            ids = {name: each and each.recaller.bundle_id for name, each in self.channels.serving().items()}
+            found["channels"] = {name: {"status": states[name], "bundle": ids[name]} for name in states}
+        return answer(to_json(found))
 
     async def version(self) -> Response:
         """What runs here."""
-        found: dict[str, Any] = {"package": __version__}
-        serving = self.bundles.serving
-        if serving is not None:
-            manifest = serving.recaller.bundle.manifest
-            found |= {
-                "bundle": serving.recaller.bundle_id,
-                "format": manifest.version,
-                "model": manifest.model.name,
-                "dataset": manifest.data.name,
-                "items": len(serving.recaller.bundle.item_tokens),
-                "interests": manifest.interests.K,
-                "max_history": manifest.preprocessing.max_history,
-                "times": manifest.preprocessing.time_span is not None,
-                "created": manifest.created,
-            }
-        return answer(VersionAnswer.model_construct(**found).model_dump_json().encode())
+        serving = self.channels.serving()
+        found = {name: {} if each is None else _version(each) for name, each in serving.items()}
+        channels = {name: Version(**each) for name, each in found.items()} if self.channels.named else None
+        first = next(filter(None, found.values()), {})
+        return answer(VersionAnswer(package=__version__, channels=channels, **first).model_dump_json().encode())
 
     async def figures(self) -> Response:
         """The service's figures, for Prometheus."""
@@ -384,6 +342,22 @@ class Service:
     async def page(self) -> Response:
         """A page for people."""
         return answer(PAGE, 200, "text/html; charset=utf-8", **_page(PAGE_POLICY))
+
+
+def _version(serving: Serving) -> dict[str, Any]:
+    """The fields of a :class:`Version`."""
+    manifest = serving.recaller.bundle.manifest
+    return {
+        "bundle": serving.recaller.bundle_id,
+        "format": manifest.version,
+        "model": manifest.model.name,
+        "dataset": manifest.data.name,
+        "items": len(serving.recaller.bundle.item_tokens),
+        "interests": manifest.interests.K,
+        "max_history": manifest.preprocessing.max_history,
+        "times": manifest.preprocessing.time_span is not None,
+        "created": manifest.created,
+    }
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------

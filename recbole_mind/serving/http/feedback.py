@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic_core import to_json
 
-from recbole_mind.errors import InputError, require
+from recbole_mind.errors import InputError
 from recbole_mind.serving.events.log import Event, EventLog
 from recbole_mind.serving.events.tickets import Ticket, Tickets
 from recbole_mind.serving.http.metrics import Metrics
@@ -21,13 +20,12 @@ from recbole_mind.serving.http.refused import Refused
 from recbole_mind.serving.http.schema import EventsQuery
 
 logger = logging.getLogger(__name__)
-CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _SEEN = 200_000  # events that are known again at once; the log's reader knows all
 _AGE = 30 * 86_400  # seconds after which an answer's events are no longer taken
 _USERS = 1_000_000  # of a channel that are told apart on a day
 _BUNDLE = 12  # letters of a bundle's id
 _LOOK = 5.0  # seconds between two looks at the age of what was taken
-_EARLIER = "earlier"  # the label of all bundles but the one that serves
+_EARLIER = "earlier"  # the label of all bundles but those that serve
 
 
 class Feedback:
@@ -35,18 +33,15 @@ class Feedback:
 
     Args:
         folder: of the log.
-        channel: the service's name in it.
         metrics: where events are counted.
         most: events of one answer.
 
     Raises:
-        InputError: the folder cannot be written, or the name is none.
+        InputError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str | Path, channel: str, metrics: Metrics, most: int) -> None:
-        good = CHANNEL.fullmatch(channel) is not None
-        require(good, f"channel: '{channel}' is not allowed; allowed: up to 32 of A-Z a-z 0-9 _ -")
-        self.channel, self._metrics, self._most = channel, metrics, most
+    def __init__(self, folder: str | Path, metrics: Metrics, most: int) -> None:
+        self._metrics, self._most = metrics, most
         self.log = EventLog(folder)
         try:
             self.tickets = Tickets(folder)
@@ -71,14 +66,14 @@ class Feedback:
             self._keeper.join()
         self.log.close()
 
-    def issue(self, bundle: str, user: str | None) -> str:
-        """The id of an answer."""
-        return self.tickets.issue(self.channel, bundle[:_BUNDLE], user)
+    def issue(self, channel: str, bundle: str, user: str | None, answered: str = "") -> str:
+        """The id of an answer to a user of ``channel``; ``answered`` is the channel that gave it, if another one."""
+        return self.tickets.issue(channel, bundle[:_BUNDLE], user, answered)
 
-    def take(self, query: EventsQuery, bundle: str = "") -> bytes:
+    def take(self, query: EventsQuery, bundles: Iterable[str] = ()) -> bytes:
         """Keep impressions and clicks: they are on the disk when this is answered, all of them or none.
 
-        One thread at a time calls it. ``bundle`` is the one that serves.
+        One thread at a time calls it. ``bundles`` are those that serve.
         """
         now = time.time()
         tickets: dict[str, Ticket] = {}
@@ -97,7 +92,7 @@ class Feedback:
                 text = f"an answer has at most {self._most} events"
                 raise Refused(422, "invalid", text, f"events.{place}.request")
             about = (ticket.nonce, ticket.channel, ticket.bundle, ticket.user)
-            new[key] = Event(now, *about, given.item, given.position, given.event)
+            new[key] = Event(now, *about, given.item, given.position, given.event, ticket.answered)
         try:
             self.log.append(list(new.values()))
         except OSError as error:
@@ -105,7 +100,7 @@ class Feedback:
             logger.error("events are not taken: %s", error.strerror)
             raise Refused(503, "not_kept", "the events cannot be kept; send them again", Retry_After="5") from None
         self._remember(new)
-        self._count(new.values(), bundle[:_BUNDLE])
+        self._count(new.values(), {bundle[:_BUNDLE] for bundle in bundles})
         return to_json({"taken": len(new), "repeated": len(query.events) - len(new)})
 
     def _ticket(self, request: str, now: float, place: int) -> Ticket:
@@ -123,13 +118,13 @@ class Feedback:
         while self._seen_events > _SEEN:
             self._seen_events -= len(self._seen.popitem(last=False)[1])
 
-    def _count(self, new: Iterable[Event], bundle: str) -> None:
+    def _count(self, new: Iterable[Event], bundles: Collection[str]) -> None:
         day = datetime.now(timezone.utc).date().isoformat()
         if day != self._day:
             self._day, self._users = day, {}
             self._metrics.event_users.clear()
         for event in new:
-            label = event.bundle if event.bundle == bundle else _EARLIER
+            label = event.bundle if event.bundle in bundles else _EARLIER
             self._metrics.events.labels(event.channel, label, event.event, _group(event.position)).inc()
             users = self._users.setdefault((event.channel, event.event), set())
             if event.user != event.request and len(users) < _USERS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ import numpy as np
 from recbole_mind.errors import InputError, require
 from recbole_mind.serving import sandbox
 from recbole_mind.serving.bundle import bundle, signing
+from recbole_mind.serving.http.followed_file import stamp_of
 from recbole_mind.serving.http.item_search import ItemSearch
-from recbole_mind.serving.http.metrics import Metrics
-from recbole_mind.serving.http.pool_files import Lists, PoolFiles, stamp_of
+from recbole_mind.serving.http.metrics import ChannelMetrics
+from recbole_mind.serving.http.pool_files import Lists, PoolFiles
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store import store
 from recbole_mind.serving.store.log import BLOCKED, HISTORY, SERVED
@@ -45,6 +46,8 @@ class Bundles:
         names: of items, for people.
         load: opens a bundle.
         trusted_keys: a file of public keys, one of which must have signed a bundle; read for each.
+        channel: what the log calls it, if it is one of several: then what the folder holds may be such that it cannot
+            serve; it is tried again like a newer one.
 
     Raises:
         InputError: the folder is neither, or what it holds cannot serve.
@@ -53,13 +56,15 @@ class Bundles:
     def __init__(
         self,
         folder: str | Path,
-        metrics: Metrics,
+        metrics: ChannelMetrics,
         pool: str | Path | None = None,
         deny: str | Path | None = None,
         names: dict[str, str] | None = None,
         load: Callable[[Path], Recaller] | None = None,
         trusted_keys: str | Path | None = None,
+        channel: str | None = None,
     ) -> None:
+        self._log = logger if channel is None else _OfChannel(logger, {"channel": channel})
         self.folder, self.metrics, self.names = Path(folder), metrics, names or {}
         self.store = store.Store(self.folder) if _is_store(self.folder) else None
         self._load = load or (lambda path: Recaller.load(path, threads=1))
@@ -78,12 +83,21 @@ class Bundles:
         self.behind = False  # whether something else is to serve, or nobody can tell
         self._wake, self._stopped = threading.Event(), False
         self._thread: threading.Thread | None = None
-        self._follow_bundle(first=True)
+        self._waits = False  # for a first version
+        if channel is None:
+            self._follow_bundle()
+        else:
+            self.look()
 
     @property
     def serving(self) -> Serving | None:
         """What serves now; ``None`` while a store has nothing published."""
         return self._serving
+
+    @property
+    def fault(self) -> str | None:
+        """Why what is to be served could not be brought into service at the last look."""
+        return self._complaints.get("bundle")
 
     # -- following ---------------------------------------------------------------------------------------------------
 
@@ -120,7 +134,7 @@ class Bundles:
         """Bring what is newer into service; what serves stays where that fails, and the log says why."""
         for error in self._files.look():
             self.metrics.pools.labels("failed").inc()
-            logger.error("what serves stays: %s", error)
+            self._log.error("what serves stays: %s", error)
         self._watch()
         for what, follow in (("pool", self._follow_pool), ("bundle", self._follow_bundle)):
             good = True
@@ -133,7 +147,7 @@ class Bundles:
                 reason = str(error if known else InputError(f"{type(error).__name__}: {error}"))
                 if self._complaints.get(what) != reason:
                     stays = f"the {what} that serves stays" if self._serving else "no bundle serves"
-                    logger.error("%s: %s", stays, reason)
+                    self._log.error("%s: %s", stays, reason)
                 self._complaints[what] = reason
             if what == "bundle":
                 self._looked(good and not self._failed)
@@ -143,7 +157,7 @@ class Bundles:
     def _looked(self, good: bool) -> None:
         """Note whether what is to be served serves."""
         if good and self.behind:
-            logger.info("bundle %s is the one to be served", self._serving and self._serving.recaller.bundle_id)
+            self._log.info("bundle %s is the one to be served", self._serving and self._serving.recaller.bundle_id)
         self.behind = not good
         self.metrics.looked(good)
 
@@ -158,7 +172,7 @@ class Bundles:
             for event in found.history():
                 blocks = blocks + 1 if event.event == BLOCKED else 0 if event.event in SERVED else blocks
         except InputError as error:
-            logger.error("what the gate blocked is not known: %s", error)
+            self._log.error("what the gate blocked is not known: %s", error)
         else:
             self.metrics.gate_blocks.set(blocks)
 
@@ -172,7 +186,7 @@ class Bundles:
             return
         self._serving, self._asked, self._failed = None, None, False  # it is opened again if it is whole
         self.metrics.changed.inc()
-        logger.error("bundle %s is out of service: '%s' was changed under it", serving.recaller.bundle_id, changed)
+        self._log.error("bundle %s is out of service: '%s' was changed under it", serving.recaller.bundle_id, changed)
 
     def _try(self, folder: Path) -> str:
         """Check a bundle's signature, and open it in a process of its own, unless one of its id was opened; its id.
@@ -195,7 +209,7 @@ class Bundles:
             self._trial = None
         return name
 
-    def _follow_bundle(self, first: bool = False) -> None:
+    def _follow_bundle(self) -> None:
         if self._failed and time.monotonic() >= self._again:
             self._asked = None  # memory, a disk or a copy that was under way may be there by now
         if self.store is None:
@@ -206,8 +220,9 @@ class Bundles:
             lost = asked is None and self._serving is not None
             require(not lost, f"store '{self.folder}' does not name a current version any more")
             if asked is None or asked == self._asked:
-                if first:
-                    logger.warning("store '%s' has no published version yet; waiting for one", self.folder)
+                if asked is None and not self._waits:
+                    self._waits = True
+                    self._log.warning("store '%s' has no published version yet; waiting for one", self.folder)
                 return
             found = self.store.version(asked.id)
         if asked == self._asked:
@@ -236,10 +251,10 @@ class Bundles:
         self.metrics.serves(recaller)
         self._serves_pool(recaller, lists)
         if before is None:
-            logger.info("bundle %s serves", recaller.bundle_id)
+            self._log.info("bundle %s serves", recaller.bundle_id)
             return
         self.metrics.swaps.labels("done").inc()
-        logger.info("bundle %s serves instead of %s", recaller.bundle_id, before.recaller.bundle_id)
+        self._log.info("bundle %s serves instead of %s", recaller.bundle_id, before.recaller.bundle_id)
 
     # -- pool --------------------------------------------------------------------------------------------------------
 
@@ -262,7 +277,7 @@ class Bundles:
         self._refused = None
         self._serves_pool(recaller, lists)
         self.metrics.pools.labels("done").inc()
-        logger.info("%s serves", self._files)
+        self._log.info("%s serves", self._files)
 
     def _fitting(self, recaller: Recaller) -> Lists:
         """Let a new recaller recall what the files say now, or else what they said when the old one took them."""
@@ -285,6 +300,14 @@ class Bundles:
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
+
+
+class _OfChannel(logging.LoggerAdapter):  # type: ignore[type-arg] # which Python 3.10 does not take here
+    """Says in each line of which channel it speaks."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        channel = (self.extra or {})["channel"]
+        return f"channel {channel}: {msg}", {**kwargs, "extra": {"channel": channel}}
 
 
 def _is_store(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 ACCESS = "recbole_mind.access"
 FORMATS = ("text", "json")
-EXTRA = ("request", "bundle", "method", "path", "status", "ms")  # of a line about a request
+EXTRA = ("request", "bundle", "method", "path", "status", "ms", "channel", "assigned")  # of a line about a request
 SELDOM = 60.0  # seconds between two lines of a kind that anybody can cause
 
 

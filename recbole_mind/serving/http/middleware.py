@@ -184,17 +184,16 @@ class Guard:
         except ClientDisconnect:
             status = 499  # nobody is there to be answered
         except Exception as error:
-            # neither its message nor its values, which may be a user's
-            frames = "; ".join(f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__))
-            logger.error("a request failed: %s in %s", type(error).__name__, frames, extra=about)
+            about |= _channels_of(scope)
+            logger.error("a request failed: %s in %s", type(error).__name__, frames_of(error), extra=about)
             if not status:
                 await refusal(Refused(500, "internal", "the service failed; its log says where"))(scope, receive, sent)
         finally:
             took = time.perf_counter() - start
-            self._metrics.requests.labels(path, str(status or 499)).inc()
-            self._metrics.seconds.labels(path).observe(took)
+            self._metrics.answered(path, status or 499, took, scope["state"].get("channel"))
             if access.isEnabledFor(logging.INFO):
                 about |= {"status": status or 499, "ms": round(took * 1000, 3), "bundle": scope["state"].get("bundle")}
+                about |= _channels_of(scope)
                 access.info(" ".join(f"{name}=%s" for name in about), *about.values(), extra=about)
 
     def _admit(self, scope: Scope) -> None:
@@ -214,3 +213,15 @@ def _id_of(scope: Scope) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode("ascii"))
     return secrets.token_hex(8)
+
+
+def _channels_of(scope: Scope) -> dict[str, str]:
+    """The channel that answered and the one that the user has, where there are several."""
+    state = scope["state"]
+    return {name: state[name] for name in ("channel", "assigned") if name in state}
+
+
+def frames_of(error: Exception) -> str:
+    """Where an error came from: neither its message nor its values, which may be a user's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "; ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)

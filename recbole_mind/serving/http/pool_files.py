@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from recbole_mind.errors import InputError, require
+from recbole_mind.serving.http.followed_file import FollowedFile
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.results import ItemPool
 from recbole_mind.util.files import check_file, read_lines
@@ -25,33 +26,29 @@ class PoolFiles:
     """
 
     def __init__(self, pool: str | Path | None = None, deny: str | Path | None = None) -> None:
-        files = {"pool": pool, "deny": deny}
-        self.paths = {name: Path(path) for name, path in files.items() if path is not None}
-        self._seen = {name: stamp_of(path) for name, path in self.paths.items()}
-        self._changing: dict[str, Any] = {}
-        self.lists: Lists = {name: self._read(name) for name in self.paths}
+        given = {"pool": pool, "deny": deny}
+        self.paths = {name: Path(path) for name, path in given.items() if path is not None}
+        self._files = {name: FollowedFile(path, partial(_read, name)) for name, path in self.paths.items()}
+
+    @property
+    def lists(self) -> Lists:
+        """What the files say."""
+        return {name: file.content for name, file in self._files.items()}
 
     def look(self) -> list[InputError]:
         """Read what has changed, once it rests from one look to the next; why a file cannot be used."""
         errors = []
-        for name, path in self.paths.items():
-            stamp = stamp_of(path)
-            if name in self._seen and stamp == self._seen[name]:
-                self._changing.pop(name, None)
-                continue
-            if name in self._seen and self._changing.get(name, self) != stamp:
-                self._changing[name] = stamp  # somebody may still be writing it
-                continue
-            self._seen[name] = stamp
+        for file in self._files.values():
             try:
-                self.lists = self.lists | {name: self._read(name)}
+                file.look()
             except InputError as error:
                 errors.append(error)
         return errors
 
     def forget(self) -> None:
         """Read the files at the next look, whether they changed or not; for a signal's handler."""
-        self._seen = {}
+        for file in self._files.values():
+            file.forget()
 
     def select(self, recaller: Recaller, lists: Lists) -> ItemPool:
         """What ``lists`` let a recaller recall.
@@ -69,18 +66,9 @@ class PoolFiles:
     def __str__(self) -> str:
         return " and ".join(f"{name} '{path}'" for name, path in self.paths.items())
 
-    def _read(self, name: str) -> str:
-        path = self.paths[name]
-        check_file(path, name)
-        text = "\n".join(filter(None, read_lines(path, name)))
-        require(bool(text) or name == "deny", f"{name} '{path}' holds no token")
-        return text
 
-
-def stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """By what a file that was changed is known; ``None`` if it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+def _read(name: str, path: Path) -> str:
+    check_file(path, name)
+    text = "\n".join(filter(None, read_lines(path, name)))
+    require(bool(text) or name == "deny", f"{name} '{path}' holds no token")
+    return text

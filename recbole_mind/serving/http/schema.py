@@ -89,10 +89,18 @@ class RecallQuery(InterestsQuery):
     category: str | None = Field(None, description="The item feature that diversity looks at.")
 
 
-class NamedRecallQuery(RecallQuery):
-    """A history for which items are recalled, of a service that keeps events."""
+class Asker(_Strict):
+    """Who asks, where events are kept or channels stand side by side."""
 
-    user: str | None = Field(None, description="Who asks, to be told apart in the events.")
+    user: str | None = Field(None, description="Who asks: has one channel, and is told apart in the events.")
+
+
+class NamedInterestsQuery(Asker, InterestsQuery):
+    """A history whose interests are asked for."""
+
+
+class NamedRecallQuery(Asker, RecallQuery):
+    """A history for which items are recalled."""
 
 
 class ItemsQuery(BaseModel):
@@ -123,28 +131,30 @@ class Queries:
 
     Args:
         limits: of a request.
-        keeps_events: whether who asks may be named.
+        keeps_events: whether who asks may be named in a recall.
+        several: channels stand side by side, so that who asks may be named wherever a model is asked.
     """
 
-    def __init__(self, limits: ServiceLimits, keeps_events: bool = False) -> None:
+    def __init__(self, limits: ServiceLimits, keeps_events: bool = False, several: bool = False) -> None:
         token: Any = Annotated[str, Field(max_length=limits.max_token)]
         name: Any = Annotated[str, Field(min_length=1, max_length=limits.max_token)]
-        several: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
+        history: Any = Annotated[list[token], Field(max_length=limits.max_history, fail_fast=True)]
         tokens: Any = Annotated[list[token], Field(max_length=limits.max_tokens, fail_fast=True)]
-        fields: Any = dict[token, token | several | None]
+        fields: Any = dict[token, token | history | None]
         clock: Any = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=limits.max_history)]
         both = {
-            "history": several,
+            "history": history,
             "profile": Annotated[fields, Field(max_length=LISTED)] | None,
             "times": clock | None,
         }
-        self.interests: type[InterestsQuery] = _limited(InterestsQuery, both)
+        user = {"user": name | None}
+        self.interests: type[InterestsQuery] = (
+            _limited(NamedInterestsQuery, both | user, "InterestsQuery") if several else _limited(InterestsQuery, both)
+        )
         n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
         lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
-        if keeps_events:
-            self.recall: type[RecallQuery] = _limited(
-                NamedRecallQuery, both | lists | {"n": n, "user": name | None}, "RecallQuery"
-            )
+        if keeps_events or several:
+            self.recall: type[RecallQuery] = _limited(NamedRecallQuery, both | lists | user | {"n": n}, "RecallQuery")
         else:
             self.recall = _limited(RecallQuery, both | lists | {"n": n})
         self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
@@ -199,6 +209,10 @@ class RecallAnswer(_Strict):
     by_interest: list[InterestItems] | None = Field(description="With per_interest, the list of each interest.")
     names: list[str | None] | None = Field(description="With names, those of the items.")
     bundle: str = Field(description="The id of the bundle that answered.")
+    channel: str | None = Field(None, description="The channel that answered, where there are several.")
+    assigned: str | None = Field(
+        None, description="The channel that the user has; another than channel where it could not answer."
+    )
     request: str | None = Field(None, description="By which its events are sent to /events, where they are kept.")
 
 
@@ -219,6 +233,10 @@ class InterestsAnswer(_Strict):
     unknown_profile: list[str] = Field(description="Fields of the profile that count as missing.")
     names: list[str | None] | None = Field(description="With names, those of the behaviours.")
     bundle: str = Field(description="The id of the bundle that answered.")
+    channel: str | None = Field(None, description="The channel that answered, where there are several.")
+    assigned: str | None = Field(
+        None, description="The channel that the user has; another than channel where it could not answer."
+    )
 
 
 class Item(_Strict):
@@ -234,19 +252,25 @@ class ItemsAnswer(_Strict):
 
     items: list[Item]
     bundle: str
+    channel: str | None = Field(None, description="The channel that answered, where there are several.")
 
 
-class State(_Strict):
-    """How the service is."""
+class ChannelState(_Strict):
+    """How a channel is: ready, degraded or not_ready."""
 
     status: str
     bundle: str | None = None
 
 
-class VersionAnswer(_Strict):
-    """What runs here; all but the package's version is null while no bundle is loaded."""
+class State(ChannelState):
+    """How the service is; with several channels, bundle is that of the first that serves."""
 
-    package: str
+    channels: dict[str, ChannelState] | None = None
+
+
+class Version(_Strict):
+    """What serves; null while no bundle is loaded."""
+
     bundle: str | None = None
     format: int | None = None
     model: str | None = None
@@ -256,6 +280,13 @@ class VersionAnswer(_Strict):
     max_history: int | None = Field(None, description="Items of a history that the model reads.")
     times: bool | None = Field(None, description="Whether it reads the times of a history, too.")
     created: str | None = None
+
+
+class VersionAnswer(Version):
+    """What runs here; with several channels, the first that serves and each of them."""
+
+    package: str
+    channels: dict[str, Version] | None = None
 
 
 class Fault(_Strict):

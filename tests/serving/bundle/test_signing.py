@@ -17,7 +17,7 @@ from recbole_mind.cli import main
 from recbole_mind.serving.bundle import sealed_folder, signing
 from recbole_mind.serving.bundle.bundle import verify
 from recbole_mind.serving.http.hot_swap import Bundles
-from recbole_mind.serving.http.metrics import Metrics
+from recbole_mind.serving.http.metrics import ChannelMetrics
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
 from tests.support.bundles import exported, reseal, trained
@@ -117,16 +117,16 @@ def test_a_service_serves_only_what_was_signed(made, tmp_path):
     store = Store(tmp_path / "store")
     version = store.version(store.publish(made / "unsigned", force="for a test").id)
     with pytest.raises(InputError, match="it is not signed"):
-        Bundles(store.folder, Metrics(), trusted_keys=made / "trusted")
+        Bundles(store.folder, ChannelMetrics(), trusted_keys=made / "trusted")
     event = store.publish(made / "signed", force="for a test", trusted=made / "trusted")
     assert event.number == 1  # the same bundle, whose signature came later
     check(version, made / "trusted")
     with running(store.folder, trusted_keys=made / "trusted") as served:
         assert served.get("/ready").json["bundle"] == event.id
         (version / "signature.json").unlink()
-        served.service.bundles._tried.clear()
-        served.service.bundles._asked = None
-        served.service.bundles._serving = None
+        served.service.channels.bundles["default"]._tried.clear()
+        served.service.channels.bundles["default"]._asked = None
+        served.service.channels.bundles["default"]._serving = None
         until(lambda: served.figure('recbole_mind_swaps_total{result="failed"}') > 0)
         assert served.get("/ready").status == 503
 

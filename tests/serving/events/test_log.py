@@ -1,6 +1,7 @@
 """The log of events: what it has taken is there once, whatever happens."""
 
 import errno
+import json
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,7 +44,7 @@ def names(folder):
 
 def test_events_come_back_as_they_were_given(tmp_path):
     log = EventLog(tmp_path / "log")
-    given = [event(1), event(2, "click", position=None, user='quo"te\n', item="é")]
+    given = [event(1), event(2, "click", position=None, user='quo"te\n', item="é"), event(3, answered="other")]
     log.append(given)
     log.append([])
     log.close()
@@ -50,7 +52,23 @@ def test_events_come_back_as_they_were_given(tmp_path):
     table = pq.read_table(next((tmp_path / "log").glob("*.parquet")))
     assert table.schema.remove_metadata().equals(SCHEMA)
     found = [Event(**(row | {"time": row["time"].timestamp()})) for row in table.to_pylist()]
-    assert found == given
+    assert found == [each._replace(answered=each.answered or each.channel) for each in given]
+
+
+def test_a_text_of_before_channels_could_answer_for_each_other_is_read(tmp_path):
+    log = EventLog(tmp_path)
+    log.append([event(1)])
+    path = next(tmp_path.glob("*.text"))
+    text = path.read_bytes()
+    log._held.close()  # as if killed
+    content = json.dumps([list(event(1))[:8]]).encode()
+    path.write_bytes(b"%08x %s\n" % (zlib.crc32(content), content))
+    assert path.read_bytes() != text
+    again = EventLog(tmp_path)
+    again.close()
+    assert again.damaged == 0
+    table = pq.read_table(next(tmp_path.glob("*.parquet")))
+    assert table["answered"].to_pylist() == table["channel"].to_pylist() == [event(1).channel]
 
 
 def test_a_text_that_is_large_or_old_becomes_parquet(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import time
 
 import pytest
@@ -16,11 +15,12 @@ def test_an_id_says_what_it_was_given(tmp_path):
     one, two = (tickets.issue("mind", "0123456789ab", 'ü"1') for _ in range(2))
     assert one != two
     found = tickets.read(one)
-    assert found[2:] == ("mind", "0123456789ab", 'ü"1')
+    assert found[2:] == ("mind", "0123456789ab", 'ü"1', "")
     assert abs(found.issued - time.time()) < 60
     assert Tickets(tmp_path).read(two)[2:] == found[2:]  # after a restart
     alone = tickets.read(tickets.issue("mind", "b", None))
     assert alone.user == alone.nonce
+    assert tickets.read(tickets.issue("mind", "b", "u", "ytdnn"))[2:] == ("mind", "b", "u", "ytdnn")
 
 
 def test_ids_of_others_are_none(tmp_path):
@@ -36,29 +36,14 @@ def test_ids_of_others_are_none(tmp_path):
     assert tickets.read(given) is not None
 
 
-def test_a_key_that_others_may_use_is_refused(tmp_path):
-    Tickets(tmp_path)
-    (tmp_path / ".key").chmod(0o640)
-    with pytest.raises(InputError, match="has the mode 0640"):
-        Tickets(tmp_path)
-    (tmp_path / ".key").chmod(0o600)
-    (tmp_path / ".key").write_bytes(b"short")
-    with pytest.raises(InputError, match="is not a key"):
-        Tickets(tmp_path)
-    with pytest.raises(InputError, match="cannot be used"):
-        Tickets(tmp_path / "nowhere")
-
-
-def test_a_key_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(InputError, match="No space left"):
-            Tickets(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_the_key_lies_beside_the_events(tmp_path):
     Tickets(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".key"]
+    (tmp_path / ".key").write_bytes(b"short")
+    with pytest.raises(InputError, match=r"events: '.*' is not a key; remove it, and ids that were given out end"):
+        Tickets(tmp_path)
 
 
 def test_an_id_of_a_long_user_is_not_much_longer(tmp_path):
     for user in ("u" * 256, "é" * 256, "\U0001f600" * 256):
-        assert len(Tickets(tmp_path).issue("c" * 32, "b" * 12, user)) <= 200 + 8 * 256
+        assert len(Tickets(tmp_path).issue("c" * 32, "b" * 12, user, "d" * 32)) <= 200 + 8 * 256

@@ -169,6 +169,17 @@ def test_what_is_not_http_harms_nobody(served, content):
 
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_answers_are_as_openapi_says(served: Running, mode):
+    as_openapi_says(served, mode)
+
+
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_answers_of_channels_are_as_openapi_says(two_bundles, tmp_path, mode):
+    channels = dict(zip(("mind", "ytdnn"), two_bundles, strict=True))
+    with running(None, {"max_history": 50}, channels=channels, assignment_key=tmp_path / "key") as service:
+        as_openapi_says(service, mode)
+
+
+def as_openapi_says(served: Running, mode: str) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     import requests
 

@@ -10,7 +10,7 @@ import pytest
 
 from recbole_mind.errors import InputError
 from recbole_mind.serving.http.hot_swap import Bundles
-from recbole_mind.serving.http.metrics import Metrics
+from recbole_mind.serving.http.metrics import ChannelMetrics
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
 from tests.support.questions import HISTORY, as_answer
@@ -55,7 +55,7 @@ def test_twenty_swaps_cost_no_request(two_bundles, published):
 def test_an_empty_store_is_waited_for(two_bundles, tmp_path):
     store = Store(tmp_path / "store")
     with pytest.raises(InputError, match="neither a bundle nor a store"):
-        Bundles(tmp_path / "nowhere", Metrics())
+        Bundles(tmp_path / "nowhere", ChannelMetrics())
     store.folder.mkdir()
     (store.folder / "manifest.json").write_text(json.dumps({"format": "recbole-mind store", "version": 1}))
     with running(store.folder) as served:
@@ -87,7 +87,7 @@ def test_a_bundle_that_fails_leaves_the_old_one(published, caplog):
         assert served.figure('recbole_mind_swaps_total{result="failed"}') == 1
         assert served.get("/ready").json["bundle"] == ids[1]
         assert caplog.text.count("'counts.npy' was changed") == 1
-        service = served.service.bundles
+        service = served.service.channels.bundles["default"]
         path.write_bytes(whole)
         service._again = 0.0  # a minute later it is tried again, whole
         until(lambda: served.get("/ready").json["bundle"] == ids[0])
@@ -114,7 +114,7 @@ def test_a_bundle_that_does_not_recall_is_not_served(two_bundles, monkeypatch, f
 
     monkeypatch.setattr(Recaller, "recall", bad)
     with pytest.raises(InputError, match="does not recall"):
-        Bundles(two_bundles[0], Metrics())
+        Bundles(two_bundles[0], ChannelMetrics())
 
 
 def test_a_bundle_that_was_replaced_is_opened_when_told(two_bundles, tmp_path):
@@ -126,9 +126,9 @@ def test_a_bundle_that_was_replaced_is_opened_when_told(two_bundles, tmp_path):
         shutil.copytree(two_bundles[1], folder)
         time.sleep(0.2)
         assert served.get("/ready").json["bundle"] == first
-        served.service.bundles.reload()
+        served.service.channels.bundles["default"].reload()
         until(lambda: served.get("/ready").json["bundle"] != first)
         shutil.rmtree(folder)
-        served.service.bundles.reload()
+        served.service.channels.bundles["default"].reload()
         until(lambda: served.figure('recbole_mind_swaps_total{result="failed"}') == 1)
         assert served.post("/recall", {"history": HISTORY}).status == 200

@@ -104,6 +104,7 @@ WATCHED = {  # what an alert and the board must look at
     "recbole_mind_swaps_total",
     "recbole_mind_bundle_age_seconds",
     "recbole_mind_gate_blocks",
+    "recbole_mind_channel_fallbacks_total",
 }
 
 
@@ -162,8 +163,10 @@ def test_promtool_takes_the_alerts_and_what_is_served(two_bundles, rules, board,
     (tmp_path / "board.yaml").write_text(json.dumps(parsed).replace("$__rate_interval", "5m").replace("$job", "a"))
     done = subprocess.run(["promtool", "check", "rules", str(tmp_path / "board.yaml")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    with running(two_bundles[0]) as served:
-        served.post("/recall", BODY, **JSON)
-        text = served.get("/metrics").body.decode()
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
-    assert "error" not in (done.stdout + done.stderr).lower(), done.stderr
+    channels = dict(zip(("mind", "ytdnn"), two_bundles, strict=True))
+    for folder, more in ((two_bundles[0], {}), (None, {"channels": channels, "assignment_key": tmp_path / "key"})):
+        with running(folder, **more) as served:
+            served.post("/recall", BODY, **JSON)
+            text = served.get("/metrics").body.decode()
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+        assert "error" not in (done.stdout + done.stderr).lower(), done.stderr

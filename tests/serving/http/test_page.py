@@ -206,6 +206,27 @@ def test_a_slow_answer_is_waited_for_and_an_overtaken_one_dropped(page):
     assert "in 2 items" in state(page)
 
 
+def test_a_visitor_has_one_of_several_channels(browser, two_bundles, tmp_path):
+    channels = dict(zip(("mind", "ytdnn"), two_bundles, strict=True))
+    with running(None, channels=channels, assignment_key=tmp_path / "key") as served:
+        page = browser.new_page()
+        page.set_default_timeout(1000 * HANG)
+        asked = []
+        page.on("request", lambda request: asked.append(request.post_data_json) if request.post_data else None)
+        page.goto(served.url)
+        page.wait_for_selector("#merged li")
+        about = page.inner_text("#about")
+        for number in range(1, 4):
+            page.click(f"#popular button >> nth={number}")
+            settled(page)
+        assert len({question["user"] for question in asked}) == 1
+        channel = served.post("/recall", {"history": [], "user": asked[0]["user"]}).json["channel"]
+        assert about.startswith(f"Channel {channel}. MIND on small")
+        assert served.get("/version").json["channels"][channel]["bundle"][:12] in about
+        assert page.inner_text("#about") == about
+        page.close()
+
+
 def test_the_key_is_asked_for(browser, two_bundles):
     with running(two_bundles[0], api_key=KEY) as served:
         page = browser.new_page()

@@ -8,7 +8,7 @@ import pytest
 from recbole_mind.errors import InputError
 from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.serving.http.hot_swap import Bundles
-from recbole_mind.serving.http.metrics import Metrics
+from recbole_mind.serving.http.metrics import ChannelMetrics
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
 from tests.support.bundles import reseal
@@ -75,16 +75,16 @@ def test_what_is_denied_is_followed_within_the_pool(published, tmp_path):
 def test_what_is_denied_needs_no_pool(two_bundles, tmp_path):
     deny = tmp_path / "deny.txt"
     deny.write_text("i1\ni2\n")
-    bundles = Bundles(two_bundles[0], Metrics(), deny=deny)
+    bundles = Bundles(two_bundles[0], ChannelMetrics(), deny=deny)
     recaller = bundles.serving.recaller
     known = set(recaller.bundle.item_tokens.tokens(range(50)))
     assert set(recaller.recall([], n=100).items) == known - {"i1", "i2"}
     deny.write_text("\n".join(known))
     with pytest.raises(InputError, match=r"deny '.*': it leaves no item to recall"):
-        Bundles(two_bundles[0], Metrics(), deny=deny)
+        Bundles(two_bundles[0], ChannelMetrics(), deny=deny)
     deny.unlink()
     with pytest.raises(InputError, match=r"deny '.*' cannot be read"):
-        Bundles(two_bundles[0], Metrics(), deny=deny)
+        Bundles(two_bundles[0], ChannelMetrics(), deny=deny)
 
 
 def test_a_pool_of_new_items_waits_for_the_bundle_that_knows_them(two_bundles, tmp_path):
@@ -95,7 +95,7 @@ def test_a_pool_of_new_items_waits_for_the_bundle_that_knows_them(two_bundles, t
     TokenIndex.of([*known[:40], *(f"n{row}" for row in range(40, 50))]).save(new / "tokens", "items")
     reseal(new)
     pool.write_text("\n".join(known[:2]))
-    bundles = Bundles(folder, Metrics(), pool)
+    bundles = Bundles(folder, ChannelMetrics(), pool)
     pool.write_text("n40\nn41\n")
     for _ in range(3):
         bundles.look()
@@ -115,7 +115,7 @@ def test_a_pool_and_a_catalogue_that_change_together_come_into_service_together(
     TokenIndex.of([f"n{row}" for row in range(50)]).save(new / "tokens", "items")
     reseal(new)
     pool.write_text("i1\ni2\n")
-    bundles = Bundles(store.folder, Metrics(), pool)
+    bundles = Bundles(store.folder, ChannelMetrics(), pool)
     pool.write_text("n40\nn41\n")  # nothing of it is in the old catalogue, nothing of the old one in the new catalogue
     for _ in range(3):
         bundles.look()
@@ -138,7 +138,7 @@ def test_a_pool_that_cannot_be_read_does_not_stop_what_is_denied(two_bundles, tm
     pool, deny = tmp_path / "pool.txt", tmp_path / "deny.txt"
     pool.write_text("i1\ni2\ni3\n")
     deny.write_text("")
-    bundles = Bundles(two_bundles[0], Metrics(), pool, deny)
+    bundles = Bundles(two_bundles[0], ChannelMetrics(), pool, deny)
     pool.unlink()
     deny.write_text("i1\n")
     for _ in range(2):
@@ -150,7 +150,7 @@ def test_a_pool_that_cannot_be_read_does_not_stop_what_is_denied(two_bundles, tm
 def test_a_file_that_is_being_written_is_not_read(two_bundles, tmp_path):
     deny = tmp_path / "deny.txt"
     deny.write_text("i1\ni2\n")
-    bundles = Bundles(two_bundles[0], Metrics(), deny=deny)
+    bundles = Bundles(two_bundles[0], ChannelMetrics(), deny=deny)
 
     def denied():
         bundles.look()
@@ -165,7 +165,7 @@ def test_a_file_that_is_being_written_is_not_read(two_bundles, tmp_path):
 def test_a_pipe_is_refused_since_it_cannot_be_read_again(two_bundles, tmp_path):
     os.mkfifo(tmp_path / "deny")
     with pytest.raises(InputError, match=r"deny '.*' is not a file, which is needed to read it again"):
-        Bundles(two_bundles[0], Metrics(), deny=tmp_path / "deny")
+        Bundles(two_bundles[0], ChannelMetrics(), deny=tmp_path / "deny")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff", b"none\n"])
@@ -173,4 +173,4 @@ def test_a_service_does_not_start_with_a_bad_pool(two_bundles, tmp_path, content
     if content is not None:
         (tmp_path / "pool").write_bytes(content)
     with pytest.raises(InputError, match="pool '"):
-        Bundles(two_bundles[0], Metrics(), tmp_path / "pool")
+        Bundles(two_bundles[0], ChannelMetrics(), tmp_path / "pool")

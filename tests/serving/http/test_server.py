@@ -11,6 +11,7 @@ import pytest
 
 from recbole_mind.cli import serve
 from recbole_mind.serving.http.server import open_door
+from tests.support.commands import command as served_by
 from tests.support.questions import HEAD, HISTORY, rest_of
 from tests.support.waiting import HANG, until
 
@@ -37,6 +38,12 @@ def command(*arguments, **options):
         (["--max_n=0"], "max_n"),
         (["--names", "nothing"], "names 'nothing' cannot be read"),
         (["--names", "bad.tsv"], "line 1: a token, a tab and a name are needed"),
+        (["--channel", "mind"], "channel: it is the name in events; give --events"),
+        (["--channel", "mind", "--channel", "ytdnn"], "channel: 'mind' and 'ytdnn' are too many"),
+        (["--channel", "mind=store"], "allowed: one of both"),
+        (["--shares", "shares.yaml"], "shares: it is for several channels; give --channel NAME=DIR for each"),
+        (["--assignment-key", "key"], "assignment-key: it is for several channels"),
+        (["--experiment", "spring"], "experiment: it is for several channels"),
     ],
 )
 def test_a_command_that_cannot_be_is_refused(two_bundles, tmp_path, arguments, message, monkeypatch, capsys):
@@ -49,6 +56,53 @@ def test_a_command_that_cannot_be_is_refused(two_bundles, tmp_path, arguments, m
     (tmp_path / "bad.tsv").write_text("i1 one\n")
     assert main(["serve", str(two_bundles[0]), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give DIR, a bundle or a store, or --channel NAME=DIR for each of several"),
+        (["--channel=mind=B", "--channel=ytdnn"], "channel: 'ytdnn' names no bundle or store; as ytdnn=DIR"),
+        (["--channel=mind=B", "--channel="], "channel: '' names no bundle or store; as mind=DIR"),
+        (["--channel=mind=B", "--channel=mind=B"], "channel: 'mind' is there twice"),
+        (["--channel=mi nd=B"], "channel: 'mi nd' is not allowed"),
+        (["--channel=mind=B", "--shares=shares.yaml"], "shares 'shares.yaml': the shares add up to 0.5; allowed: 1"),
+        (["--channel=mind=B", "--shares=nowhere"], "config file 'nowhere' cannot be read"),
+        (["--channel=mind=B", "--channel=ytdnn=nowhere"], "'nowhere' is neither a bundle nor a store"),
+        (["--channel=mind=B", "--max_n", "5"], "'5' stands beside --channel NAME=DIR"),
+    ],
+)
+def test_channels_that_cannot_be_are_refused(two_bundles, tmp_path, arguments, message, monkeypatch, capsys):
+    from recbole_mind.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "B").symlink_to(two_bundles[0])
+    (tmp_path / "shares.yaml").write_text("mind: 0.5\n")
+    more = ["--assignment-key=key"] if any("=" in each[10:] for each in arguments) else []
+    assert main(["serve", *arguments, *more]) == 2
+    assert message in capsys.readouterr().err
+    if more:
+        assert main(["serve", "--channel=mind=B", "--channel=ytdnn=B"]) == 2
+        assert "channels need the key that users are assigned by; give --assignment-key" in capsys.readouterr().err
+
+
+def test_channels_are_served_as_they_are_typed(two_bundles, tmp_path):
+    """Two processes with one key, one of them started again: each user keeps the channel, and the log names it."""
+    given = [f"--channel={name}={bundle}" for name, bundle in zip(("mind", "ytdnn"), two_bundles, strict=True)]
+    given += [f"--assignment-key={tmp_path / 'key'}", "--experiment=spring", "--access-log", "--log-format=json"]
+    users, found = [f"u{number}" for number in range(20)], []
+    for _ in range(2):
+        with served_by(*given) as (served, process):
+            asked = [served.post("/recall", {"history": HISTORY, "user": user}).json for user in users]
+            found.append([answer["channel"] for answer in asked])
+            process.send_signal(signal.SIGTERM)
+            process.wait(HANG)
+        lines = [json.loads(line) for line in process.said]
+        assert [line["channel"] for line in lines if line["logger"] == "recbole_mind.access"] == found[-1]
+        assert {line.get("channel") for line in lines if "serves" in line["message"]} == {"mind", "ytdnn"}
+        assert "shares: mind 0.5, ytdnn 0.5" in [line["message"] for line in lines]
+    assert found[0] == found[1]
+    assert set(found[0]) == {"mind", "ytdnn"}
 
 
 def refuses(port):

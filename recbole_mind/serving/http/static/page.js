@@ -1,7 +1,7 @@
 "use strict";
 const $ = id => document.getElementById(id), FEW = 8;
 let picked = [], names = new Map(), key = "", turn = 0, search = 0, found = [], active = -1, timer = 0, longest = 0,
-  several = true;  // whether the model has interests
+  version = {}, asker = {}, several = true;  // whether what answers has interests
 
 const make = (tag, kind, ...inside) => {
   const node = document.createElement(tag);
@@ -52,12 +52,11 @@ function say(words, bad, again) {
 
 async function start() {
   try {
-    const [version, popular] = await Promise.all([ask("version"), ask("items?limit=12")]);
-    longest = version.max_history;
-    several = version.interests > 0;
-    $("about").textContent = `${version.model} on ${version.dataset}: which of its ` +
-      `${version.items.toLocaleString()} items a history recalls${several ? ", and by which interest" : ""}. ` +
-      `Bundle ${version.bundle.slice(0, 12)}.`;
+    let popular;
+    [version, popular] = await Promise.all([ask("version"), ask("items?limit=12")]);
+    if (version.channels) asker = {user: `page-${Math.random().toString(36).slice(2, 10)}`};  // who has one channel
+    several = Object.values(version.channels || {"": version}).every(one => one.interests !== 0);
+    tell(version, "");
     popular.items.forEach(item => { if (item.name) names.set(item.token, item.name); });
     $("popular").replaceChildren(...popular.items.map(item => {
       const button = make("button", "", called(item.token));
@@ -72,6 +71,13 @@ async function start() {
   }
 }
 
+function tell(about, channel) {
+  longest = about.max_history;
+  $("about").textContent = `${channel}${about.model} on ${about.dataset}: which of its ` +
+    `${about.items.toLocaleString()} items a history recalls${several ? ", and by which interest" : ""}. ` +
+    `Bundle ${about.bundle.slice(0, 12)}.`;
+}
+
 async function recall() {
   const mine = ++turn, results = $("results");
   draw();
@@ -79,7 +85,7 @@ async function recall() {
   const waiting = setTimeout(() => { if (mine === turn) say("Recalling …"); }, 200);
   try {
     let answer, said, tries = 3;
-    const question = {history: picked, names: true};
+    const question = {history: picked, names: true, ...asker};
     const n = Number($("n").value), exclude_seen = $("seen").checked;
     do {
       [answer, said] = await Promise.all([
@@ -102,6 +108,8 @@ async function recall() {
 // -- what is seen --
 
 function show(answer, said) {
+  if (answer.channel && version.channels[answer.channel].bundle)
+    tell(version.channels[answer.channel], `Channel ${answer.channel}. `);
   learn(answer.items, answer.names);
   learn(said.behaviors, said.names);
   (answer.by_interest || []).forEach(each => learn(each.items, each.names));
