@@ -51,8 +51,8 @@ def exported(checkpoint: str, folder: Path, **options: object) -> Path:
 
 
 RANKING = {
-    "history": 5, "embedding_size": 4, "mlp_hidden_size": [8, 4], "candidates": 12, "num_negatives": 4, "epochs": 8, "stopping_step": 8,
-    "train_batch_size": 16, "learning_rate": 0.05,
+    "history": 5, "embedding_size": 4, "mlp_hidden_size": [8, 4], "candidates": 12, "num_negatives": 4, "epochs": 8,
+    "stopping_step": 8, "train_batch_size": 16, "learning_rate": 0.05,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,9 +16,10 @@ from starlette.exceptions import HTTPException
 
 from recbole_mind import __version__
 from recbole_mind.errors import InputError
+from recbole_mind.serving.http import answers
 from recbole_mind.serving.http.access import Hosts, Keys
 from recbole_mind.serving.http.channels import Turn
-from recbole_mind.serving.http.description import OPEN, REFUSALS, describe_keys, described
+from recbole_mind.serving.http.description import BODIES, OPEN, describe_keys, described
 from recbole_mind.serving.http.docs_page import documentation
 from recbole_mind.serving.http.hot_swap import Serving
 from recbole_mind.serving.http.metrics import Metrics
@@ -27,6 +28,7 @@ from recbole_mind.serving.http.page import PAGE, PAGE_POLICY, policy
 from recbole_mind.serving.http.refused import Refused
 from recbole_mind.serving.http.schema import (
     Asker,
+    ChosenQuery,
     EventsAnswer,
     InterestsAnswer,
     InterestsQuery,
@@ -35,6 +37,8 @@ from recbole_mind.serving.http.schema import (
     Queries,
     RecallAnswer,
     RecallQuery,
+    RecommendAnswer,
+    RecommendQuery,
     State,
     Version,
     VersionAnswer,
@@ -42,7 +46,6 @@ from recbole_mind.serving.http.schema import (
     read,
 )
 from recbole_mind.serving.http.settings import Settings, open_channels
-from recbole_mind.serving.results import Funnel
 
 if TYPE_CHECKING:
     from recbole_mind.serving.http.feedback import Feedback
@@ -141,6 +144,7 @@ class Service:
         self._add_question(app, "/recall", self.recall, self.queries.recall, RecallAnswer)
         if self.feedback is not None:
             self._add_route(app, "/events", self.events, self.queries.events, EventsAnswer, self.keepers)
+        self._add_question(app, "/recommend", self.recommend, self.queries.recommend, RecommendAnswer, 404)
         self._add_question(app, "/interests", self.interests, self.queries.interests, InterestsAnswer)
 
         async def items(query: ItemsQuery, request: Request) -> Response:
@@ -182,6 +186,7 @@ class Service:
         work: Callable[[Turn, Any], bytes],
         query: type[BaseModel],
         model: type[BaseModel],
+        *refused: int,
     ) -> None:
         """Add a route whose body is a question; reading it, too, is a worker's task."""
 
@@ -193,7 +198,7 @@ class Service:
             return self.channels.answer(user, about, lambda turn: work(turn, question))
 
         asked.__doc__, asked.__name__ = work.__doc__, work.__name__
-        self._add_route(app, path, asked, query, model, self.workers)
+        self._add_route(app, path, asked, query, model, self.workers, *refused)
 
     def _add_route(
         self,
@@ -203,6 +208,7 @@ class Service:
         query: type[BaseModel],
         model: type[BaseModel],
         workers: Workers,
+        *refused: int,
     ) -> None:
         """Add a route whose body ``work`` reads and answers, in a thread of ``workers``."""
 
@@ -214,7 +220,7 @@ class Service:
         route.__name__ = work.__name__
         schema = query.model_json_schema(ref_template="#/components/schemas/{model}")
         body = {"required": True, "content": {"application/json": {"schema": schema}}}
-        responses: dict[int | str, dict[str, Any]] = {code: described(code) for code in REFUSALS if code != 401}
+        responses: dict[int | str, dict[str, Any]] = {code: described(code) for code in (*BODIES, *refused)}
         responses[200] = {"model": model}
         app.add_api_route(
             path,
@@ -229,75 +235,29 @@ class Service:
 
     def recall(self, turn: Turn, query: RecallQuery) -> bytes:
         """Recall items for a history."""
-        recaller, names = turn.serving.recaller, turn.serving.items.names
-        funnel: list[Funnel] = []
-        try:
-            found = recaller.recall(
-                query.history,
-                query.profile,
-                query.n,
-                query.exclude_seen,
-                query.allowed,
-                query.per_interest,
-                times=query.times,
-                denied=query.denied,
-                diversity=query.diversity,
-                category=query.category,
-                funnel=funnel,
-            )
-        except InputError as error:
-            _blame(error, query)
-        turn.metrics.recalled(len(query.history), found, funnel)
-        lists = [
-            {"items": each.items, "scores": each.scores, "names": names(each.items) if query.names else None}
-            for each in found.by_interest
-        ]
-        about = {}
-        if self.feedback is not None:
-            user = query.user if isinstance(query, Asker) else None
-            other = turn.channel if turn.channel != turn.assigned else ""
-            about["request"] = self.feedback.issue(turn.assigned, recaller.bundle_id, user, other)
-        return to_json(
-            {
-                "items": found.items,
-                "scores": found.scores,
-                "interests": found.interests,
-                "fallback": found.fallback,
-                "unknown": found.unknown,
-                "unknown_profile": found.unknown_profile,
-                "unknown_allowed": found.unknown_allowed,
-                "unknown_denied": found.unknown_denied,
-                "by_interest": lists if query.per_interest else None,
-                "names": names(found.items) if query.names else None,
-                **turn.told,
-                **about,
-            }
-        )
+        return answers.recall(turn, query, self._ticket)
+
+    def recommend(self, turn: Turn, query: RecommendQuery) -> bytes:
+        """Recall items for a history and rank them."""
+        return answers.recommend(turn, query, self._ticket)
+
+    def interests(self, turn: Turn, query: InterestsQuery) -> bytes:
+        """Tell the interests of a history, and which items make each."""
+        return answers.interests(turn, query)
+
+    def _ticket(self, turn: Turn, query: ChosenQuery) -> dict[str, str]:
+        """By which the events of an answer are sent, where they are kept."""
+        if self.feedback is None:
+            return {}
+        user = query.user if isinstance(query, Asker) else None
+        other = turn.channel if turn.channel != turn.assigned else ""
+        return {"request": self.feedback.issue(turn.assigned, turn.serving.recaller.bundle_id, user, other)}
 
     def events(self, body: bytes, _: dict[str, Any]) -> bytes:
         """Keep impressions and clicks: they are on the disk when this is answered, all of them or none."""
         assert self.feedback is not None  # noqa: S101 - there is no route without it
         bundles = [each.recaller.bundle_id for each in self.channels.serving().values() if each is not None]
         return self.feedback.take(read(body, self.queries.events, self.queries.events_shape), bundles)
-
-    def interests(self, turn: Turn, query: InterestsQuery) -> bytes:
-        """Tell the interests of a history, and which items make each."""
-        serving = turn.serving
-        try:
-            found = serving.recaller.interests(query.history, query.profile, query.times)
-        except InputError as error:
-            _blame(error, query)
-        return to_json(
-            {
-                "vectors": found.vectors.tolist(),
-                "behaviors": found.behaviors,
-                "weights": found.weights.tolist(),
-                "unknown": found.unknown,
-                "unknown_profile": found.unknown_profile,
-                "names": serving.items.names(found.behaviors) if query.names else None,
-                **turn.told,
-            }
-        )
 
     def items(self, query: ItemsQuery, about: dict[str, Any]) -> bytes:
         """The items that a search finds."""
@@ -354,6 +314,7 @@ def _version(serving: Serving) -> dict[str, Any]:
         "dataset": manifest.data.name,
         "items": len(serving.recaller.bundle.item_tokens),
         "interests": manifest.interests.K,
+        "ranker": manifest.ranker is not None,
         "max_history": manifest.preprocessing.max_history,
         "times": manifest.preprocessing.time_span is not None,
         "created": manifest.created,
@@ -361,14 +322,6 @@ def _version(serving: Serving) -> dict[str, Any]:
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
-
-
-def _blame(error: InputError, query: InterestsQuery) -> NoReturn:
-    """Refuse what the Recaller found wrong with a question; anything else is a fault of ours."""
-    field, _, text = str(error).partition(": ")
-    if field not in type(query).model_fields:
-        raise error
-    raise Refused(422, "invalid", text, field) from None
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ OPEN = ("/", "/docs", "/openapi.json", "/health", "/ready")  # what needs no key
 REFUSALS = {
     400: "The body is not JSON.",
     401: "The key is missing or wrong.",
+    404: "What answers has no ranker.",
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body is not said to be JSON.",
@@ -20,6 +21,7 @@ REFUSALS = {
     422: "Something in it is not allowed; field says what.",
     503: "Too many requests wait, or no bundle is loaded.",
 }
+BODIES = (400, 408, 413, 415, 421, 422, 503)  # of every question that has a body
 
 
 def described(code: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from recbole_mind.serving.recaller import Recaller
-from recbole_mind.serving.results import EMPTY, UNKNOWN, Funnel, Recalled
+from recbole_mind.serving.results import EMPTY, UNKNOWN, Funnel, Recalled, Recommended
 
 RESULTS = ("done", "failed")
 ENDED = ("full", "idle", "head", "body", "answer", "closing")  # why a connection is ended before its time
@@ -92,7 +92,7 @@ class ChannelMetrics:
         if good:
             self._last_look = time.monotonic()
 
-    def recalled(self, asked: int, found: Recalled, funnels: Iterable[Funnel] = ()) -> None:
+    def recalled(self, asked: int, found: Recalled | Recommended, funnels: Iterable[Funnel] = ()) -> None:
         """Count one recall for a history of ``asked`` items, and what was left at each step to it."""
         self.recalls.inc()
         for funnel in funnels:

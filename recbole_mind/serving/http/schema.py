@@ -75,18 +75,30 @@ class InterestsQuery(_Strict):
     names: bool = Field(False, description="Also give the items' names, where the service has them.")
 
 
-class RecallQuery(InterestsQuery):
-    """A history for which items are recalled."""
+class ChosenQuery(InterestsQuery):
+    """A history for which items are chosen."""
 
     n: int = Field(100, description="How many items.")
     exclude_seen: bool = Field(True, description="Leave out the items of the history.")
     allowed: list[str] | None = Field(None, description="The items that may be recalled, within the service's pool.")
     denied: list[str] | None = Field(None, description="Items that are left out.")
-    per_interest: bool = Field(False, description="Also give what each interest recalls by itself.")
     diversity: float = Field(
         0, ge=0, le=1e6, allow_inf_nan=False, description="λ of ComiRec's diversity; needs a bundle with categories."
     )
     category: str | None = Field(None, description="The item feature that diversity looks at.")
+
+
+class RecallQuery(ChosenQuery):
+    """A history for which items are recalled."""
+
+    per_interest: bool = Field(False, description="Also give what each interest recalls by itself.")
+
+
+class RecommendQuery(ChosenQuery):
+    """A history for which items are recalled and ranked."""
+
+    n: int = Field(50, description="How many items.")
+    candidates: int = Field(1000, description="How many are recalled and ranked; no fewer than n.")
 
 
 class Asker(_Strict):
@@ -101,6 +113,10 @@ class NamedInterestsQuery(Asker, InterestsQuery):
 
 class NamedRecallQuery(Asker, RecallQuery):
     """A history for which items are recalled."""
+
+
+class NamedRecommendQuery(Asker, RecommendQuery):
+    """A history for which items are recalled and ranked."""
 
 
 class ItemsQuery(BaseModel):
@@ -153,12 +169,16 @@ class Queries:
         )
         n: Any = Annotated[int, Field(ge=1, le=limits.max_n), BeforeValidator(_whole)]
         lists = {"allowed": tokens | None, "denied": tokens | None, "category": token | None}
-        if keeps_events or several:
-            self.recall: type[RecallQuery] = _limited(NamedRecallQuery, both | lists | user | {"n": n}, "RecallQuery")
-        else:
-            self.recall = _limited(RecallQuery, both | lists | {"n": n})
-        self.recall.model_fields["n"].default = min(limits.max_n, RecallQuery.model_fields["n"].default)
-        self.recall.model_rebuild(force=True)
+        asked = both | lists | {"n": n} | (user if keeps_events or several else {})
+        recall, recommend = (
+            (NamedRecallQuery, NamedRecommendQuery) if keeps_events or several else (RecallQuery, RecommendQuery)
+        )
+        self.recall: type[RecallQuery] = _limited(recall, asked, "RecallQuery")
+        self.recommend: type[RecommendQuery] = _limited(recommend, asked | {"candidates": n}, "RecommendQuery")
+        for query in (self.recall, self.recommend):
+            for key in {"n", "candidates"} & set(query.model_fields):
+                query.model_fields[key].default = min(limits.max_n, query.model_fields[key].default)
+            query.model_rebuild(force=True)
         self.items: type[ItemsQuery] = _limited(ItemsQuery, {"q": token})
         id_: Any = Annotated[str, Field(max_length=_LONGEST_ID + 8 * limits.max_token)]
         given: Any = _limited(GivenEvent, {"request": id_, "item": name})
@@ -195,18 +215,16 @@ class InterestItems(_Strict):
     names: list[str | None] | None = None
 
 
-class RecallAnswer(_Strict):
-    """What is recalled; the lists ``items``, ``scores`` and ``interests`` belong together."""
+class ChosenAnswer(_Strict):
+    """Items that are chosen; the lists of an answer belong together."""
 
     items: list[str] = Field(description="Tokens, best first, each once.")
-    scores: list[float] = Field(description="The maximum over the interests; in a fallback, interactions in training.")
     interests: list[int] = Field(description="Which interest brought each item; -1 in a fallback, or for none.")
     fallback: str | None = Field(description="Why the most popular items stand here: empty history, unknown items.")
     unknown: int = Field(description="Items of the history that are not in the catalogue.")
     unknown_profile: list[str] = Field(description="Fields of the profile that count as missing.")
     unknown_allowed: int = Field(description="Tokens of allowed that are not in the catalogue.")
     unknown_denied: int = Field(description="Tokens of denied that are not in the catalogue.")
-    by_interest: list[InterestItems] | None = Field(description="With per_interest, the list of each interest.")
     names: list[str | None] | None = Field(description="With names, those of the items.")
     bundle: str = Field(description="The id of the bundle that answered.")
     channel: str | None = Field(None, description="The channel that answered, where there are several.")
@@ -214,6 +232,21 @@ class RecallAnswer(_Strict):
         None, description="The channel that the user has; another than channel where it could not answer."
     )
     request: str | None = Field(None, description="By which its events are sent to /events, where they are kept.")
+
+
+class RecallAnswer(ChosenAnswer):
+    """What is recalled."""
+
+    scores: list[float] = Field(description="The maximum over the interests; in a fallback, interactions in training.")
+    by_interest: list[InterestItems] | None = Field(description="With per_interest, the list of each interest.")
+
+
+class RecommendAnswer(ChosenAnswer):
+    """What is recommended."""
+
+    scores: list[float] = Field(description="The ranker's probability of a click; in a fallback, interactions.")
+    recall_scores: list[float] = Field(description="The maximum over the interests; in a fallback, interactions.")
+    recalled: int = Field(description="How many candidates were ranked; 0 in a fallback.")
 
 
 class EventsAnswer(_Strict):
@@ -279,6 +312,7 @@ class Version(_Strict):
     interests: int | None = Field(None, description="K, how many interests at most.")
     max_history: int | None = Field(None, description="Items of a history that the model reads.")
     times: bool | None = Field(None, description="Whether it reads the times of a history, too.")
+    ranker: bool | None = Field(None, description="Whether it ranks: /recommend.")
     created: str | None = None
 
 
