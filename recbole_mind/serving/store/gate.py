@@ -21,6 +21,7 @@ from recbole_mind.config import loading
 from recbole_mind.config.specification import Listed, Number, Specification, read
 from recbole_mind.errors import require
 
+PCOC = "ranker.pcoc"
 Figures = Mapping[str, Any]
 Names = Annotated[
     tuple[str, ...], Listed("a list of names"), BeforeValidator(lambda value: () if value is None else value)
@@ -44,6 +45,7 @@ class GateLimits(Specification):
     long_quantile: Share | None
     quantile_figures: Names
     long_factor: Annotated[float, Number(1, text=True)] | None
+    pcoc_factor: Annotated[float, Number(1, above=True, text=True)] | None
     index_recall: Share
     index_recall_at: Count
     samples: Count
@@ -103,12 +105,15 @@ def limits(path: str | Path | None = None) -> GateLimits:
 
 
 def figures_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures that a bundle's manifest states: ``loss``, ``valid.<metric>``, ``test.<metric>``."""
+    """The figures that a bundle's manifest states: ``loss``, ``valid.<metric>``, ``test.<metric>``; of a ranker
+    ``ranker.auc``, ``ranker.pcoc``, ``ranker.loss`` and those of its lists, such as ``ranker.ndcg@10``.
+    """
     figures = {} if manifest.get("loss") is None else {"loss": manifest["loss"]}
     metrics = manifest.get("metrics") or {}
     for part in ("valid", "test"):
         figures |= {f"{part}.{name}": value for name, value in (metrics.get(part) or {}).items()}
-    return figures
+    ranker = (manifest.get("ranker") or {}).get("metrics") or {}
+    return figures | {f"ranker.{name}": value for name, value in ranker.items()}
 
 
 def judge(figures: Figures, history: Sequence[Figures], asked: GateLimits) -> Decision:
@@ -128,12 +133,23 @@ def judge(figures: Figures, history: Sequence[Figures], asked: GateLimits) -> De
         elif not _finite(value):
             reasons.append(f"{name} is {value}, which is no finite number")
         else:
+            reasons += _calibrated(name, float(value), asked)
             found, notes = _judged(name, float(value), history, asked)
             reasons += found
             for note in notes:
                 few.setdefault(note, []).append(name)
     remarks = tuple(f"{', '.join(about) if len(about) < len(names) else 'all'}: {n}" for n, about in few.items())
     return Decision(not reasons, tuple(reasons), (), remarks, {name: figures.get(name) for name in names})
+
+
+def _calibrated(name: str, value: float, asked: GateLimits) -> list[str]:
+    """The reason that a PCOC gives which is far from 1."""
+    most = asked.pcoc_factor
+    if name != PCOC or most is None or (value > 0 and 1 / most <= value <= most):
+        return []
+    return [
+        f"{name} {_text(value)} is outside {_text(1 / most)} to {_text(most)}: its probabilities cannot be believed"
+    ]
 
 
 def _judged(name: str, value: float, history: Sequence[Figures], asked: GateLimits) -> tuple[list[str], list[str]]:
@@ -167,6 +183,8 @@ def _short(name: str, value: float, past: Sequence[float], asked: GateLimits) ->
 
 
 def _long(name: str, value: float, past: Sequence[float], asked: GateLimits) -> list[str]:
+    if name == PCOC:  # of which neither more nor less is better
+        return []
     sign = 1 if asked.lower(name) else -1  # times which less is better
     worse, extreme = ("above", "maximum") if sign > 0 else ("below", "minimum")
     last, reasons = f"the last {len(past)} publications", []

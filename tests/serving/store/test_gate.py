@@ -172,7 +172,7 @@ def test_a_figure_that_is_missing_blocks():
     assert gate.judge({"valid.recall@10": None}, [], LIMITS).reasons == ("valid.recall@10 is missing",)
     assert not gate.judge({}, [], LIMITS).allowed
     assert gate.judge({"other": 1.0}, [], LIMITS).reasons == (
-        "the bundle states none of the figures loss, valid.*, test.*",
+        f"the bundle states none of the figures {', '.join(LIMITS.figures)}",
     )
 
 
@@ -351,3 +351,38 @@ def test_a_recall_that_makes_no_sense_is_a_fault(trial, change):
 
     (fault,) = trial(change=odd).faults
     assert fault.startswith("a recall gives 2 items")
+
+
+# -- the ranker ------------------------------------------------------------------------------------------------------
+
+
+def ranked(**metrics):
+    return gate.figures_of({"loss": 2.0, "ranker": {"metrics": {"auc": 0.7, "pcoc": 1.0, "loss": 0.3} | metrics}})
+
+
+def test_a_rankers_figures_are_judged_beside_recalls():
+    assert ranked() == {"loss": 2.0, "ranker.auc": 0.7, "ranker.pcoc": 1.0, "ranker.loss": 0.3}
+    past = [ranked(auc=0.7 + 0.001 * (place % 2), loss=0.3 + 0.001 * (place % 2)) for place in range(15)]
+    assert gate.judge(ranked(), past, LIMITS).allowed
+    (worse, long) = gate.judge(ranked(auc=0.6), past, LIMITS).reasons
+    assert worse.startswith("ranker.auc 0.6 is outside")
+    assert long.startswith("ranker.auc 0.6 is below 0.63, 0.9 × the minimum 0.7")
+    assert any(
+        "ranker.loss 0.5 is above 0.33" in reason for reason in gate.judge(ranked(loss=0.5), past, LIMITS).reasons
+    )
+    (missing,) = gate.judge({"loss": 2.0, "ranker.pcoc": 1.0, "ranker.loss": 0.3}, past, LIMITS).reasons
+    assert missing == "ranker.auc is missing; the last publication's was 0.7"
+
+
+@pytest.mark.parametrize(("pcoc", "blocked"), [(1.49, False), (0.68, False), (1.51, True), (0.66, True), (0.0, True)])
+def test_probabilities_far_from_the_clicks_block_without_any_history(pcoc, blocked, tmp_path):
+    found = gate.judge(ranked(pcoc=pcoc), [], LIMITS)
+    assert found.allowed != blocked
+    assert not blocked or found.reasons[0].startswith(f"ranker.pcoc {pcoc:.4g} is outside 0.6667 to 1.5")
+    assert gate.judge(ranked(pcoc=pcoc), [], limits(tmp_path, "pcoc_factor: ~")).allowed
+
+
+def test_of_a_pcoc_neither_more_nor_less_is_better():
+    past = [ranked(pcoc=1 + 0.2 * (place % 2)) for place in range(15)]
+    assert gate.judge(ranked(pcoc=0.85), past, LIMITS).allowed  # below 0.9 × the minimum, within three deviations
+    assert not gate.judge(ranked(pcoc=0.7), past, LIMITS).allowed
