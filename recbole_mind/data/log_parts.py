@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from recbole_mind.data import event_log
 from recbole_mind.data.event_log import CLICK, IMPRESSION
 
-PART = 2**20  # events that are counted at once, about
+PART = 2**18  # events that are counted at once, about
+MOST = 512  # parts, each an open file
 
 
 class Parts:
@@ -25,7 +26,7 @@ class Parts:
 
     def __init__(self, folder: Path, rows: int, more: tuple[str, ...]) -> None:
         self.folder, self.more = folder, more
-        self.number = min(256, 1 + rows // PART)
+        self.number = min(MOST, 1 + rows // PART)
         self._held: list[tuple[str, str, int]] = []
 
     def share_out(
@@ -55,8 +56,10 @@ class Parts:
     def _write(self, table: Any, name: str, writers: dict[int, Any], stack: ExitStack) -> None:
         items = table["item"].to_numpy(zero_copy_only=False).astype(object)
         place = pd.util.hash_array(items, categorize=False) % np.uint64(self.number)
-        for part in range(self.number) if len(table) else ():
-            own = table if self.number == 1 else table.filter(pa.array(place == part))
+        order = np.argsort(place, kind="stable")
+        table, ends = table.take(pa.array(order)), np.searchsorted(place[order], np.arange(self.number + 1))
+        for part in range(self.number):
+            own = table.slice(ends[part], ends[part + 1] - ends[part])
             if len(own):
                 if part not in writers:
                     file = stack.enter_context(pa.OSFile(str(self._path(name, part)), "wb"))

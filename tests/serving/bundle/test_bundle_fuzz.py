@@ -42,15 +42,25 @@ def bundles(two_bundles, tmp_path_factory):
 @pytest.mark.parametrize("kind", PATTERNS)
 def test_a_mutated_bundle_recalls_or_is_refused(kind, bundles, tmp_path):
     for seed in {*SEEDS.get(kind, ()), "0"}:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.fuzzed", kind, str(NUMBER), seed, tmp_path, *bundles],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        (line,) = done.stdout.splitlines()
-        found = json.loads(line)
-        assert found["wrong"] == []
-        assert sum(found["counts"].values()) == NUMBER
-        assert found["counts"]["refused"] > 0
+        mutated(kind, seed, bundles, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["json", "npy"])
+def test_a_mutated_bundle_without_interests_recalls_or_is_refused(kind, tmp_path):
+    mutated(kind, "0", [ROOT / "tests/golden/classic/classic_bundle" / name for name in ("ItemKNN", "Pop")], tmp_path)
+
+
+def mutated(kind, seed, bundles, work):
+    """Mutate the bundles, and see that nothing else comes of any."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.fuzzed", kind, str(NUMBER), seed, work, *bundles],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert found["wrong"] == []
+    assert sum(found["counts"].values()) == NUMBER
+    assert found["counts"]["refused"] > 0
