@@ -155,6 +155,7 @@ NOT_RUN = {
     "recbole-mind watch store": ("needs a log of weeks, and does not end", _of_ours),
     "recbole-mind leaderboard benchmarks/": ("takes hours", _of_ours),
     "python -m benchmarks.board_record": ("needs those hours' records", _without_a_parser),
+    "python -m benchmarks leaderboard": ("takes hours", _of_a_module),
     "python -m benchmarks.interest_curve": ("draws over the record", _without_a_parser),
     "python -m benchmarks.two_stages": ("takes an hour", _of_a_module),
     "python -m benchmarks.ablation": ("takes hours", _of_a_module),

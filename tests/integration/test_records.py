@@ -83,6 +83,7 @@ def test_the_pages_figures_are_the_records(section, name, number):
 # of the section on the defaults, the records that its parts show
 PARTS = {
     "": ("next-item", "several-items", "new-users"),
+    "### Beside every single vector": ("single-vector",),
     "### How many interests pay": ("interests",),
     "### Tuned, where several items are asked for": ("several-items-tuned",),
 }
