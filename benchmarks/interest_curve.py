@@ -1,6 +1,6 @@
 """How many interests pay, as a curve for each data set: what K brings over one interest (the paper's Figure 4).
 
-    python -m benchmarks.interest_curve benchmarks/records/interests.json benchmarks/records/interests.png
+python -m benchmarks.interest_curve benchmarks/records/interests.json benchmarks/records/interests.png
 """
 
 from __future__ import annotations

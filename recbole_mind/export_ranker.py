@@ -115,9 +115,7 @@ def write(target: Path, ranker: Ranker, training: str | None, digest: str) -> ma
         onnx.helper.set_model_props(content, {TRAINING: training})
     onnx.save(content, path)
     _try(path, ranker, table)
-    figures: dict[str, float | None] = {
-        name: float(value) for name, value in ranker.valid.items() if np.isfinite(value)
-    }
+    figures = {name: float(value) if np.isfinite(value) else None for name, value in ranker.valid.items()}
     return manifest.RankerPart(
         checkpoint=digest,
         history=L,

@@ -74,7 +74,10 @@ class RankingBatches:
         items, scores, origins = (torch.cat(pair) for pair in zip(own, (drawn, scores, origins), strict=True))
         label = torch.zeros(len(items))
         label[: len(rows)] = 1
-        return self.interaction(torch.cat([rows, many]), items, scores, origins, label)
+        every = torch.cat([rows, many])
+        if len(every) == 1:  # of which batch normalisation makes nothing
+            every, items, scores, origins, label = (part.repeat(2) for part in (every, items, scores, origins, label))
+        return self.interaction(every, items, scores, origins, label)
 
     def interaction(
         self, rows: Tensor, items: Tensor, scores: Tensor, origins: Tensor, label: Tensor | None = None

@@ -86,8 +86,9 @@ class RankingDIN(DIN):
         real = vectors[1:].numpy()
         _, _, directions = np.linalg.svd(real - real.mean(0), full_matrices=False)
         start = torch.from_numpy((real - real.mean(0)) @ directions[: table.shape[1]].T)
+        start = nn.functional.pad(start, (0, table.shape[1] - start.shape[1]))  # few items have few directions
         own = slice(first + 1, first + len(vectors))  # the ids of items, among the values of other fields
-        table[own] = start / start.std() * table[own].std()
+        table[own] = (start * float(table[own].std() / start.std())).to(table.device)
 
     @torch.no_grad()
     def item_table(self) -> Tensor:

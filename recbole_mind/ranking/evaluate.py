@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
+from recbole_mind.errors import require
 from recbole_mind.evaluation.hits import Hits, per_user
 from recbole_mind.ranking.batches import RankingBatches
 from recbole_mind.ranking.recalled import RecalledLists
@@ -42,8 +43,7 @@ class TwoStages(NamedTuple):
         for name, hits in (("", self.ranked), ("recall_", self.recall)):
             for metric in ("ndcg", "recall"):
                 for k in TOPK:
-                    if k <= hits.found.shape[1]:
-                        found[f"{name}{metric}@{k}"] = float(per_user(hits, f"{metric}@{k}").mean())
+                    found[f"{name}{metric}@{k}"] = float(per_user(hits, f"{metric}@{k}").mean())
         return found | {"auc": self.auc, "pcoc": self.pcoc, "loss": self.loss}
 
 
@@ -77,6 +77,8 @@ def evaluate(model: Any, batches: RankingBatches, lists: RecalledLists) -> TwoSt
     kept = numbers > 0
     order = ranked_order(model, batches, lists).numpy()
     after: Bools = np.take_along_axis(found, order, axis=1)
+    short = max(0, max(TOPK) - found.shape[1])
+    found, after = (np.pad(part, ((0, 0), (0, short))) for part in (found, after))
     users = hashlib.sha256(lists.users.numpy()[kept].tobytes()).hexdigest()
     top = max(TOPK)
     recall, ranked = (Hits(hits[kept, :top], numbers[kept], users) for hits in (found, after))
@@ -95,6 +97,8 @@ def _calibration(model: Any, batches: RankingBatches) -> tuple[float, float, flo
         guesses.append(model.predict(drawn.to(model.popularity.device)).cpu().double().numpy())
         labels.append(drawn[model.LABEL_FIELD].numpy())
     label, guess = np.concatenate(labels), np.concatenate(guesses)
+    diverged = "the ranker's probabilities are no numbers: learning_rate is too high for these settings; try a tenth"
+    require(bool(np.isfinite(guess).all()), diverged)
     if label.all():  # each draw was a target
         return math.nan, float(guess.mean()), float(-np.log(guess).mean())
     loss = log_loss(label, guess.clip(1e-7, 1 - 1e-7))

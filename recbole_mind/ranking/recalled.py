@@ -99,18 +99,31 @@ class RecallStage:
         self.scale = 1 / float(model.temperature)
         self.index = MultiVectorIndex.build(np.ascontiguousarray(self.vectors[1:].numpy()), "exact", device="cpu")
 
-    def lists(self, batches: Iterable[Any], n: int) -> RecalledLists:
+    def lists(self, batches: Iterable[Any], n: int, chosen: Tensor | None = None) -> RecalledLists:
         """What recall brings for the rows of a loader's batches.
 
         Args:
             batches: rows, what is kept out of their ranking, and their targets, as a loader for evaluation gives them.
             n: how many candidates.
+            chosen: ``[R]`` booleans, which of the rows; by default all.
         """
-        parts, start = [], 0
+        parts, start, seen = [], 0, 0
         for rows, history, targets_of, targets in batches:
-            part = self._of(rows, history, n)
-            parts.append((*part, targets_of.cpu() + start, targets.cpu()))
-            start += len(part[0])
+            targets_of, targets = targets_of.cpu(), targets.cpu()
+            kept = torch.arange(len(rows)) if chosen is None else chosen[seen : seen + len(rows)].nonzero().flatten()
+            seen += len(rows)
+            if not len(kept):
+                continue
+            if len(kept) < len(rows):
+                place = torch.full((len(rows),), -1)
+                place[kept] = torch.arange(len(kept))
+                mine = place[targets_of] >= 0
+                rows, targets_of, targets = rows[kept], place[targets_of[mine]], targets[mine]
+                if history is not None:
+                    whose, items = (torch.as_tensor(part).cpu().long() for part in history)
+                    history = place[whose[place[whose] >= 0]], items[place[whose] >= 0]
+            parts.append((*self._of(rows, history, n), targets_of + start, targets))
+            start += len(rows)
         return RecalledLists(*(torch.cat(arrays) for arrays in zip(*parts, strict=True)))
 
     def rows_of(self, dataset: Any, rows: Tensor, mask_history: bool) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
 
 from recbole_mind.config import in_force, keys, loading
-from recbole_mind.errors import InputError, require
+from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.ranking.batches import RankingBatches
 from recbole_mind.ranking.din import RankingDIN
 from recbole_mind.ranking.evaluate import TwoStages, evaluate
@@ -26,6 +28,7 @@ from recbole_mind.util import json_text
 from recbole_mind.util.files import sha256, write_atomic
 
 _JUDGED = 2000  # histories at most, by which an epoch is chosen
+_OF_RECALL = ("data_path", "checkpoint_dir", "mask_history", "eval_batch_size", "use_gpu", "gpu_id", "state")
 METRIC = "NDCG@10"  # of the final list, which chooses the epoch
 
 
@@ -141,9 +144,15 @@ def rank(
         model = _model(config, loaded, stage, own)
         model.calibrate(learnt.scores[learnt.ids > 0], 1 / (1 + own.num_negatives))
         mark = sha256(path)
-        trainer = RankingTrainer(config, model, {"recall": mark, "seed": seed, "settings": own.model_dump()})
+        masked = bool(loaded.config["mask_history"])
+        if not masked:
+            logging.getLogger().warning(
+                "mask_history is False: candidates hold items of the history, which recommend leaves out by default"
+            )
+        made = {"seed": seed, "mask_history": masked}
+        trainer = RankingTrainer(config, model, {"recall": mark, "settings": own.model_dump(), **made})
         if resume is not None:
-            _check_resumed(resume, path, own, seed)
+            _check_resumed(resume, path, own.model_dump() | made)
             trainer.resume_checkpoint(str(resume))
         dataset = loaded.train_data._dataset
         train = RankingBatches(config, dataset, stage, learnt, own)
@@ -185,13 +194,14 @@ def load_ranker(path: str | Path, recall: str | Path, loaded: Loaded | None = No
         InputError: a file that cannot be used, or the ranker is of another recall.
     """
     content = checkpoint.load(path)
+    loaded = _recall(recall, {}) if loaded is None else loaded
     _check(content, path, recall)
     own, _ = settings(content["ranking"]["settings"])
-    loaded = _recall(recall, {}) if loaded is None else loaded
     config = _config(loaded, own, content["settings"]["seed"], {})
     with quiet(config):
         stage = RecallStage(loaded.model, own.history)
         model = _model(config, loaded, stage, own)
+        checkpoint.check_data(content, model, loaded.train_data._dataset, f"ranker '{path}'")
         checkpoint.restore(model, content)
     return Ranker(model.eval(), loaded, stage, own, config, dict(content["best_valid_result"] or {}))
 
@@ -205,19 +215,27 @@ def _check(content: Mapping[str, Any], path: str | Path, recall: str | Path) -> 
     require(same, f"ranker '{path}' was trained on another recall than '{recall}'; rank that one")
 
 
-def _check_resumed(path: str | Path, recall: str | Path, own: RankingSettings, seed: int) -> None:
+def _check_resumed(path: str | Path, recall: str | Path, asked: Mapping[str, Any]) -> None:
     """Refuse to go on from a ranker's checkpoint with other settings than it was trained with."""
     content = checkpoint.load(path)
     _check(content, path, recall)
-    then = content["ranking"]["settings"] | {"seed": content["ranking"].get("seed")}
-    for key, value in {**own.model_dump(), "seed": seed}.items():
+    then = content["ranking"]["settings"] | content["ranking"]
+    for key, value in asked.items():
         good = then.get(key) == value
         require(good, f"{key}: ranker '{path}' was trained with {then.get(key)!r}, not {value!r}; set it so")
 
 
 def _recall(path: str | Path, rest: Mapping[str, Any]) -> Loaded:
     keys.check_has_interests(checkpoint.load(path)["settings"]["model"], "to rank")
-    return load(path, {"checkpoint_dir": str(Path(path).parent)} | dict(rest))
+    for key in rest:
+        known = (*RankingSettings.model_fields, *_OF_RECALL)
+        message = f"{key}: it is no setting of a ranker{nearest(key, known)}; allowed: {', '.join(known)}"
+        require(key in _OF_RECALL, message)
+    loaded = load(path, {"checkpoint_dir": str(Path(path).parent)} | dict(rest))
+    for loader in (loaded.valid_data, loaded.test_data):
+        whole = isinstance(loader, FullSortEvalDataLoader)
+        require(whole, f"eval_args: recall '{path}' is judged by sampled candidates; allowed: one with mode full")
+    return loaded
 
 
 def _config(loaded: Loaded, own: RankingSettings, seed: int, rest: Mapping[str, Any]) -> Any:
@@ -258,8 +276,11 @@ def _lists(loaded: Loaded, stage: RecallStage, own: RankingSettings, seed: int) 
         require(
             len(loaded.valid_data._dataset) > 1, "learn_from: 'validation' has nothing to learn from; allowed: training"
         )
-        lists = stage.lists(loaded.valid_data, own.candidates)
-        order = torch.randperm(len(lists), generator=generator)[: own.lists]
+        R = len(loaded.valid_data._dataset)
+        chosen = torch.zeros(R, dtype=torch.bool)
+        chosen[torch.randperm(R, generator=generator)[: own.lists]] = True
+        lists = stage.lists(loaded.valid_data, own.candidates, chosen)
+        order = torch.randperm(len(lists), generator=generator)
     else:
         dataset = loaded.train_data._dataset
         order = torch.randperm(len(dataset), generator=generator)[: own.lists].sort().values

@@ -29,8 +29,8 @@ class RankingSettings(Specification):
     mlp_hidden_size: Sizes
     dropout_prob: Annotated[float, Number(0, 0.99)]
     start_from_recall: Annotated[bool, Allowed("True, False")]
-    learning_rate: Annotated[float, Number(0, above=True)]
-    weight_decay: Annotated[float, Number(0)]
+    learning_rate: Annotated[float, Number(0, 10, above=True)]
+    weight_decay: Annotated[float, Number(0, 10)]
     train_batch_size: Annotated[int, Number(1, 2**31 - 1)]
     epochs: Annotated[int, Number(1, 2**31 - 1)]
     stopping_step: Annotated[int, Number(1, 2**31 - 1)]

@@ -320,21 +320,26 @@ class Recaller:
         )
         require(good, message)
         found = self.recall(history, profile, candidates, **options)
-        said = (found.fallback, found.unknown, found.unknown_profile, found.unknown_allowed, found.unknown_denied)
-        if found.fallback is not None or not found.items:
-            scores = found.scores[:n]
-            return Recommended(found.items[:n], scores, scores, found.interests[:n], 0, *said)
-        read = self._history(history, None)[0]
-        rows = self._rows(found.items, "candidates")
-        chances = ranker.probabilities(read, rows, np.array(found.scores, np.float32), np.array(found.interests))
-        order = np.argsort(-chances, kind="stable")[:n]
+        ranked = found.fallback is None and bool(found.items)
+        scores, order = found.scores, np.arange(len(found.items))
+        if ranked:
+            read, rows = self._history(history, None)[0], self._rows(found.items, "candidates")
+            chances = ranker.probabilities(read, rows, np.array(found.scores, np.float32), np.array(found.interests))
+            scores, order = chances.astype(float).tolist(), np.argsort(-chances, kind="stable")
+        order = order[:n]
+        if options.get("funnel"):
+            options["funnel"][-1] = options["funnel"][-1]._replace(returned=len(order))
         return Recommended(
             [found.items[place] for place in order],
-            chances[order].astype(float).tolist(),
+            [scores[place] for place in order],
             [found.scores[place] for place in order],
             [found.interests[place] for place in order],
-            len(rows),
-            *said,
+            len(found.items) if ranked else 0,
+            found.fallback,
+            found.unknown,
+            found.unknown_profile,
+            found.unknown_allowed,
+            found.unknown_denied,
         )
 
     def _funnel(self, pool: ItemPool, seen: Ints, denied: Ints, returned: int) -> Funnel:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_mind.errors import InputError
 from recbole_mind.ranking.din import ORIGIN
 from recbole_mind.ranking.evaluate import evaluate, ranked_order
 from recbole_mind.ranking.run import Ranker, _config, _model
@@ -84,3 +85,17 @@ def test_ties_stay_in_recalls_order_and_empty_places_come_last(ranker):
     assert ranked_order(model, ranker.batches(lists), lists)[0].tolist() == list(range(12))
     model = _Known(lambda batch: batch["item_id"] == 0)  # would like the empty ones
     assert sorted(ranked_order(model, ranker.batches(lists), lists)[0].tolist()[:5]) == list(range(5))
+
+
+def test_probabilities_that_are_no_numbers_are_told(ranker):
+    lists = ranker.test_lists()
+    model = _Known(lambda batch: batch["item_id"] > 0)
+    model.predict = lambda interaction: model.logits(interaction) * math.nan
+    with pytest.raises(InputError, match="learning_rate is too high"):
+        evaluate(model, ranker.batches(lists), lists)
+
+
+def test_lists_shorter_than_they_are_judged_by_are_judged(ranker):
+    lists = ranker.stage.lists(ranker.loaded.test_data, 3)
+    figures = evaluate(ranker.model, ranker.batches(lists), lists).figures()
+    assert figures["recall@10"] == figures["recall@50"] == pytest.approx(lists.found().any(1).mean())

@@ -30,6 +30,14 @@ def test_lists_hold_the_best_items_that_are_not_in_the_history(loaded, stage):
     assert row == len(lists)
 
 
+def test_chosen_rows_have_the_lists_that_they_have_among_all(loaded, stage):
+    every = stage.lists(loaded.test_data, 7)
+    chosen = torch.arange(len(every)) % 3 == 1
+    some, wanted = stage.lists(loaded.test_data, 7, chosen), every.chosen(chosen.nonzero().flatten())
+    for name in ("users", "histories", "lengths", "ids", "origins", "rows", "targets"):
+        assert torch.equal(getattr(some, name), getattr(wanted, name)), name
+
+
 def test_scores_of_any_item_are_recalls_own(loaded, stage):
     lists = stage.lists(loaded.test_data, 7)
     rows = torch.arange(len(lists)).repeat_interleave(7)

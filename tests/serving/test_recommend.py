@@ -41,6 +41,13 @@ def test_the_ranker_has_an_opinion_of_its_own(recaller):
     assert not all(same)
 
 
+def test_the_funnel_says_what_was_returned(recaller):
+    for history in (HISTORY, []):
+        funnel = []
+        recaller.recommend(history, n=4, candidates=20, funnel=funnel)
+        assert [each.returned for each in funnel] == [4]
+
+
 def test_what_recall_leaves_out_is_not_ranked(recaller):
     found = recaller.recommend(HISTORY, n=5, candidates=50, allowed=["i2", "i3", "i4", "i6"], denied=["i4"])
     assert sorted(found.items) == ["i2", "i6"]  # i3 is of the history

@@ -18,6 +18,7 @@ from recbole_mind.util.arrays import open_array
 INPUTS = ("behaviors", "length", "items", "popularity", "scores", "interests")
 OUTPUTS = ("logits",)
 _BLOCK = 2**16  # items that are checked at once
+_NUMBERS = 2**20  # of behaviours beside candidates at once, which the graph makes some tensors of
 
 
 class RankingGraph:
@@ -61,6 +62,7 @@ class RankingGraph:
         found = self._session.run(OUTPUTS, dict(zip(INPUTS, given, strict=True)))[0]
         fits = found.shape == (len(items),) and found.dtype == np.float32
         require(fits, f"'ranker.onnx' gives an array of shape {list(found.shape)}")
+        require(bool(np.isfinite(found).all()), "'ranker.onnx' gives values that are not finite")
         logits: Floats = found
         return logits
 
@@ -95,7 +97,10 @@ class Ranker:
             for name, values in (("items", items), ("popularity", popularity)):
                 finite = bool(np.isfinite(values[begin : begin + _BLOCK]).all())
                 require(finite, f"'ranker/{name}.npy' holds NaN or infinite values")
-        return cls(graph, items, popularity, part.history, max(K, 1))
+        found = cls(graph, items, popularity, part.history, max(K, 1))
+        one = np.zeros(1, np.int64)
+        found.probabilities(one, one, np.zeros(1, np.float32), one)  # it fits what stands beside it
+        return found
 
     def probabilities(self, history: Ints, rows: Ints, scores: Floats, interests: Ints) -> Floats:
         """The probabilities ``[M]`` that candidates are clicked.
@@ -115,6 +120,11 @@ class Ranker:
         behaviors = np.zeros((self._history, self._items.shape[1]), np.float32)
         behaviors[: len(read)] = self._items[read]
         origins = np.clip(interests, 0, self._interests - 1)
-        logits = self._graph(behaviors, len(read), self._items[rows], self._popularity[rows], scores, origins)
-        result: Floats = 1 / (1 + np.exp(-logits.clip(-60, 60)))
+        step = max(1, _NUMBERS // behaviors.size)
+        parts = []
+        for begin in range(0, len(rows), step):
+            part = slice(begin, begin + step)
+            items, popularity = self._items[rows[part]], self._popularity[rows[part]]
+            parts.append(self._graph(behaviors, len(read), items, popularity, scores[part], origins[part]))
+        result: Floats = 1 / (1 + np.exp(-np.concatenate(parts).clip(-60, 60)))
         return result

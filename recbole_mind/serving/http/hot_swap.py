@@ -326,7 +326,7 @@ def try_bundle(folder: str) -> None:
 
 
 def _smoke(recaller: Recaller) -> None:
-    """Recall once for the most popular items, and once for nobody.
+    """Recall once for the most popular items, and once for nobody; rank them too, where there is a ranker.
 
     Raises:
         InputError: nothing comes, or scores that are no numbers.
@@ -337,3 +337,5 @@ def _smoke(recaller: Recaller) -> None:
         found = recaller.recall(given, n=SMOKE, exclude_seen=False)
         good = bool(found.items) and bool(np.isfinite(found.scores).all())
         require(good, f"bundle '{opened.folder}' does not recall: it gives {len(found.items)} items on trial")
+        if opened.ranks:
+            recaller.recommend(given, SMOKE, SMOKE, exclude_seen=False)

@@ -99,9 +99,13 @@ def _strangers(items: Any, histories: Sequence[Any], interests: Sequence[Any]) -
 def _smoke(recaller: Any, history: list[str]) -> list[str]:
     """What is wrong with one recall, and with one for nobody."""
     faults = []
-    for name, given in (("a recall", history), ("a recall for an empty history", [])):
+    tried = [("a recall", recaller.recall, history), ("a recall for an empty history", recaller.recall, [])]
+    if recaller.bundle.ranks:
+        tried += [("a recommendation", recaller.recommend, history)]
+        tried += [("a recommendation for an empty history", recaller.recommend, [])]
+    for name, call, given in tried:
         try:
-            found = recaller.recall(given, n=10)
+            found = call(given, n=10)
         except (InputError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             faults.append(f"{name} fails: {error}")
             continue

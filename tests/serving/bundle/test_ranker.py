@@ -3,13 +3,17 @@
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from recbole_mind.errors import InputError
 from recbole_mind.ranking.run import load_ranker
+from recbole_mind.serving.bundle import ranker as ranker_module
 from recbole_mind.serving.bundle import sealed_folder
 from recbole_mind.serving.bundle.bundle import Bundle
+from recbole_mind.serving.bundle.ranker import Ranker
+from recbole_mind.serving.store import gate, self_check
 from recbole_mind.util.arrays import save_array
 from tests.support.bundles import exported, ranked, reseal, trained
 
@@ -47,6 +51,37 @@ def test_probabilities_are_those_of_the_model(recall, second, folder):
             np.testing.assert_allclose(found, wanted, atol=1e-5)
             seen.add(length)
     assert len(seen) > 1  # histories of several lengths
+
+
+def test_many_candidates_are_ranked_in_parts(folder, monkeypatch):
+    bundle = Bundle.load(folder)
+    rows, scores, origins = np.arange(50), np.linspace(0, 1, 50, dtype=np.float32), np.arange(50) % 3
+    whole = bundle.ranker.probabilities(np.array([3, 4]), rows, scores, origins)
+    monkeypatch.setattr(ranker_module, "_NUMBERS", 1)
+    np.testing.assert_allclose(bundle.ranker.probabilities(np.array([3, 4]), rows, scores, origins), whole, rtol=1e-6)
+
+
+def test_a_ranker_that_does_not_fit_or_gives_no_numbers_is_refused_when_it_is_opened(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "bundle")
+    path = tmp_path / "bundle/manifest.json"
+    path.write_text(path.read_text().replace('"history": 5', '"history": 6'))
+    reseal(tmp_path / "bundle")
+    with pytest.raises(InputError, match=r"'ranker.onnx' fails"):
+        Bundle.load(tmp_path / "bundle")
+    shutil.copytree(folder, tmp_path / "other")
+    graph = onnx.load(tmp_path / "other/ranker.onnx")
+    weight = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.raw_data = np.full(len(weight.raw_data) // 4, np.nan, np.float32).tobytes()
+    onnx.save(graph, tmp_path / "other/ranker.onnx")
+    reseal(tmp_path / "other")
+    with pytest.raises(InputError, match="gives values that are not finite"):
+        Bundle.load(tmp_path / "other")
+
+
+def test_the_gate_tries_the_ranker(folder, monkeypatch):
+    assert self_check.self_checks(folder, gate.limits()).faults == ()
+    monkeypatch.setattr(Ranker, "probabilities", lambda self, *_: np.full(len(_[1]), np.nan))
+    assert "a recommendation gives" in self_check.self_checks(folder, gate.limits()).faults[0]
 
 
 def test_nothing_to_rank_is_no_graphs_affair(folder):
