@@ -182,19 +182,22 @@ def rank(
     return result, ranker
 
 
-def load_ranker(path: str | Path, recall: str | Path, loaded: Loaded | None = None) -> Ranker:
+def load_ranker(
+    path: str | Path, recall: str | Path, loaded: Loaded | None = None, data: Mapping[str, Any] | None = None
+) -> Ranker:
     """Open a ranker.
 
     Args:
         path: its checkpoint.
         recall: the checkpoint of the recall that it was trained on.
         loaded: that recall, if it is open.
+        data: where its data are, such as ``data_path``, if it is not.
 
     Raises:
         InputError: a file that cannot be used, or the ranker is of another recall.
     """
     content = checkpoint.load(path)
-    loaded = _recall(recall, {}) if loaded is None else loaded
+    loaded = _recall(recall, data or {}) if loaded is None else loaded
     _check(content, path, recall)
     own, _ = settings(content["ranking"]["settings"])
     config = _config(loaded, own, content["settings"]["seed"], {})

@@ -21,6 +21,7 @@ from recbole_mind.experiments.sweep import spec as sweep_spec
 from recbole_mind.experiments.sweep.result import result_of
 from recbole_mind.experiments.sweep.state import Sweep
 from recbole_mind.experiments.trial import hits_beside, read_record
+from recbole_mind.ranking.run import load_ranker
 from recbole_mind.serving.bundle.bundle import verify
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
@@ -97,6 +98,24 @@ def test_a_classic_bundle_recalls_what_it_did(name, model, tmp_path, monkeypatch
         monkeypatch.setattr(make, "HERE", tmp_path)
         folder = make.make("now", "classic_bundle")
     recalls_what_it_did(folder / "classic_bundle", model)
+
+
+@pytest.mark.parametrize("name", [*sorted(path.parent.name for path in make.HERE.glob("*/ranked_bundle")), "now"])
+def test_a_ranked_bundle_recommends_what_it_did(name, tmp_path, monkeypatch):
+    folder = make.HERE / name / "ranked_bundle"
+    if name == "now":
+        monkeypatch.setattr(make, "HERE", tmp_path)
+        folder = make.make("now", "ranked_bundle") / "ranked_bundle"
+    known = expected(folder)
+    assert verify(folder / "MIND")["ranker"]["history"] == 5
+    recaller = Recaller.load(folder / "MIND", threads=1)
+    for question, answer in zip(known["questions"], known["answers"], strict=True):
+        found = json.loads(json.dumps(recaller.recommend(**question)._asdict()))
+        for scores in ("scores", "recall_scores"):
+            assert found.pop(scores) == pytest.approx(answer.pop(scores), **NEAR)
+        assert found == answer
+    opened = load_ranker(folder / "ranker.pth", folder / "recall.pth", data={"data_path": str(make.DATA)})
+    assert opened.judged(opened.test_lists()).figures() == pytest.approx(known["test"])
 
 
 def recalls_what_it_did(folder, model):

@@ -188,3 +188,27 @@ def test_the_readmes_figures_of_the_defaults_are_the_records():
             assert text == f"{written(own['recall@50']['mean'])} / {written(own['ndcg@50']['mean'])}"
             checked += 1
     assert checked == 15
+
+
+def test_the_figures_of_two_stages_are_their_records():
+    """Every cell of the tables of docs/two-stages.md."""
+    content = record("two-stages")
+    head, rows, checked = [], {}, 0
+    for line in prose("docs/two-stages.md").splitlines():
+        if not line.startswith("|") or "---" in line:
+            continue
+        first, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if first in content["datasets"]:
+            head, rows = cells, content["datasets"][first]["rows"]
+            continue
+        for metric, text in zip(head, cells, strict=True):
+            cell = rows[first].get(metric.lower())
+            form = "{:.2f}".format if metric == "PCOC" else written
+            wanted = "–" if cell is None else f"{form(cell['mean'])} ± {form(cell['sd'])}"
+            if cell is not None and cell.get("change") is not None:
+                mark = ("↑" if cell["change"] > 0 else "↓") if cell["p"] < 0.05 else ""
+                wanted += f" {mark}{cell['change']:+.1f}%"
+            assert text == wanted, (first, metric)
+            checked += 1
+    assert checked == 6 * sum(len(table["rows"]) for table in content["datasets"].values())
+    assert len(content["datasets"]) == 2
