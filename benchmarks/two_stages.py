@@ -6,7 +6,7 @@ For each data set and seed, MIND and YouTubeDNN are trained with their defaults,
 also with negatives of the whole catalogue, and on the interactions that recall was trained on. Final lists stand beside
 recall's own: means and deviations over seeds, p by a two-sided Wilcoxon signed-rank test over users, corrected by Holm
 for all comparisons of a data set. Then what the two stages take on one thread, by the bundle of the first seed. What is
-in DIR already is not made again.
+in DIR already is not made again, and other data sets of the record stay.
 """
 
 from __future__ import annotations
@@ -166,9 +166,10 @@ if __name__ == "__main__":
     content: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": versions(),
-        "seeds": asked.seeds,
         "training": TRAINING,
-        "datasets": {name: table(name, asked.seeds, asked.data_path, asked.output) for name in asked.datasets},
-        "milliseconds": {name: timed(name, asked.seeds[0], asked.data_path, asked.output) for name in asked.datasets},
     }
-    write_atomic(asked.record, to_json(content))
+    done = json.loads(Path(asked.record).read_text())["datasets"] if Path(asked.record).is_file() else {}
+    for name in asked.datasets:
+        done[name] = {"seeds": asked.seeds} | table(name, asked.seeds, asked.data_path, asked.output)
+        done[name]["milliseconds"] = timed(name, asked.seeds[0], asked.data_path, asked.output)
+    write_atomic(asked.record, to_json(content | {"datasets": done}))
