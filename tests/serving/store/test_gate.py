@@ -258,7 +258,7 @@ def trial(monkeypatch):
         index = MultiVectorIndex.build(vectors, factory, "cosine", threads=1)
         tokens = types.SimpleNamespace(tokens=lambda rows: [f"i{row}" for row in rows])
         kind = types.SimpleNamespace(kind="interests")
-        bundle = types.SimpleNamespace(index=index, item_tokens=tokens, profile=(), manifest=kind)
+        bundle = types.SimpleNamespace(index=index, item_tokens=tokens, profile=(), manifest=kind, ranks=False)
         recaller = StandInRecaller(bundle)
         change(bundle, recaller)
         load = types.SimpleNamespace(load=lambda folder, **more: bundle)
