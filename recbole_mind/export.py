@@ -6,7 +6,6 @@ Shape legend: B users, L history length (padded), K interests, D embedding size,
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_mind import export_classic, export_ranker
+from recbole_mind import export_classic, export_graph, export_ranker
 from recbole_mind.config import keys, loading
 from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.layers.embeddings import FeatureEmbedding
@@ -28,7 +27,6 @@ from recbole_mind.retrieval.storage import training_of
 from recbole_mind.retrieval.types import Bools, Floats, Ints
 from recbole_mind.serving.bundle import manifest, sealed_folder, signing
 from recbole_mind.serving.bundle.encoder import INPUTS, OUTPUTS, Encoder
-from recbole_mind.serving.bundle.onnx_session import TRAINING
 from recbole_mind.serving.bundle.token_index import TokenIndex
 from recbole_mind.training import checkpoint, describe, load
 from recbole_mind.training.result import versions
@@ -40,7 +38,6 @@ SAMPLE = 200  # histories on which encoder and index are tried
 DEPTH = 1000  # at which the index's recall is measured
 ENOUGH = 0.97  # of the exact search, for an index that nobody has chosen
 TOLERANCE = 1e-5  # between the exported encoder and the model
-_OPSET = 17
 _TRAINING = ("MAX_ITEM_LIST_LENGTH", "epochs", "eval_args", "learner", "learning_rate", "seed", "train_batch_size",
              "weight_decay")  # fmt: skip
 
@@ -188,24 +185,7 @@ def write_encoder(path: Path, model: RetrievalModel, training: str | None = None
     if model.time_gaps is not None:
         example.append(torch.rand(B, L, generator=generator))
         axes["gaps"] = {0: "B", 1: "L"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # checks of L in Python hold for every L up to the longest
-        torch.onnx.export(
-            _Graph(model).eval(),
-            tuple(example),
-            path,
-            dynamo=False,  # traced: the newer exporter writes source paths into the graph, and fixes its shapes
-            opset_version=_OPSET,
-            input_names=list(INPUTS[: len(example)]),
-            output_names=list(OUTPUTS),
-            dynamic_axes=axes,
-        )
-    if training is not None:
-        import onnx
-
-        graph = onnx.load(path)
-        onnx.helper.set_model_props(graph, {TRAINING: training})
-        onnx.save(graph, path)
+    export_graph.write(path, _Graph(model).eval(), example, INPUTS[: len(example)], OUTPUTS, axes, training)
 
 
 def _sample(loaded: load.Loaded) -> Any:

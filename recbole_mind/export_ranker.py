@@ -6,7 +6,6 @@ Shape legend: M candidates, L behaviours that are read (padded), N items, W what
 from __future__ import annotations
 
 import copy
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_mind import export_graph
 from recbole_mind.errors import require
 from recbole_mind.ranking.din import RankingDIN
 from recbole_mind.ranking.run import Ranker
 from recbole_mind.serving.bundle import manifest
-from recbole_mind.serving.bundle.onnx_session import TRAINING
 from recbole_mind.serving.bundle.ranker import INPUTS, OUTPUTS, RankingGraph
 from recbole_mind.util.arrays import save_array
 
 TOLERANCE = 1e-4  # between the exported ranker and the model, of a logit
-_OPSET = 17
 _TRIED, _DEPTH = 50, 100  # histories and candidates of each
 
 
@@ -95,25 +93,8 @@ def write(target: Path, ranker: Ranker, training: str | None, digest: str) -> ma
         torch.zeros(M, dtype=torch.long),
     )
     path = target / "ranker.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # checks in Python hold for any number of candidates
-        torch.onnx.export(
-            graph,
-            example,
-            path,
-            dynamo=False,  # as for the encoder
-            opset_version=_OPSET,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "M"} for name in (*INPUTS[2:], *OUTPUTS)},
-        )
-    import onnx
-
-    content = onnx.load(path)
-    _settle(content.graph)
-    if training is not None:
-        onnx.helper.set_model_props(content, {TRAINING: training})
-    onnx.save(content, path)
+    axes = {name: {0: "M"} for name in (*INPUTS[2:], *OUTPUTS)}
+    export_graph.write(path, graph, example, INPUTS, OUTPUTS, axes, training, _settle)
     _try(path, ranker, table)
     figures = {name: float(value) if np.isfinite(value) else None for name, value in ranker.valid.items()}
     return manifest.RankerPart(

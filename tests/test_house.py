@@ -50,7 +50,7 @@ ELSEWHERE = [
     ("tests/serving/bundle/test_bundle.py", "what is exported is what a bundle holds",
      "export serving/bundle/encoder serving/bundle/onnx_session"),
     ("tests/serving/bundle/test_ranker.py", "what is exported is held against the model",
-     "export_ranker"),
+     "export_graph export_ranker"),
     ("tests/serving/test_recaller.py", "types, and what a recaller asks",
      "serving/interest_search serving/results serving/retriever"),
     ("tests/serving/test_batch.py", "the line of a recall for many",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from recbole_mind import InputError, export
+from recbole_mind import InputError, export_graph
 from recbole_mind.serving.bundle import onnx_check
 from recbole_mind.serving.bundle.encoder import Encoder
 from recbole_mind.serving.bundle.onnx_session import MEMORY
@@ -119,7 +119,7 @@ def test_a_graph_of_ours_runs():
     found = Encoder(content)(np.array([[[1, 2], [3, 4]]], np.float32), np.array([2]), np.zeros((1, 0), np.float32))
     assert found.interests.tolist() == [[[4, 6]]]
     assert found.weights.tolist() == [[[1, 1]]]
-    assert export._OPSET == onnx_check.OPSET
+    assert export_graph.OPSET == onnx_check.OPSET
 
 
 @pytest.mark.parametrize("what", REFUSED)
