@@ -70,7 +70,7 @@ def _show(result: RankingResult) -> None:
 
 
 def _cells(figures: Mapping[str, float], prefix: str) -> list[str]:
-    return [f"{figures[prefix + name]:.4f}" if prefix + name in figures else "-" for name in _COLUMNS]
+    return [f"{figures[prefix + name]:.4f}" for name in _COLUMNS]
 
 
 COMMAND = Command(

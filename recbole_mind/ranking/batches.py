@@ -27,22 +27,22 @@ class RankingBatches:
         stage: of recall.
         lists: whose targets are the positives.
         settings: of the ranker.
+
+    Attributes:
+        lists: as given.
+        rows, places: ``[Q]`` of the positives, in the lists.
     """
 
     def __init__(
         self, config: Any, dataset: Any, stage: RecallStage, lists: RecalledLists, settings: RankingSettings
     ) -> None:
-        self._dataset, self._stage, self._lists, self._settings = dataset, stage, lists, settings
+        self.lists = lists
+        self._dataset, self._stage, self._settings = dataset, stage, settings
         self._label = config["LABEL_FIELD"]
         self.rows, self.places = lists.brought()
         self._barred = torch.from_numpy(lists.found()) | (lists.ids == 0)
         self.generator = torch.Generator().manual_seed(config["seed"])
         self.order = BatchOrder(len(self.rows), settings.train_batch_size, len(self.rows) > 0, self.generator)
-
-    @property
-    def dataset(self) -> Any:
-        """The data set that the fields are of."""
-        return self._dataset
 
     def __len__(self) -> int:
         return len(self.order)
@@ -56,7 +56,7 @@ class RankingBatches:
 
         A draw that is a target of the same list is left out, so that some positives have fewer.
         """
-        lists, n = self._lists, self._settings.num_negatives
+        lists, n = self.lists, self._settings.num_negatives
         rows, places = self.rows[chosen], self.places[chosen]
         many = rows.repeat_interleave(n)
         if self._settings.negatives == "uniform":
@@ -83,7 +83,7 @@ class RankingBatches:
         self, rows: Tensor, items: Tensor, scores: Tensor, origins: Tensor, label: Tensor | None = None
     ) -> Interaction:
         """Candidates of the lists at ``rows``, as the model takes them; all arguments are ``[B]``."""
-        lists, dataset = self._lists, self._dataset
+        lists, dataset = self.lists, self._dataset
         fields = {
             dataset.uid_field: lists.users[rows],
             dataset.item_id_list_field: lists.histories[rows],

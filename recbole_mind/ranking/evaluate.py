@@ -13,7 +13,6 @@ from sklearn.metrics import log_loss, roc_auc_score
 from recbole_mind.errors import require
 from recbole_mind.evaluation.hits import Hits, per_user
 from recbole_mind.ranking.batches import RankingBatches
-from recbole_mind.ranking.recalled import RecalledLists
 from recbole_mind.retrieval.types import Bools
 
 TOPK = (10, 50)
@@ -48,8 +47,9 @@ class TwoStages(NamedTuple):
 
 
 @torch.no_grad()
-def ranked_order(model: Any, batches: RankingBatches, lists: RecalledLists) -> torch.Tensor:
+def ranked_order(model: Any, batches: RankingBatches) -> torch.Tensor:
     """``[R, M]``, the places of each list's candidates by the ranker, best first; ties stay in recall's order."""
+    lists = batches.lists
     R, M = lists.ids.shape
     model.eval()
     device = model.popularity.device
@@ -65,17 +65,17 @@ def ranked_order(model: Any, batches: RankingBatches, lists: RecalledLists) -> t
 
 
 @torch.no_grad()
-def evaluate(model: Any, batches: RankingBatches, lists: RecalledLists) -> TwoStages:
+def evaluate(model: Any, batches: RankingBatches) -> TwoStages:
     """Judge a ranker.
 
     Args:
         model: the ranker.
-        batches: of the same lists, for their negatives.
-        lists: with targets.
+        batches: of the lists that it is judged on, with their targets.
     """
+    lists = batches.lists
     found, numbers = lists.found(), lists.numbers()
     kept = numbers > 0
-    order = ranked_order(model, batches, lists).numpy()
+    order = ranked_order(model, batches).numpy()
     after: Bools = np.take_along_axis(found, order, axis=1)
     short = max(0, max(TOPK) - found.shape[1])
     found, after = (np.pad(part, ((0, 0), (0, short))) for part in (found, after))

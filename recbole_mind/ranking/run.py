@@ -90,7 +90,7 @@ class Ranker:
 
     def judged(self, lists: RecalledLists) -> TwoStages:
         """The two stages on lists."""
-        return evaluate(self.model, self.batches(lists), lists)
+        return evaluate(self.model, self.batches(lists))
 
     def batches(self, lists: RecalledLists) -> RankingBatches:
         """Batches of the lists' targets and negatives."""
@@ -115,7 +115,8 @@ def rank(
 
     Args:
         path: the checkpoint of recall.
-        given: settings, the ranker's and those that :func:`~recbole_mind.training.load.load` takes.
+        given: the ranker's settings (``properties/ranking/DIN.yaml``), and of recall's those that say where its data
+            are and how it is run.
         seed: of the ranker's training; recall's by default.
         record: where to write the result as JSON.
         resume: a checkpoint of the ranker to go on from.
@@ -158,7 +159,7 @@ def rank(
         train = RankingBatches(config, dataset, stage, learnt, own)
         few = f"recall brings {len(train.rows)} of {len(learnt.rows)} clicks: too few to learn from"
         require(len(train.rows) > 1, f"candidates: among {own.candidates} {few}")
-        judged = Judged(RankingBatches(config, dataset, stage, held, own), held)
+        judged = Judged(RankingBatches(config, dataset, stage, held, own))
         trainer.fit(train, judged, show_progress=show_progress)
         checkpoint.restore(model, checkpoint.load(trainer.saved_model_file, config["device"]))
         ranker = Ranker(model.eval(), loaded, stage, own, config, dict(trainer.best_valid_result))
@@ -211,10 +212,9 @@ def load_ranker(
 
 def _check(content: Mapping[str, Any], path: str | Path, recall: str | Path) -> None:
     found = content.get("ranking")
-    good = isinstance(found, dict) and {"recall", "settings"} <= set(found) and isinstance(found["settings"], dict)
-    if not good:
+    if not (isinstance(found, dict) and "recall" in found and isinstance(found.get("settings"), dict)):
         raise InputError(f"checkpoint '{path}' is of no ranker; recbole-mind rank makes one")
-    same = found is not None and found["recall"] == sha256(recall)
+    same = found["recall"] == sha256(recall)
     require(same, f"ranker '{path}' was trained on another recall than '{recall}'; rank that one")
 
 
@@ -275,21 +275,17 @@ def _config(loaded: Loaded, own: RankingSettings, seed: int, rest: Mapping[str, 
 def _lists(loaded: Loaded, stage: RecallStage, own: RankingSettings, seed: int) -> tuple[RecalledLists, RecalledLists]:
     """The lists to learn from, and those held out."""
     generator = torch.Generator().manual_seed(seed)
-    if own.learn_from == "validation":
-        require(
-            len(loaded.valid_data._dataset) > 1, "learn_from: 'validation' has nothing to learn from; allowed: training"
-        )
-        R = len(loaded.valid_data._dataset)
-        chosen = torch.zeros(R, dtype=torch.bool)
-        chosen[torch.randperm(R, generator=generator)[: own.lists]] = True
-        lists = stage.lists(loaded.valid_data, own.candidates, chosen)
-        order = torch.randperm(len(lists), generator=generator)
+    new = own.learn_from == "validation"
+    loader = loaded.valid_data if new else loaded.train_data
+    R = len(loader._dataset)
+    require(R > 1 or not new, "learn_from: 'validation' has nothing to learn from; allowed: training")
+    drawn = torch.randperm(R, generator=generator)[: own.lists]
+    if new:
+        lists = stage.lists(loader, own.candidates, torch.zeros(R, dtype=torch.bool).index_fill(0, drawn, True))
     else:
-        dataset = loaded.train_data._dataset
-        order = torch.randperm(len(dataset), generator=generator)[: own.lists].sort().values
         masked = bool(loaded.config["mask_history"])
-        lists = stage.lists(stage.rows_of(dataset, order, masked), own.candidates)
-        order = torch.randperm(len(lists), generator=generator)
+        lists = stage.lists(stage.rows_of(loader._dataset, drawn.sort().values, masked), own.candidates)
+    order = torch.randperm(len(lists), generator=generator)
     number = max(1, min(_JUDGED, round(own.held_out * len(order))))
     require(number < len(order), f"held_out: {own.held_out} leaves nothing of {len(order)} histories to learn from")
     return lists.chosen(order[number:].sort().values), lists.chosen(order[:number].sort().values)

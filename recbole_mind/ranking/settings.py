@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -18,11 +18,11 @@ Sizes = Annotated[
 class RankingSettings(Specification):
     """What ``recbole-mind rank`` takes."""
 
-    learn_from: Annotated[Literal["validation", "training"], OneOf(("validation", "training"))]
+    learn_from: Annotated[str, OneOf(("validation", "training"))]
     held_out: Annotated[float, Number(0, 0.9, above=True)]
     lists: Annotated[int, Number(2, 2**31 - 1)]
     candidates: Annotated[int, Number(2, 2**20)]
-    negatives: Annotated[Literal["candidates", "uniform"], OneOf(("candidates", "uniform"))]
+    negatives: Annotated[str, OneOf(("candidates", "uniform"))]
     num_negatives: Annotated[int, Number(1, 2**16)]
     history: Annotated[int, Number(1, 2**16)]
     embedding_size: Annotated[int, Number(1, 2**16)]

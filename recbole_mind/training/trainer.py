@@ -214,6 +214,10 @@ class SafeTrainer:
             if model_file is not None:
                 checkpoint.check_data(content, self.model, eval_data._dataset, f"checkpoint '{model_file}'")
             checkpoint.restore(self.model, content)
+        return self._judged(eval_data, show_progress)
+
+    def _judged(self, eval_data: Any, show_progress: bool) -> EvaluationResult:
+        """Evaluate the model as it is."""
         dense = partial(super().evaluate, eval_data, load_best_model=False, show_progress=show_progress)  # type: ignore[misc]
         result = evaluator.evaluate(self, eval_data, dense, indexes=self._indexes, show_progress=show_progress)
         return replace(result, topk=self.evaluator.take())

@@ -21,7 +21,7 @@ def ranker(loaded, stage):
 
 def test_untrained_it_ranks_as_recall_does(ranker):
     lists = ranker.test_lists()
-    order = ranked_order(ranker.model, ranker.batches(lists), lists)
+    order = ranked_order(ranker.model, ranker.batches(lists))
     assert order.tolist() == [list(range(lists.ids.shape[1]))] * len(lists)
 
 

@@ -47,7 +47,7 @@ def test_a_ranker_that_knows_the_targets_puts_them_first(ranker):
             [target_of[u] == i for u, i in zip(batch["user_id"].tolist(), batch["item_id"].tolist(), strict=True)]
         )
     )
-    found = evaluate(model, ranker.batches(lists), lists)
+    found = evaluate(model, ranker.batches(lists))
     brought = lists.found().any(1).mean()
     figures = found.figures()
     assert figures["ndcg@10"] == pytest.approx(brought)  # one target each: at the top wherever recall brings it
@@ -61,7 +61,7 @@ def test_a_ranker_that_knows_the_targets_puts_them_first(ranker):
 def test_the_figures_are_their_definitions(ranker):
     lists = ranker.test_lists()
     model = _Known(lambda batch: batch["item_id"] % 2 == 0)
-    found = evaluate(model, ranker.batches(lists), lists)
+    found = evaluate(model, ranker.batches(lists))
     batch = ranker.batches(lists).batch(torch.arange(len(ranker.batches(lists).rows)), torch.Generator().manual_seed(0))
     guess, label = model.predict(batch).double().numpy(), batch["label"].numpy()
     pairs = [(g > h) + 0.5 * (g == h) for g in guess[label == 1] for h in guess[label == 0]]
@@ -73,7 +73,7 @@ def test_the_figures_are_their_definitions(ranker):
 def test_without_a_click_among_the_candidates_nothing_is_said_of_probabilities(ranker):
     lists = ranker.test_lists()
     lists.targets[:] = lists.ids.max() + 1
-    found = evaluate(ranker.model, ranker.batches(lists), lists)
+    found = evaluate(ranker.model, ranker.batches(lists))
     assert all(math.isnan(value) for value in (found.auc, found.pcoc, found.loss))
     assert found.figures()["recall@10"] == 0
 
@@ -82,9 +82,9 @@ def test_ties_stay_in_recalls_order_and_empty_places_come_last(ranker):
     lists = ranker.test_lists()
     lists.ids[0, 5:] = 0
     model = _Known(lambda batch: batch[ORIGIN] < 0)  # all alike
-    assert ranked_order(model, ranker.batches(lists), lists)[0].tolist() == list(range(12))
+    assert ranked_order(model, ranker.batches(lists))[0].tolist() == list(range(12))
     model = _Known(lambda batch: batch["item_id"] == 0)  # would like the empty ones
-    assert sorted(ranked_order(model, ranker.batches(lists), lists)[0].tolist()[:5]) == list(range(5))
+    assert sorted(ranked_order(model, ranker.batches(lists))[0].tolist()[:5]) == list(range(5))
 
 
 def test_probabilities_that_are_no_numbers_are_told(ranker):
@@ -92,10 +92,10 @@ def test_probabilities_that_are_no_numbers_are_told(ranker):
     model = _Known(lambda batch: batch["item_id"] > 0)
     model.predict = lambda interaction: model.logits(interaction) * math.nan
     with pytest.raises(InputError, match="learning_rate is too high"):
-        evaluate(model, ranker.batches(lists), lists)
+        evaluate(model, ranker.batches(lists))
 
 
 def test_lists_shorter_than_they_are_judged_by_are_judged(ranker):
     lists = ranker.stage.lists(ranker.loaded.test_data, 3)
-    figures = evaluate(ranker.model, ranker.batches(lists), lists).figures()
+    figures = evaluate(ranker.model, ranker.batches(lists)).figures()
     assert figures["recall@10"] == figures["recall@50"] == pytest.approx(lists.found().any(1).mean())
