@@ -17,17 +17,14 @@ import http.client
 import json
 import os
 import platform
-import re
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.served import served
 from recbole_mind.analysis.ab_test import comparison, events, simulator
 from recbole_mind.analysis.ab_test.words import significant
 from recbole_mind.cli.main import main as command
@@ -86,19 +83,8 @@ def worth(bundle: Path, people: simulator.World, histories: list[list[int]]) -> 
 @contextlib.contextmanager
 def service(bundle: Path, log: Path, channel: str) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
     """A service of a bundle that keeps events; what posts to it."""
-    code = "import sys; from recbole_mind.cli.main import main; sys.exit(main())"
-    arguments = ["serve", str(bundle), "--port=0", "--events", str(log), "--channel", channel]
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None  # noqa: S101 - a pipe
-        found = None
-        while found is None:
-            line = process.stderr.readline()
-            found = re.search(r"listening at http://127\.0\.0\.1:(\d+)", line)
-            if not line:
-                raise RuntimeError("the service did not start")
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
+    with served(str(bundle), "--events", str(log), "--channel", channel) as (_, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
         def post(path: str, body: dict[str, Any]) -> Any:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
@@ -110,9 +96,6 @@ def service(bundle: Path, log: Path, channel: str) -> Iterator[Callable[[str, di
 
         yield post
         connection.close()
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def visited(

@@ -19,8 +19,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -31,6 +29,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.served import served
 from recbole_mind.serving.bundle import sealed_folder
 from recbole_mind.serving.recaller import Recaller
 from recbole_mind.serving.store.store import Store
@@ -147,19 +146,7 @@ def measure(bundle: Path, duration: float, swaps: int) -> dict[str, Any]:
         result: dict[str, Any] = {"items": len(recaller.bundle.item_tokens), "index": recaller.index.factory}
         result["parameters"] = recaller.index.parameters
         result["in process"] = in_process(recaller, asked, duration)
-        code = "import sys; from recbole_mind.cli.main import main; sys.exit(main())"
-        command = [sys.executable, "-c", code, "serve", str(store.folder), "--port=0", "--poll_seconds=0.1"]
-        service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        try:
-            assert service.stderr is not None  # noqa: S101 - a pipe
-            found = None
-            while found is None:
-                line = service.stderr.readline()
-                found = re.search(r"listening at http://127\.0\.0\.1:(\d+)", line)
-                if not line:
-                    raise RuntimeError("the service did not start")
-            threading.Thread(target=service.stderr.read, daemon=True).start()
-            port = int(found[1])
+        with served(str(store.folder), "--poll_seconds=0.1") as (service, port):
             for clients in (1, *CLIENTS):  # the first to warm up
                 load = Load(port, clients, bodies)
                 time.sleep(duration)
@@ -173,9 +160,7 @@ def measure(bundle: Path, duration: float, swaps: int) -> dict[str, Any]:
                 _serves(port, ids[turn % 2])
             result["swaps"] = {"swaps": swaps, "clients": CLIENTS[1], **load.end(), "bundles": len(load.bundles)}
             print(result["swaps"], flush=True)
-        finally:
-            service.terminate()
-            result["exit status"] = service.wait(60)
+        result["exit status"] = service.returncode
     http_ms, own_ms = result["1 clients"]["p50 ms"], result["in process"]["p50 ms"]
     return result | {"HTTP adds ms (p50)": round(http_ms - own_ms, 2)}
 

@@ -18,7 +18,8 @@ ELSEWHERE = [
      "bundle milvus quick_start recall"),
     ("tests/integration/test_commands.py", "a command is tested in a process of its own",
      "cli/demo cli/doctor cli/evaluate cli/explain cli/export cli/history cli/leaderboard cli/main cli/milvus cli/pack "
-     "cli/parsing cli/printing cli/publish cli/rank cli/recall cli/report cli/rollback cli/serve cli/sweep cli/train"),
+     "cli/parsing cli/printing cli/progress cli/publish cli/rank cli/recall cli/report cli/rollback cli/serve "
+     "cli/sweep cli/train"),
     ("tests/integration/test_experiment.py", "a command is tested as it is typed",
      "cli/experiment"),
     ("tests/integration/test_interactions.py", "a command is tested as it is typed",

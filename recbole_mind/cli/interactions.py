@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from recbole_mind.cli.parsing import Command, day
+from recbole_mind.cli.progress import watching
 from recbole_mind.config import loading
 from recbole_mind.errors import nearest, require
 from recbole_mind.util.extras import require_modules
@@ -65,15 +64,7 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
         known.anonymous,
     )
     console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TextColumn("left")]
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def watch(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with watching(console) as watch:
         found = logged_interactions.write(known.log, known.output, wanted, data=known.data, watch=watch)
     for reason, number in found.left_out.items():
         if number:

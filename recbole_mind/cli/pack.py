@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from recbole_mind.cli.parsing import Command
+from recbole_mind.cli.progress import watching
 from recbole_mind.config import loading
 
 
@@ -24,17 +23,9 @@ def run(known: argparse.Namespace, rest: Sequence[str]) -> int:
     from recbole_mind.training.build import build_config
 
     config = build_config("MIND", known.dataset, overrides=loading.parse_arguments(rest))
-    console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TextColumn("left")]
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def watch(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"{known.dataset}: {what}", total=total)
-            bar.update(tasks[what], completed=done)
-
-        pack = pack_data(config, known.output, watch)
+    with watching(Console(stderr=True)) as watch:
+        told = lambda what, done, total: watch(f"{known.dataset}: {what}", done, total)  # noqa: E731
+        pack = pack_data(config, known.output, told)
     users, items = (f"{pack.tokens[field]:,}" for field in (pack.user, pack.item))
     print(f"{pack.interactions:,} interactions of {users} users with {items} items in {pack.folder}")
     return 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recbole_mind.errors import InputError, nearest, require
 from recbole_mind.retrieval.types import Ints
 
 
@@ -55,3 +58,29 @@ def diversify(scores: npt.ArrayLike, categories: npt.NDArray[Any], n: int, weigh
             worth -= weight * shared / (numbers + len(lists) - shared)
         worth[best] = -np.inf
     return chosen
+
+
+def categories_of(
+    known: Mapping[str, npt.NDArray[Any]], diversity: float, category: str | None
+) -> npt.NDArray[Any] | None:
+    """The categories ``[N, M]`` that diversity looks at; ``None`` where there is none to bring.
+
+    Args:
+        known: values of a bundle's item features by field.
+        diversity: λ as it is asked for.
+        category: the field as it is asked for; the first by default.
+
+    Raises:
+        InputError: one of them is not allowed, or there is no feature.
+    """
+    number = isinstance(diversity, (int, float)) and not isinstance(diversity, bool)
+    good = number and math.isfinite(diversity) and diversity >= 0
+    require(good, f"diversity: {diversity!r} is not allowed; allowed: a number, at least 0")
+    if category is not None and category not in known:
+        allowed = ", ".join(known) or "none in this bundle"
+        raise InputError(f"category: {category!r} is unknown{nearest(category, known)}; allowed: {allowed}")
+    require(category is None or diversity > 0, "category: it is diversity's; ask for a diversity above 0 with it")
+    if diversity == 0:
+        return None
+    require(bool(known), "diversity: the bundle has no item feature; export it with --category")
+    return known[category or next(iter(known))]

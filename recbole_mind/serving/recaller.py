@@ -5,14 +5,13 @@ Shape legend: K interests, L behaviours that are read, D embedding size, N items
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_mind.errors import InputError, nearest, require
+from recbole_mind.errors import require
 from recbole_mind.retrieval.item_index import ItemIndex
 from recbole_mind.retrieval.types import Floats, Ints
 from recbole_mind.retrieval.validation import is_whole
@@ -21,7 +20,7 @@ from recbole_mind.serving import times as request_times
 from recbole_mind.serving.bundle.bundle import Bundle
 from recbole_mind.serving.bundle.manifest import INTERESTS, ITEM_TO_ITEM
 from recbole_mind.serving.bundle.token_index import ids_of
-from recbole_mind.serving.diversity import diversify
+from recbole_mind.serving.diversity import categories_of, diversify
 from recbole_mind.serving.interest_search import InterestSearch
 from recbole_mind.serving.popular import Popularity, most_popular
 from recbole_mind.serving.results import (
@@ -246,7 +245,7 @@ class Recaller:
         times = [None] * len(histories) if times is None else times
         equal = len(times) == len(histories)
         require(equal, f"times: {len(times)} for {len(histories)} histories; one list for each is needed")
-        values = self._categories(diversity, category)
+        values = categories_of(self.bundle.categories, diversity, category)
         if per_interest:
             self._retriever.check_alone()
         out = np.zeros(0, np.int64) if denied is None else self._rows(denied, "denied")
@@ -392,18 +391,3 @@ class Recaller:
 
     def _tokens(self, rows: Ints) -> list[str]:
         return self.bundle.item_tokens.tokens(rows)
-
-    def _categories(self, diversity: float, category: str | None) -> Any:
-        """The categories ``[N, M]`` that diversity looks at; ``None`` where there is none to bring."""
-        number = isinstance(diversity, (int, float)) and not isinstance(diversity, bool)
-        good = number and math.isfinite(diversity) and diversity >= 0
-        require(good, f"diversity: {diversity!r} is not allowed; allowed: a number, at least 0")
-        known = self.bundle.categories
-        if category is not None and category not in known:
-            allowed = ", ".join(known) or "none in this bundle"
-            raise InputError(f"category: {category!r} is unknown{nearest(category, known)}; allowed: {allowed}")
-        require(category is None or diversity > 0, "category: it is diversity's; ask for a diversity above 0 with it")
-        if diversity == 0:
-            return None
-        require(bool(known), "diversity: the bundle has no item feature; export it with --category")
-        return known[category or next(iter(known))]
